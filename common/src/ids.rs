@@ -1,0 +1,92 @@
+//! Numbers that must not be mixed up, each a type of its own.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A cgroup of the v2 hierarchy, as `bpf_get_current_cgroup_id(2)` gives it: the inode of its directory.
+///
+/// Ids are unique while the machine is up and start anew at boot.
+#[repr(transparent)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+)]
+pub struct CgroupId(pub u64);
+
+impl CgroupId {
+    /// No cgroup of this host: the party is known by its address only.
+    pub const NONE: Self = Self(0);
+    /// The root of the hierarchy.
+    pub const ROOT: Self = Self(1);
+    /// Stands for every target of a source once the ledger is full ([`crate::network::LedgerKey`]).
+    pub const OTHER: Self = Self(u64::MAX);
+}
+
+/// A process: the kernel's `task_struct.tgid`, which user space calls pid.
+#[repr(transparent)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+)]
+pub struct Tgid(pub u32);
+
+/// An IPv6 address in network order; IPv4 is mapped (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+///
+/// Aligned, so that the kernel's programs handle it as two words instead of sixteen bytes.
+#[repr(C, align(8))]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// `::`, used where a party is known by its cgroup.
+    pub const NONE: Self = Self([0; 16]);
+
+    /// `::ffff:a.b.c.d` for the IPv4 address whose bytes in network order are `word` in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn mapped(word: u32) -> Self {
+        Self(zerocopy::transmute!([0, 0, 0xffff_u32.to_be(), word]))
+    }
+
+    /// The address as two words, each as it lies in memory: for comparisons, not for arithmetic.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> [u64; 2] {
+        zerocopy::transmute!(self.0)
+    }
+}

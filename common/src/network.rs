@@ -1,0 +1,236 @@
+//! Family network: flows, their records, and the ledger of who talked to whom.
+//!
+//! A flow has a client, which began it, and a server. Each end is *local* (a socket of this host, known by its
+//! cgroup) or *outside* (known by its address). The ledger is kept by the hooks themselves, so that it is exact
+//! even when the ring drops records.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    ids::{Address, CgroupId},
+    record::Header,
+};
+
+/// TCP, as in the IP header (IANA protocol numbers).
+pub const PROTOCOL_TCP: u8 = 6;
+/// UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+
+/// The kernel let it pass.
+pub const VERDICT_ALLOW: u8 = 1;
+/// The kernel let it pass; a rule in audit mode would have denied it.
+pub const VERDICT_AUDIT: u8 = 2;
+/// The kernel denied it.
+pub const VERDICT_DENY: u8 = 3;
+
+/// How a flow ended ([`FlowRecord::end`]).
+pub mod end {
+    /// It has not: an open record.
+    pub const OPEN: u8 = 0;
+    /// Both sides closed in order (TCP FIN).
+    pub const CLOSED: u8 = 1;
+    /// One side reset it after it had opened.
+    pub const RESET: u8 = 2;
+    /// It never opened: the target reset the attempt.
+    pub const REFUSED: u8 = 3;
+    /// It never opened: no answer came. The daemon decides this.
+    pub const UNANSWERED: u8 = 4;
+    /// Nothing was sent for long. The daemon decides this.
+    pub const IDLE: u8 = 5;
+}
+
+/// Which flow a packet belongs to: its two ends in a fixed order, so that both directions find the same entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct FlowKey {
+    /// The smaller end's address.
+    pub low: Address,
+    /// The larger end's address.
+    pub high: Address,
+    /// Tells loopback flows of different network namespaces apart; zero for all others. Opaque.
+    pub namespace: u64,
+    /// The smaller end's port, host order.
+    pub low_port: u16,
+    /// The larger end's port, host order.
+    pub high_port: u16,
+    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`].
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+/// What is known of a flow ([`Flow::flags`]).
+pub mod flag {
+    /// The client is the low end of the [`super::FlowKey`].
+    pub const CLIENT_IS_LOW: u64 = 1;
+    /// The server's socket is on this host: the server's hooks count the bytes.
+    pub const SERVER_IS_LOCAL: u64 = 1 << 1;
+    /// The client's view of a flow whose target address was translated on the way (DNAT). The server's view
+    /// counts; this one only knows where it is ([`super::Flow::other_end`]).
+    pub const SHADOW: u64 = 1 << 2;
+    /// The server's view of such a flow; [`super::Flow::other_end`] is the address that the client dialled.
+    pub const TRANSLATED: u64 = 1 << 3;
+    /// Both ends are known and [`super::Flow::row`] is valid.
+    pub const DECIDED: u64 = 1 << 4;
+    /// It has opened (TCP: the handshake is complete) and was counted as a flow.
+    pub const OPENED: u64 = 1 << 5;
+    /// The client sent FIN.
+    pub const CLIENT_FIN: u64 = 1 << 6;
+    /// The server sent FIN.
+    pub const SERVER_FIN: u64 = 1 << 7;
+    /// It was open before the hooks were: who is the client was guessed from the ports.
+    pub const ADOPTED: u64 = 1 << 8;
+    /// One end sent RST, which the other has not yet received.
+    pub const RESET_SENT: u64 = 1 << 9;
+}
+
+/// The state of one flow in the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Flow {
+    /// [`flag`]s.
+    pub flags: u64,
+    /// The client's cgroup, or [`CgroupId::NONE`] when it is outside.
+    pub client: CgroupId,
+    /// The server's cgroup, or [`CgroupId::NONE`] when it is outside or not yet known.
+    pub server: CgroupId,
+    /// The ledger's row, valid with [`flag::DECIDED`].
+    pub row: u32,
+    /// Port of `other_end`, host order.
+    pub other_end_port: u16,
+    /// Zero.
+    pub padding: u16,
+    /// With [`flag::TRANSLATED`] the address that the client dialled, with [`flag::SHADOW`] the real server's.
+    pub other_end: Address,
+    /// When the first packet was seen, in nanoseconds since boot.
+    pub opened_at: u64,
+    /// When the last packet was seen, in nanoseconds of the coarse monotonic clock.
+    pub last_seen: u64,
+    /// What passed.
+    pub volume: Volume,
+}
+
+/// Payload bytes (without IP, TCP and UDP headers) and packets, each way. Retransmissions count again; a packet
+/// is what the stack handed over, which with segmentation offload may be up to 64 KiB.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Volume {
+    /// Bytes from client to server.
+    pub bytes_sent: u64,
+    /// Bytes from server to client.
+    pub bytes_received: u64,
+    /// Packets from client to server.
+    pub packets_sent: u64,
+    /// Packets from server to client.
+    pub packets_received: u64,
+}
+
+/// One end of an interaction, as the kernel knows it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Party {
+    /// The socket's cgroup, or [`CgroupId::NONE`] for an outside party, or [`CgroupId::OTHER`].
+    pub cgroup: CgroupId,
+    /// The address of an outside party, else [`Address::NONE`].
+    pub address: Address,
+}
+
+/// What one row of the ledger is about.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct LedgerKey {
+    /// The client.
+    pub source: Party,
+    /// The server.
+    pub target: Party,
+    /// The server's port, host order; zero in a row that folds many.
+    pub port: u16,
+    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`]; zero in a row that folds many.
+    pub protocol: u8,
+    /// [`VERDICT_ALLOW`], [`VERDICT_AUDIT`] or [`VERDICT_DENY`].
+    pub verdict: u8,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// Counts of one row of the ledger. Updated by the hooks with atomic additions, never reset.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct LedgerRow {
+    /// Flows begun.
+    pub attempts: u64,
+    /// Flows that opened (TCP: handshake complete; UDP: the first datagram).
+    pub flows: u64,
+    /// What passed.
+    pub volume: Volume,
+    /// First and last packet, in nanoseconds of the coarse monotonic clock.
+    pub first_seen: u64,
+    /// See `first_seen`.
+    pub last_seen: u64,
+}
+
+/// The row that takes what fits nowhere else. It is the array's first.
+pub const ROW_OTHER: u32 = 0;
+
+/// A sender, for receivers that see a translated flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct SenderKey {
+    /// Where it sends from.
+    pub address: Address,
+    /// See [`FlowKey::namespace`].
+    pub namespace: u64,
+    /// The port it sends from, host order.
+    pub port: u16,
+    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`].
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 5],
+}
+
+/// What is known of a sender.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Sender {
+    /// The socket's cgroup.
+    pub cgroup: CgroupId,
+    /// Where it sent to last: the address before translation.
+    pub dialled: Address,
+    /// The port it sent to last, host order.
+    pub dialled_port: u16,
+    /// Zero.
+    pub padding: [u8; 6],
+}
+
+/// A flow opened or closed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct FlowRecord {
+    /// Kind [`crate::record::kind::FLOW_OPEN`] or [`crate::record::kind::FLOW_CLOSE`]; the cgroup is the one of
+    /// the socket at which it was seen.
+    pub header: Header,
+    /// The client's cgroup, or [`CgroupId::NONE`].
+    pub client: CgroupId,
+    /// The server's cgroup, or [`CgroupId::NONE`].
+    pub server: CgroupId,
+    /// The client's address.
+    pub client_address: Address,
+    /// The server's address.
+    pub server_address: Address,
+    /// The address that the client dialled, where it was translated; else [`Address::NONE`].
+    pub dialled: Address,
+    /// The client's port, host order.
+    pub client_port: u16,
+    /// The server's port, host order.
+    pub server_port: u16,
+    /// The port that the client dialled, or zero.
+    pub dialled_port: u16,
+    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`].
+    pub protocol: u8,
+    /// How it ended: one of [`end`].
+    pub end: u8,
+    /// When the first packet was seen, in nanoseconds since boot.
+    pub opened_at: u64,
+    /// What passed.
+    pub volume: Volume,
+}

@@ -1,0 +1,26 @@
+//! Lets aya copy our types in and out of maps. The only `unsafe` of this crate.
+
+use crate::{ids, network, offsets, stats};
+
+/// Each type is `#[repr(C)]` or transparent and derives zerocopy's `FromBytes` and `IntoBytes`, which prove what
+/// `Pod` asks for: every bit pattern is valid and there is no padding.
+macro_rules! pod {
+    ($($type:ty),+ $(,)?) => {
+        $(
+            // SAFETY: see the macro's comment; the derives on the type uphold it.
+            unsafe impl aya::Pod for $type {}
+        )+
+    };
+}
+
+pod!(
+    ids::CgroupId,
+    network::Flow,
+    network::FlowKey,
+    network::LedgerKey,
+    network::LedgerRow,
+    network::Sender,
+    network::SenderKey,
+    offsets::Offsets,
+    stats::RecordStats,
+);

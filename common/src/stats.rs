@@ -1,0 +1,32 @@
+//! Counters of the programs themselves.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Per family of records and CPU. `issued = delivered + lost`, exactly.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct RecordStats {
+    /// Records that a hook wanted to send.
+    pub issued: u64,
+    /// Records that found no room in the ring.
+    pub lost: u64,
+}
+
+/// What a hook could not do: the index into the counters of failures.
+pub mod failure {
+    /// The ledger had no free row: counted under the source's `other` row.
+    pub const LEDGER_FULL: u32 = 0;
+    /// No row was left for `other` rows either: counted in the one last row.
+    pub const LEDGER_OVERFULL: u32 = 1;
+    /// The flow table was full: the flow is not in the ledger.
+    pub const FLOWS_FULL: u32 = 2;
+    /// The address or the ports of a packet could not be read.
+    pub const UNPARSED: u32 = 3;
+    /// A packet of a protocol that is not followed.
+    pub const OTHER_PROTOCOL: u32 = 4;
+    /// How many there are.
+    pub const COUNT: u32 = 5;
+    /// Their names, by index.
+    pub const NAMES: [&str; COUNT as usize] =
+        ["ledger_full", "ledger_overfull", "flows_full", "unparsed", "other_protocol"];
+}
