@@ -1,0 +1,83 @@
+//! Family container: cgroups of the v2 hierarchy are made, removed and joined, without polling.
+//!
+//! Fail direction: none, these hooks only watch.
+
+use core::{mem::MaybeUninit, ptr};
+
+use aya_ebpf::{
+    helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use cofferdam_common::{
+    container::{AttachRecord, CGROUP_PATH_LIMIT, CgroupRecord},
+    ids::CgroupId,
+    record::{family, kind},
+};
+
+use crate::{
+    emit::{current_cgroup, emit, header},
+    maps::RECORDS,
+    offsets::{KernelPointer, offsets},
+    process::tgid,
+};
+
+/// kernel: TP_PROTO(struct cgroup *cgrp, const char *path)
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub(crate) fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
+    report(kind::CGROUP_MADE, KernelPointer(context.arg(0)), KernelPointer(context.arg(1)));
+    0
+}
+
+/// kernel: TP_PROTO(struct cgroup *cgrp, const char *path)
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub(crate) fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
+    report(kind::CGROUP_REMOVED, KernelPointer(context.arg(0)), KernelPointer(context.arg(1)));
+    0
+}
+
+/// kernel: TP_PROTO(struct cgroup *dst_cgrp, const char *path, struct task_struct *task, bool threadgroup)
+#[btf_tracepoint(function = "cgroup_attach_task")]
+pub(crate) fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
+    let Some(subject) = id(KernelPointer(context.arg(0))) else { return 0 };
+    let task = KernelPointer(context.arg(2));
+    emit::<AttachRecord>(&RECORDS, family::CONTAINER, |entry| {
+        entry.write(AttachRecord {
+            header: header(kind::CGROUP_ATTACHED, current_cgroup()),
+            subject,
+            tgid: tgid(task),
+            padding: 0,
+        });
+    });
+    0
+}
+
+#[inline(always)]
+fn report(kind: u32, cgroup: KernelPointer, path: KernelPointer) {
+    let Some(subject) = id(cgroup) else { return };
+    emit::<CgroupRecord>(&RECORDS, family::CONTAINER, |entry| fill(entry, kind, subject, path));
+}
+
+#[inline(always)]
+fn fill(entry: &mut MaybeUninit<CgroupRecord>, kind: u32, subject: CgroupId, path: KernelPointer) {
+    let record = entry.as_mut_ptr();
+    // SAFETY: the ring handed out memory for one record, which is cleared, so that every byte is written; the
+    // helper writes at most the size of the path, the last byte NUL, or fails.
+    unsafe {
+        ptr::write_bytes(record, 0, 1);
+        (*record).header = header(kind, current_cgroup());
+        (*record).subject = subject;
+        let buffer = ptr::addr_of_mut!((*record).path);
+        let length = bpf_probe_read_kernel_str(buffer.cast(), CGROUP_PATH_LIMIT as u32, path.0);
+        (*record).path_length = if length > 0 { (length - 1) as u32 } else { 0 };
+    }
+}
+
+/// The id of a cgroup of the v2 hierarchy, whose number is 0 (as in /proc/PID/cgroup); `None` for those of v1.
+#[inline(always)]
+fn id(cgroup: KernelPointer) -> Option<CgroupId> {
+    let at = offsets();
+    let hierarchy: i32 = cgroup.follow(at.cgroup_root)?.read(at.root_hierarchy)?;
+    if hierarchy != 0 {
+        return None;
+    }
+    cgroup.follow(at.cgroup_kn)?.read(at.kernfs_id).map(CgroupId)
+}

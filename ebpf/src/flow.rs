@@ -1,0 +1,387 @@
+//! Follows flows: who began, who answered, what passed, how it ended.
+//!
+//! Both ends of a flow between two local sockets pass through the hooks. The *server's* hooks count what passes,
+//! because only they know both ends, also behind an address translation; the *client's* hooks count where the
+//! server is no socket of this host. So nothing is counted twice.
+//!
+//! What most packets need is one function; what happens once per flow is a function of its own in the program
+//! (`inline(never)`), for a call chain may use no more than 512 bytes of stack.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{
+        Flow, FlowKey, FlowRecord, LedgerKey, Party, Sender, SenderKey, VERDICT_ALLOW, Volume, end, flag,
+    },
+    record::{family, kind},
+    stats::failure,
+};
+
+use crate::{
+    atomic::{add, set_bits},
+    emit::{boot_time, coarse_time, count_failure, emit, header},
+    ledger,
+    maps::{FLOW_RECORDS, FLOWS, SENDERS},
+    packet::{End, Packet, high, is_low, key, low},
+};
+
+/// A datagram to a local socket arrives within microseconds. When the next one leaves this much later and the
+/// first has arrived nowhere here, the target is outside.
+const UDP_DECIDE_AFTER: u64 = 100_000_000;
+
+/// At which end of the packet's way the hook runs.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Hook {
+    /// At the sender's socket.
+    Egress,
+    /// At the receiver's socket.
+    Ingress,
+}
+
+/// One packet passes.
+#[inline(always)]
+pub(crate) fn observe(packet: &Packet, hook: Hook) {
+    if let Some(flow) = find(&packet.key) {
+        if !begins_anew(packet, hook, flow) {
+            follow(packet, hook, flow);
+            return;
+        }
+        close(&packet.key, flow, end::CLOSED);
+    }
+    if begin(packet, hook == Hook::Egress)
+        && let Some(flow) = find(&packet.key)
+    {
+        follow(packet, hook, flow);
+    }
+}
+
+#[inline(always)]
+fn find(key: &FlowKey) -> Option<&'static mut Flow> {
+    // SAFETY: entries are not preallocated, so the memory stays this flow's until the program ends; counters and
+    // flags are only changed atomically, the rest by the one packet that decides.
+    FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
+}
+
+/// A handshake over the remains of a connection between the same two ports.
+#[inline(always)]
+fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
+    const USED: u64 = flag::OPENED | flag::CLIENT_FIN | flag::SERVER_FIN | flag::RESET_SENT;
+    // Where the client's own hook sees the flow too, it has begun it anew before the server's hook runs.
+    let first_to_see =
+        hook == Hook::Egress || flow.client == CgroupId::NONE || flow.flags & flag::TRANSLATED != 0;
+    packet.is_syn() && flow.flags & USED != 0 && first_to_see
+}
+
+/// Enters a new flow; false when there is none to enter.
+#[inline(never)]
+fn begin(packet: &Packet, egress: bool) -> bool {
+    let adopted = !packet.is_udp() && !packet.is_syn();
+    if adopted && (packet.payload == 0 || packet.is_reset()) {
+        return false;
+    }
+    let (source, target) = (packet.source(), packet.target());
+    let source_is_client = if packet.is_udp() {
+        // Not a late answer of a well-known service to an ephemeral port, after the flow was given up as idle.
+        source.1 >= 1024 || target.1 < 32_768
+    } else {
+        !adopted || source.1 > target.1
+    };
+
+    let mut flow = Flow {
+        flags: if adopted { flag::ADOPTED } else { 0 },
+        client: CgroupId::NONE,
+        server: CgroupId::NONE,
+        row: 0,
+        other_end_port: 0,
+        padding: 0,
+        other_end: Address::NONE,
+        opened_at: boot_time(),
+        last_seen: coarse_time(),
+        volume: Volume { bytes_sent: 0, bytes_received: 0, packets_sent: 0, packets_received: 0 },
+    };
+    if packet.source_is_low == source_is_client {
+        flow.flags |= flag::CLIENT_IS_LOW;
+    }
+    if source_is_client == egress {
+        flow.client = packet.cgroup;
+    } else {
+        flow.server = packet.cgroup;
+        flow.flags |= flag::SERVER_IS_LOCAL;
+    }
+    if source_is_client && egress {
+        let sender =
+            Sender { cgroup: packet.cgroup, dialled: target.0, dialled_port: target.1, padding: [0; 6] };
+        // Cannot fail but for memory; without it the server's side shows the client's address.
+        let _ = SENDERS.insert(packet.sender(), &sender, 0);
+    }
+    match FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST)) {
+        // Another CPU was first (EEXIST): its entry is the one.
+        Ok(()) | Err(-17) => true,
+        Err(_) => {
+            count_failure(failure::FLOWS_FULL);
+            false
+        }
+    }
+}
+
+/// One more packet of a flow.
+#[inline(always)]
+fn follow(packet: &Packet, hook: Hook, flow: &mut Flow) {
+    let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
+    let at_server = from_client == (hook == Hook::Ingress);
+    let before = flow.last_seen;
+    flow.last_seen = coarse_time();
+
+    if flow.flags & flag::SHADOW != 0 {
+        follow_shadow(packet, from_client, flow);
+        return;
+    }
+    if at_server {
+        if hook == Hook::Ingress && flow.flags & flag::DECIDED == 0 {
+            arrive(packet, flow);
+        }
+        if flow.flags & flag::SERVER_IS_LOCAL == 0 {
+            // The kernel refuses for a socket that does not exist, or the flow was decided as outside: the
+            // client's hooks see it too.
+            return;
+        }
+        count(packet, from_client, flow);
+        // The client's answer to our SYN-ACK; of a local client that came before.
+        if hook == Hook::Ingress && !packet.is_syn() && !packet.is_reset() {
+            open(&packet.key, flow);
+        }
+    } else {
+        if flow.flags & flag::SERVER_IS_LOCAL != 0 {
+            if flow.flags & flag::DECIDED == 0 && flow.client == CgroupId::NONE {
+                flow.client = packet.cgroup;
+                decide(&packet.key, flow);
+            }
+        } else {
+            let waited = packet.is_udp() && flow.last_seen.saturating_sub(before) > UDP_DECIDE_AFTER;
+            if flow.flags & flag::DECIDED == 0 && (hook == Hook::Ingress || waited) {
+                decide(&packet.key, flow);
+            }
+            count(packet, from_client, flow);
+        }
+        if packet.is_syn_ack() || (packet.is_udp() && flow.flags & flag::DECIDED != 0) {
+            open(&packet.key, flow);
+        }
+    }
+    if !packet.is_udp() {
+        follow_end(packet, hook, from_client, flow);
+    }
+}
+
+/// Does this packet end the connection?
+#[inline(always)]
+fn follow_end(packet: &Packet, hook: Hook, from_client: bool, flow: &mut Flow) {
+    if packet.is_reset() {
+        let both_local = flow.client != CgroupId::NONE && flow.flags & flag::SERVER_IS_LOCAL != 0;
+        if hook == Hook::Egress && both_local && flow.flags & flag::TRANSLATED == 0 {
+            // What was sent before it may still be on its way: the receiving end closes.
+            set_bits(&mut flow.flags, flag::RESET_SENT);
+        } else {
+            let refused = flow.flags & flag::OPENED == 0 && !from_client;
+            close(&packet.key, flow, if refused { end::REFUSED } else { end::RESET });
+        }
+    } else if finished(packet, from_client, flow) {
+        close(&packet.key, flow, end::CLOSED);
+    }
+}
+
+/// Keeps track of FINs; true with the acknowledgement that comes after both.
+#[inline(always)]
+fn finished(packet: &Packet, from_client: bool, flow: &mut Flow) -> bool {
+    const BOTH: u64 = flag::CLIENT_FIN | flag::SERVER_FIN;
+    if packet.is_fin() {
+        set_bits(&mut flow.flags, if from_client { flag::CLIENT_FIN } else { flag::SERVER_FIN });
+        return false;
+    }
+    packet.payload == 0 && flow.flags & BOTH == BOTH
+}
+
+/// The client's view of a translated flow: only its end matters, for which the server's hooks may be blind
+/// (a socket in TIME-WAIT runs no hook).
+#[inline(never)]
+fn follow_shadow(packet: &Packet, from_client: bool, flow: &mut Flow) {
+    if packet.is_reset() {
+        remove(&packet.key);
+    } else if finished(packet, from_client, flow) {
+        let client = if flow.flags & flag::CLIENT_IS_LOW != 0 { low(&packet.key) } else { high(&packet.key) };
+        let server = (flow.other_end, flow.other_end_port);
+        let server_view = between(client, server, &packet.key);
+        if let Some(flow) = find(&server_view) {
+            report(kind::FLOW_CLOSE, &server_view, flow, end::CLOSED);
+            remove(&server_view);
+        }
+        remove(&packet.key);
+    }
+}
+
+/// The key of a flow like `like` between other ends.
+#[inline(always)]
+fn between(one: End, two: End, like: &FlowKey) -> FlowKey {
+    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
+    key(low, high, like.protocol, like.namespace)
+}
+
+/// The first packet reached the server's socket: both ends are known.
+#[inline(always)]
+fn arrive(packet: &Packet, flow: &mut Flow) {
+    if flow.flags & flag::SERVER_IS_LOCAL == 0 {
+        // From here on this end counts, this packet included: drop what the client's hook has counted.
+        flow.volume = Volume { bytes_sent: 0, bytes_received: 0, packets_sent: 0, packets_received: 0 };
+        flow.server = packet.cgroup;
+        set_bits(&mut flow.flags, flag::SERVER_IS_LOCAL);
+    }
+    if flow.client == CgroupId::NONE {
+        recognise_sender(packet, flow);
+    }
+    decide(&packet.key, flow);
+}
+
+/// The client dialled another address than the one that the packet arrived at, or is outside.
+#[inline(never)]
+fn recognise_sender(packet: &Packet, flow: &mut Flow) {
+    let sender: SenderKey = packet.sender();
+    // SAFETY: only read, at once; a cache, of which a torn read costs a name.
+    let Some(sender) = (unsafe { SENDERS.get(&sender) }) else { return };
+    let (dialled, target) = ((sender.dialled, sender.dialled_port), packet.target());
+    flow.client = sender.cgroup;
+    if dialled == target {
+        return;
+    }
+    flow.other_end = dialled.0;
+    flow.other_end_port = dialled.1;
+    set_bits(&mut flow.flags, flag::TRANSLATED);
+
+    let client_view = between(packet.source(), dialled, &packet.key);
+    if let Some(shadow) = find(&client_view) {
+        shadow.other_end = target.0;
+        shadow.other_end_port = target.1;
+        set_bits(&mut shadow.flags, flag::SHADOW);
+    }
+}
+
+/// Both ends are known, or the target is known to be outside: enters the flow into the ledger.
+#[inline(never)]
+fn decide(key: &FlowKey, flow: &mut Flow) {
+    let (client, server) = ends(key, flow);
+    let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
+    // A redirection within one namespace (Docker's DNS at 127.0.0.11) leads to a port that was chosen by chance:
+    // what was dialled says more.
+    let redirected = key.namespace != 0 && flow.flags & flag::TRANSLATED != 0;
+    flow.row = ledger::row(&mut LedgerKey {
+        source: party(flow.client, client.0),
+        target: party(if target_is_local { flow.server } else { CgroupId::NONE }, server.0),
+        port: if redirected { flow.other_end_port } else { server.1 },
+        protocol: key.protocol,
+        verdict: VERDICT_ALLOW,
+        padding: 0,
+    });
+    if set_bits(&mut flow.flags, flag::DECIDED) & flag::DECIDED != 0 {
+        return;
+    }
+    let Some(row) = ledger::get(flow.row) else { return };
+    if flow.flags & flag::ADOPTED == 0 {
+        add(&mut row.attempts, 1);
+    }
+    add(&mut row.volume.bytes_sent, flow.volume.bytes_sent);
+    add(&mut row.volume.bytes_received, flow.volume.bytes_received);
+    add(&mut row.volume.packets_sent, flow.volume.packets_sent);
+    add(&mut row.volume.packets_received, flow.volume.packets_received);
+}
+
+#[inline(always)]
+fn party(cgroup: CgroupId, address: &Address) -> Party {
+    Party { cgroup, address: if cgroup == CgroupId::NONE { *address } else { Address::NONE } }
+}
+
+/// The flow has opened: once.
+#[inline(always)]
+fn open(key: &FlowKey, flow: &mut Flow) {
+    if flow.flags & (flag::OPENED | flag::ADOPTED) != 0
+        || set_bits(&mut flow.flags, flag::OPENED) & flag::OPENED != 0
+    {
+        return;
+    }
+    if let Some(row) = ledger::get(flow.row) {
+        add(&mut row.flows, 1);
+    }
+    report(kind::FLOW_OPEN, key, flow, end::OPEN);
+}
+
+/// Counts a packet, in the flow and, once it is decided, in the ledger.
+#[inline(always)]
+fn count(packet: &Packet, from_client: bool, flow: &mut Flow) {
+    add_to(&mut flow.volume, packet.payload, from_client);
+    if flow.flags & flag::DECIDED != 0
+        && let Some(row) = ledger::get(flow.row)
+    {
+        add_to(&mut row.volume, packet.payload, from_client);
+        row.last_seen = flow.last_seen;
+    }
+}
+
+#[inline(always)]
+fn add_to(volume: &mut Volume, bytes: u64, from_client: bool) {
+    if from_client {
+        add(&mut volume.bytes_sent, bytes);
+        add(&mut volume.packets_sent, 1);
+    } else {
+        add(&mut volume.bytes_received, bytes);
+        add(&mut volume.packets_received, 1);
+    }
+}
+
+/// The flow has ended: reports it and forgets it. `flow` must not be used afterwards.
+#[inline(always)]
+fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
+    if flow.flags & flag::SHADOW == 0 {
+        if flow.flags & flag::DECIDED == 0 {
+            decide(key, flow);
+        }
+        report(kind::FLOW_CLOSE, key, flow, end);
+    }
+    remove(key);
+}
+
+#[inline(always)]
+fn remove(key: &FlowKey) {
+    // It may be gone already: the other end's hook on another CPU was quicker.
+    let _ = FLOWS.remove(key);
+}
+
+/// The client's and the server's end.
+#[inline(always)]
+fn ends<'a>(key: &'a FlowKey, flow: &Flow) -> ((&'a Address, u16), (&'a Address, u16)) {
+    let (low, high) = ((&key.low, key.low_port), (&key.high, key.high_port));
+    if flow.flags & flag::CLIENT_IS_LOW != 0 { (low, high) } else { (high, low) }
+}
+
+#[inline(never)]
+fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
+    let (client, server) = ends(key, flow);
+    let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
+    let translated = flow.flags & flag::TRANSLATED != 0;
+    let here = if target_is_local { flow.server } else { flow.client };
+    emit::<FlowRecord>(&FLOW_RECORDS, family::NETWORK, |entry| {
+        let record = entry.as_mut_ptr();
+        // SAFETY: the ring handed out memory for one record, of which every field is written here, in place.
+        unsafe {
+            (*record).header = header(kind, here);
+            (*record).client = flow.client;
+            (*record).server = if target_is_local { flow.server } else { CgroupId::NONE };
+            (*record).client_address = *client.0;
+            (*record).server_address = *server.0;
+            (*record).dialled = if translated { flow.other_end } else { Address::NONE };
+            (*record).client_port = client.1;
+            (*record).server_port = server.1;
+            (*record).dialled_port = if translated { flow.other_end_port } else { 0 };
+            (*record).protocol = key.protocol;
+            (*record).end = end;
+            (*record).opened_at = flow.opened_at;
+            (*record).volume = flow.volume;
+        }
+    });
+}

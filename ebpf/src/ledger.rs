@@ -1,0 +1,78 @@
+//! Finds the row of the ledger in which an interaction is counted. A full ledger folds, it never evicts.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{LedgerKey, LedgerRow, Party, ROW_OTHER},
+    stats::failure,
+};
+
+use crate::{
+    emit::{coarse_time, count_failure},
+    maps::{FREE_ROWS, LEDGER_INDEX, LEDGER_ROWS, SPARE_ROWS},
+};
+
+/// The row for `key`: its own, or its source's `other` row when the ledger is full (`key` is changed to that one's,
+/// which saves stack), or the last resort.
+#[inline(always)]
+pub(crate) fn row(key: &mut LedgerKey) -> u32 {
+    if let Some(row) = find(key) {
+        return row;
+    }
+    if let Ok(Some(free)) = FREE_ROWS.pop() {
+        return claim(key, free, Pool::Free);
+    }
+    count_failure(failure::LEDGER_FULL);
+    key.target = Party { cgroup: CgroupId::OTHER, address: Address::NONE };
+    key.port = 0;
+    key.protocol = 0;
+    if let Some(row) = find(key) {
+        return row;
+    }
+    if let Ok(Some(free)) = SPARE_ROWS.pop() {
+        return claim(key, free, Pool::Spare);
+    }
+    count_failure(failure::LEDGER_OVERFULL);
+    ROW_OTHER
+}
+
+/// The row itself.
+#[inline(always)]
+pub(crate) fn get(row: u32) -> Option<&'static mut LedgerRow> {
+    // SAFETY: array entries live as long as the map; all fields but the times are only changed atomically.
+    LEDGER_ROWS.get_ptr_mut(row).map(|row| unsafe { &mut *row })
+}
+
+#[inline(always)]
+fn find(key: &LedgerKey) -> Option<u32> {
+    // SAFETY: a row's index is never changed while it is in the map.
+    unsafe { LEDGER_INDEX.get(key) }.copied()
+}
+
+enum Pool {
+    Free,
+    Spare,
+}
+
+/// Enters a fresh row. When another CPU was first, its row is the one, and ours goes back.
+#[inline(always)]
+fn claim(key: &LedgerKey, free: u32, pool: Pool) -> u32 {
+    if let Some(row) = get(free) {
+        let now = coarse_time();
+        row.first_seen = now;
+        row.last_seen = now;
+    }
+    if LEDGER_INDEX.insert(key, &free, u64::from(BPF_NOEXIST)).is_ok() {
+        return free;
+    }
+    // The row was just taken out of its queue, so there is room for it.
+    let _ = match pool {
+        Pool::Free => FREE_ROWS.push(&free, 0),
+        Pool::Spare => SPARE_ROWS.push(&free, 0),
+    };
+    if let Some(row) = find(key) {
+        return row;
+    }
+    count_failure(failure::LEDGER_OVERFULL);
+    ROW_OTHER
+}

@@ -1,0 +1,57 @@
+//! Every map, with who writes and who reads it. The daemon sets the sizes of those that it names in `sensor`.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
+};
+use cofferdam_common::{
+    network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
+    record::family,
+    stats::{RecordStats, failure},
+};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// Records of the families process and container. Written by their hooks, read by the daemon.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Records of the family network, apart so that a flood of flows costs no other record.
+#[map]
+pub(crate) static FLOW_RECORDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Records issued and lost, by family. Written by `emit`, read by the daemon.
+#[map]
+pub(crate) static RECORD_STATS: PerCpuArray<RecordStats> = PerCpuArray::with_max_entries(family::COUNT, 0);
+
+/// What hooks could not do, by reason. Written by all hooks, read by the daemon.
+#[map]
+pub(crate) static FAILURES: PerCpuArray<u64> = PerCpuArray::with_max_entries(failure::COUNT, 0);
+
+/// Flows that are open. Written and read by `flow`; the daemon reads it and removes idle ones.
+/// Not preallocated: memory grows with use, and an entry that a program still holds is never another's.
+#[map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+/// Who sent last from an address and port, for servers behind an address translation. Written at the sender's
+/// egress, read at the receiver's ingress. A cache: an entry that was pushed out costs the client's name in a
+/// translated flow (its address is used instead), never a count.
+#[map]
+pub(crate) static SENDERS: LruHashMap<SenderKey, Sender> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Where a row of the ledger is. Written by `ledger`; the daemon reads it and removes rows of dead cgroups.
+#[map]
+pub(crate) static LEDGER_INDEX: HashMap<LedgerKey, u32> =
+    HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// The ledger: who talked to whom. Written by `flow`, read by the daemon. Never evicts.
+#[map]
+pub(crate) static LEDGER_ROWS: Array<LedgerRow> = Array::with_max_entries(16_384, 0);
+
+/// Rows that are free. Filled by the daemon, taken by `ledger`.
+#[map]
+pub(crate) static FREE_ROWS: Queue<u32> = Queue::with_max_entries(16_384, 0);
+
+/// Rows kept for `other` rows, for when the free ones are used up. Filled by the daemon, taken by `ledger`.
+#[map]
+pub(crate) static SPARE_ROWS: Queue<u32> = Queue::with_max_entries(16_384, 0);

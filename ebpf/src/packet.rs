@@ -1,0 +1,246 @@
+//! Reads the head of a packet: IPv4 or IPv6, TCP or UDP.
+
+use core::ptr;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_probe_read_kernel, bpf_skb_cgroup_id},
+    programs::SkBuffContext,
+};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{FlowKey, PROTOCOL_TCP, PROTOCOL_UDP, SenderKey},
+    stats::failure,
+};
+
+use crate::offsets::offsets;
+
+/// EtherTypes as they stand in `__sk_buff.protocol` (network order).
+const IPV4: u32 = 0x0800_u16.to_be() as u32;
+const IPV6: u32 = 0x86dd_u16.to_be() as u32;
+
+pub(crate) const FIN: u8 = 1;
+pub(crate) const SYN: u8 = 1 << 1;
+pub(crate) const RST: u8 = 1 << 2;
+pub(crate) const ACK: u8 = 1 << 4;
+
+/// RFC 791 section 3.1.
+#[repr(C)]
+struct Ipv4 {
+    version_length: u8,
+    service: u8,
+    length: u16,
+    identification: u16,
+    fragment: u16,
+    time_to_live: u8,
+    protocol: u8,
+    checksum: u16,
+    source: u32,
+    target: u32,
+}
+
+/// RFC 8200 section 3.
+#[repr(C)]
+struct Ipv6 {
+    version_class_label: u32,
+    length: u16,
+    next_header: u8,
+    hop_limit: u8,
+    source: Address,
+    target: Address,
+}
+
+/// RFC 9293 section 3.1, as far as it is needed.
+#[repr(C)]
+struct Tcp {
+    source_port: u16,
+    target_port: u16,
+    sequence: [u16; 2],
+    acknowledgement: [u16; 2],
+    data_offset: u8,
+    flags: u8,
+}
+
+/// What is read of a packet.
+pub(crate) struct Packet {
+    /// The flow it belongs to, which holds its addresses and ports.
+    pub(crate) key: FlowKey,
+    /// Whether the sender is the low end of the key.
+    pub(crate) source_is_low: bool,
+    /// Zero for UDP.
+    pub(crate) tcp_flags: u8,
+    /// Bytes behind the TCP or UDP header.
+    pub(crate) payload: u64,
+    /// The cgroup of the socket at which the hook runs.
+    pub(crate) cgroup: CgroupId,
+}
+
+impl Packet {
+    /// Reads a packet, which begins with its IP header at both cgroup hooks. Fragments do not occur: the egress
+    /// hook runs before fragmentation and the ingress hook after reassembly.
+    #[inline(always)]
+    pub(crate) fn read(context: &SkBuffContext) -> Result<Self, u32> {
+        // SAFETY: the context is valid for the whole program.
+        let family = unsafe { (*context.skb.skb).protocol };
+        let (source, target, protocol, transport) = if family == IPV4 {
+            let head: Ipv4 = context.load(0).map_err(|_| failure::UNPARSED)?;
+            let length = usize::from(head.version_length & 0xf) * 4;
+            (Address::mapped(head.source), Address::mapped(head.target), head.protocol, length)
+        } else if family == IPV6 {
+            let head: Ipv6 = context.load(0).map_err(|_| failure::UNPARSED)?;
+            (head.source, head.target, head.next_header, 40)
+        } else {
+            return Err(failure::OTHER_PROTOCOL);
+        };
+
+        let (source_port, target_port, tcp_flags, header) = match protocol {
+            PROTOCOL_TCP => {
+                let head: Tcp = context.load(transport).map_err(|_| failure::UNPARSED)?;
+                (head.source_port, head.target_port, head.flags, usize::from(head.data_offset >> 4) * 4)
+            }
+            PROTOCOL_UDP => {
+                let head: [u16; 2] = context.load(transport).map_err(|_| failure::UNPARSED)?;
+                (head[0], head[1], 0, 8)
+            }
+            // IPv6 routing, fragment and destination options headers: TCP or UDP may come behind them.
+            43 | 44 | 60 => return Err(failure::UNPARSED),
+            _ => return Err(failure::OTHER_PROTOCOL),
+        };
+
+        let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
+        let source = (source, u16::from_be(source_port));
+        let target = (target, u16::from_be(target_port));
+        let source_is_low = is_low(&source, &target);
+        let (low, high) = if source_is_low { (source, target) } else { (target, source) };
+        Ok(Self {
+            key: key(low, high, protocol, namespace),
+            source_is_low,
+            tcp_flags,
+            payload: u64::from(context.len()).saturating_sub((transport + header) as u64),
+            // SAFETY: the context is valid for the whole program.
+            cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(context.skb.skb) }),
+        })
+    }
+
+    /// Where it comes from.
+    #[inline(always)]
+    pub(crate) fn source(&self) -> End {
+        if self.source_is_low { low(&self.key) } else { high(&self.key) }
+    }
+
+    /// Where it goes to.
+    #[inline(always)]
+    pub(crate) fn target(&self) -> End {
+        if self.source_is_low { high(&self.key) } else { low(&self.key) }
+    }
+
+    /// Its sender.
+    #[inline(always)]
+    pub(crate) fn sender(&self) -> SenderKey {
+        let (address, port) = self.source();
+        SenderKey {
+            address,
+            namespace: self.key.namespace,
+            port,
+            protocol: self.key.protocol,
+            padding: [0; 5],
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_udp(&self) -> bool {
+        self.key.protocol == PROTOCOL_UDP
+    }
+
+    /// The first packet of a TCP handshake.
+    #[inline(always)]
+    pub(crate) fn is_syn(&self) -> bool {
+        self.tcp_flags & (SYN | ACK) == SYN
+    }
+
+    /// The second packet of a TCP handshake.
+    #[inline(always)]
+    pub(crate) fn is_syn_ack(&self) -> bool {
+        self.tcp_flags & (SYN | ACK) == SYN | ACK
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_reset(&self) -> bool {
+        self.tcp_flags & RST != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_fin(&self) -> bool {
+        self.tcp_flags & FIN != 0
+    }
+}
+
+/// One end of a flow.
+pub(crate) type End = (Address, u16);
+
+/// Any fixed order will do, as long as both directions use it.
+#[inline(always)]
+pub(crate) fn is_low(one: &End, two: &End) -> bool {
+    let (a, b) = (one.0.words(), two.0.words());
+    if a[0] != b[0] {
+        a[0] < b[0]
+    } else if a[1] != b[1] {
+        a[1] < b[1]
+    } else {
+        one.1 < two.1
+    }
+}
+
+/// The key of the flow between two ends that are in order.
+#[inline(always)]
+pub(crate) fn key(low: End, high: End, protocol: u8, namespace: u64) -> FlowKey {
+    FlowKey {
+        low: low.0,
+        high: high.0,
+        namespace,
+        low_port: low.1,
+        high_port: high.1,
+        protocol,
+        padding: [0; 3],
+    }
+}
+
+/// The low end of a flow.
+#[inline(always)]
+pub(crate) fn low(key: &FlowKey) -> End {
+    (key.low, key.low_port)
+}
+
+/// The high end of a flow.
+#[inline(always)]
+pub(crate) fn high(key: &FlowKey) -> End {
+    (key.high, key.high_port)
+}
+
+/// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and ::1 (RFC 4291 section 2.5.3).
+#[inline(always)]
+fn is_loopback(address: &Address) -> bool {
+    let words = address.words();
+    let low = u64::from_be(words[1]);
+    words[0] == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
+}
+
+/// Tells network namespaces apart: the address of the socket's `struct net`. Only asked for loopback addresses,
+/// which every namespace has; all others are the host's or a container's own.
+///
+/// Zero where it cannot be read: loopback flows of two namespaces on the same ports would then be one.
+#[inline(never)]
+fn namespace(context: &SkBuffContext) -> u64 {
+    // SAFETY: the context is valid for the whole program.
+    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return 0;
+    }
+    // The verifier forbids arithmetic on a socket pointer: copy the head of `struct sock` and look into the copy.
+    let mut head = [0u64; 8];
+    // SAFETY: the helper writes the size of `head` or fails.
+    let result = unsafe {
+        bpf_probe_read_kernel(ptr::from_mut(&mut head).cast(), size_of_val(&head) as u32, socket.cast())
+    };
+    let index = (offsets().sock_net / 8) as usize;
+    if result == 0 && index < head.len() { head[index] } else { 0 }
+}
