@@ -1,0 +1,158 @@
+//! What the API answers, as the server writes it and the clients read it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    attribution::{ContainerState, RuntimeStatus},
+    sensor::{
+        counts::{Counters, HookStatus},
+        features::Features,
+    },
+    view::View,
+};
+
+/// The version of the API's answers; raised when a field is removed or changes its meaning.
+pub const API_VERSION: u32 = 1;
+
+/// Whether the daemon does its work.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Hooks are attached and the pipeline turns.
+    Observing,
+    /// No hook is attached.
+    Blind,
+    /// The pipeline has not turned for longer than it may.
+    Stalled,
+}
+
+/// How the daemon is, in numbers: `GET /v1/status`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// [`API_VERSION`].
+    pub schema_version: u32,
+    /// The daemon's version.
+    pub version: String,
+    /// Whether it does its work.
+    pub state: State,
+    /// How long it has been up.
+    pub uptime_seconds: u64,
+    /// How long ago the pipeline turned.
+    pub heartbeat_age_seconds: f64,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Container runtimes.
+    pub runtimes: Vec<RuntimeStatus>,
+    /// Containers that are there now.
+    pub containers: u64,
+    /// Those of them that are privileged.
+    pub privileged_containers: u64,
+    /// Edges of the map.
+    pub interactions: u64,
+    /// Records that found no room in a ring.
+    pub records_lost: u64,
+    /// Records that could not be read.
+    pub records_undecoded: u64,
+    /// Events that readers of the stream were too slow for.
+    pub events_dropped: u64,
+    /// Events with a workload of this host that nothing could be learned about.
+    pub unattributed: u64,
+    /// Hooks that are attached.
+    pub hooks_attached: u64,
+    /// Hooks that are not.
+    pub hooks_refused: u64,
+}
+
+/// What works and what does not, and why: `GET /v1/doctor`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Health {
+    /// [`API_VERSION`].
+    pub schema_version: u32,
+    /// The daemon's version.
+    pub version: String,
+    /// Whether it does its work.
+    pub state: State,
+    /// How long it has been up.
+    pub uptime_seconds: u64,
+    /// What the kernel offers.
+    pub features: Features,
+    /// Hooks, attached or refused and why.
+    pub hooks: Vec<HookStatus>,
+    /// Container runtimes.
+    pub runtimes: Vec<RuntimeStatus>,
+    /// The kernel's counters; absent where they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
+}
+
+/// An answer that is none.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Problem {
+    /// What is wrong, in one sentence.
+    pub error: String,
+}
+
+impl State {
+    /// The state at this moment.
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        if view.heartbeat.age() > super::STALLED_AFTER {
+            Self::Stalled
+        } else if view.hooks.iter().all(|hook| hook.refused.is_some()) {
+            Self::Blind
+        } else {
+            Self::Observing
+        }
+    }
+}
+
+impl Status {
+    /// The status at this moment.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be read.
+    pub fn of(view: &View) -> anyhow::Result<Self> {
+        let mut containers = view.attribution.containers();
+        containers.retain(|container| container.state != ContainerState::Exited);
+        let refused = count(view.hooks.iter().filter(|hook| hook.refused.is_some()));
+        Ok(Self {
+            schema_version: API_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: State::of(view),
+            uptime_seconds: view.started.elapsed().as_secs(),
+            heartbeat_age_seconds: view.heartbeat.age().as_secs_f64(),
+            kernel: view.features.kernel.clone(),
+            runtimes: view.attribution.runtimes(),
+            privileged_containers: count(containers.iter().filter(|container| container.privileged)),
+            containers: count(containers.iter()),
+            interactions: count(view.edges()?.iter()),
+            records_lost: view.counts.counters()?.families.iter().map(|family| family.lost).sum(),
+            records_undecoded: view.metrics.records_undecoded(),
+            events_dropped: view.events.dropped(),
+            unattributed: view.attribution.unattributed(),
+            hooks_attached: view.hooks.len() as u64 - refused,
+            hooks_refused: refused,
+        })
+    }
+}
+
+impl Health {
+    /// The health at this moment.
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        Self {
+            schema_version: API_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: State::of(view),
+            uptime_seconds: view.started.elapsed().as_secs(),
+            features: (*view.features).clone(),
+            hooks: (*view.hooks).clone(),
+            runtimes: view.attribution.runtimes(),
+            counters: view.counts.counters().ok(),
+        }
+    }
+}
+
+fn count(items: impl Iterator) -> u64 {
+    items.count() as u64
+}

@@ -1,0 +1,104 @@
+//! The routes of the unix socket: `/v1/...`.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Query, State as Shared, rejection::QueryRejection},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Health, Refusal, Status, blocking};
+use crate::{
+    attribution::Container,
+    interaction::Edge,
+    sink::{Filter, KINDS},
+    view::View,
+};
+
+/// The most readers of the event stream at once: each may hold back a full stream's memory.
+const MOST_READERS: usize = 32;
+
+#[derive(Clone)]
+struct App {
+    view: View,
+    readers: Arc<Semaphore>,
+    cancel: CancellationToken,
+}
+
+/// What `/v1/events` can be asked.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Name, container name, project or beginning of the id of a workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// Kinds, with commas between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/doctor", get(doctor))
+        .route("/v1/containers", get(containers))
+        .route("/v1/interactions", get(interactions))
+        .route("/v1/events", get(events))
+        .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is no such question".to_owned()))
+        .with_state(App { view, readers: Arc::new(Semaphore::new(MOST_READERS)), cancel })
+}
+
+async fn status(Shared(app): Shared<App>) -> Answer<Json<Status>> {
+    Ok(Json(blocking(app.view, Status::of).await??))
+}
+
+async fn doctor(Shared(app): Shared<App>) -> Answer<Json<Health>> {
+    Ok(Json(blocking(app.view, Health::of).await?))
+}
+
+async fn containers(Shared(app): Shared<App>) -> Answer<Json<Vec<Container>>> {
+    Ok(Json(blocking(app.view, |view| view.attribution.containers()).await?))
+}
+
+async fn interactions(Shared(app): Shared<App>) -> Answer<Json<Vec<Edge>>> {
+    Ok(Json(blocking(app.view, View::edges).await??))
+}
+
+/// The stream of events from now on, one JSON object per line, until the client leaves.
+async fn events(
+    Shared(app): Shared<App>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Answer<Response> {
+    let bad = |error: String| Refusal(StatusCode::BAD_REQUEST, error);
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
+    let filter = query.filter().map_err(bad)?;
+    let Ok(place) = app.readers.try_acquire_owned() else {
+        let error = format!("{MOST_READERS} readers listen already");
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, error));
+    };
+    let reader = app.view.events.subscribe(filter);
+    let lines = stream::unfold((reader, app.cancel, place), async |(mut reader, cancel, place)| {
+        let line = cancel.run_until_cancelled(reader.next()).await??;
+        Some((Ok::<_, Infallible>(line), (reader, cancel, place)))
+    });
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+impl EventsQuery {
+    fn filter(self) -> Result<Filter, String> {
+        let kinds: Vec<String> =
+            self.kind.iter().flat_map(|kinds| kinds.split(',')).map(str::to_owned).collect();
+        if let Some(unknown) = kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+            return Err(format!("there is no kind `{unknown}`; the kinds are {}", KINDS.join(", ")));
+        }
+        Ok(Filter { of: self.of, kinds })
+    }
+}

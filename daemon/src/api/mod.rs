@@ -1,0 +1,83 @@
+//! What can be asked of the daemon: everything over the unix socket, metrics and health over TCP.
+
+mod answer;
+mod local;
+mod server;
+mod web;
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    answer::{API_VERSION, Health, Problem, State, Status},
+    local::EventsQuery,
+};
+use crate::view::View;
+
+/// The name of the socket in the run directory.
+pub const SOCKET_NAME: &str = "cofferdam.sock";
+
+/// When the pipeline has not turned for so long, the daemon is not well.
+pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// Serves the whole API until cancelled. Who may connect is the socket file's business.
+///
+/// # Errors
+/// None at present: what goes wrong with one connection ends that connection.
+pub async fn serve_unix(view: View, listener: UnixListener, cancel: CancellationToken) -> anyhow::Result<()> {
+    // Event streams stay open for days, so connections have no longest life here.
+    let limits = server::Limits { connections: 64, longest_life: None };
+    server::serve(listener, local::router(view, cancel.clone()), limits, cancel).await;
+    Ok(())
+}
+
+/// Serves `/metrics`, `/healthz`, `/readyz` and a landing page until cancelled.
+///
+/// # Errors
+/// None at present: what goes wrong with one connection ends that connection.
+pub async fn serve_http(view: View, listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
+    let limits = server::Limits { connections: 64, longest_life: Some(Duration::from_mins(2)) };
+    server::serve(listener, web::router(view), limits, cancel).await;
+    Ok(())
+}
+
+/// Runs what reads the kernel's maps beside the async tasks.
+async fn blocking<T: Send + 'static>(
+    view: View,
+    read: impl FnOnce(&View) -> T + Send + 'static,
+) -> Answer<T> {
+    tokio::task::spawn_blocking(move || read(&view)).await.map_err(|error| {
+        tracing::error!(%error, "a request failed");
+        Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the request failed; the daemon's log says why".to_owned())
+    })
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+/// A status code and one sentence.
+struct Refusal(StatusCode, String);
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+#[cfg(test)]
+mod tests;

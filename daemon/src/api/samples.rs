@@ -1,0 +1,86 @@
+//! A view without a kernel, for tests of the surface.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{LedgerKey, LedgerRow, PROTOCOL_TCP, Party, VERDICT_ALLOW, Volume},
+};
+
+use crate::{
+    attribution::Attribution,
+    metrics::{Metrics, samples},
+    sensor::{
+        counts::{Counters, Counts, HookStatus},
+        features::Features,
+    },
+    sink::EventStream,
+    view::{Heartbeat, View},
+};
+
+/// Counts that a test sets.
+#[derive(Default)]
+pub(crate) struct FakeCounts {
+    pub(crate) rows: Mutex<Vec<(LedgerKey, LedgerRow)>>,
+}
+
+impl Counts for FakeCounts {
+    fn ledger(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
+        Ok(self.rows.lock().expect("no test panicked").clone())
+    }
+
+    fn counters(&self) -> anyhow::Result<Counters> {
+        Ok(samples::counters())
+    }
+}
+
+fn outside(address: [u8; 4]) -> Party {
+    let address = Address(Ipv4Addr::from(address).to_ipv6_mapped().octets());
+    Party { cgroup: CgroupId::NONE, address }
+}
+
+/// An edge between two peers outside, to tcp/443.
+pub(crate) fn row(flows: u64) -> (LedgerKey, LedgerRow) {
+    let key = LedgerKey {
+        source: outside([198, 51, 100, 1]),
+        target: outside([203, 0, 113, 7]),
+        port: 443,
+        protocol: PROTOCOL_TCP,
+        verdict: VERDICT_ALLOW,
+        padding: 0,
+    };
+    let volume = Volume { bytes_sent: 10, bytes_received: 20, packets_sent: 1, packets_received: 2 };
+    (key, LedgerRow { attempts: flows, flows, volume, first_seen: 1, last_seen: 2 })
+}
+
+pub(crate) fn features() -> Features {
+    Features {
+        kernel: "6.12.8-amd64".to_owned(),
+        btf: true,
+        lsms: vec!["capability".to_owned(), "bpf".to_owned()],
+        cgroup_mode: "v2".to_owned(),
+        cgroup_root: Some("/sys/fs/cgroup".into()),
+        bpffs: Some("/sys/fs/bpf".into()),
+        missing_capabilities: Vec::new(),
+    }
+}
+
+/// A view of a host with one interaction.
+pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
+    let counts = FakeCounts { rows: Mutex::new(vec![row(3)]) };
+    View {
+        attribution: Arc::new(Attribution::new("/nonexistent".into())),
+        counts: Arc::new(counts),
+        archive: Arc::default(),
+        hooks: Arc::new(hooks),
+        features: Arc::new(features()),
+        metrics: Arc::new(Metrics::new()),
+        events: EventStream::new(),
+        started: Instant::now(),
+        heartbeat: Heartbeat::default(),
+    }
+}

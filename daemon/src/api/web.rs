@@ -1,0 +1,99 @@
+//! The routes of TCP: what Prometheus and orchestrators ask.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State as Shared,
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use tokio::sync::Semaphore;
+
+use super::{Refusal, STALLED_AFTER, blocking};
+use crate::{metrics, view::View};
+
+/// Scrapes at once. Each reads the kernel's maps; more than these are told to come back.
+const MOST_SCRAPES: usize = 4;
+
+#[derive(Clone)]
+struct App {
+    view: View,
+    scrapes: Arc<Semaphore>,
+}
+
+pub(super) fn router(view: View) -> Router {
+    Router::new()
+        .route("/", get(landing))
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .with_state(App { view, scrapes: Arc::new(Semaphore::new(MOST_SCRAPES)) })
+}
+
+async fn scrape(Shared(app): Shared<App>) -> Result<Response, Refusal> {
+    let Ok(_place) = app.scrapes.try_acquire() else {
+        let sentence = format!("{MOST_SCRAPES} scrapes run already\n");
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], sentence).into_response());
+    };
+    let text = blocking(app.view.clone(), |view| view.metrics.scrape(view)).await?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn alive(Shared(app): Shared<App>) -> (StatusCode, String) {
+    answer(stalled(app.view.heartbeat.age()), || "ok\n".to_owned())
+}
+
+async fn ready(Shared(app): Shared<App>) -> (StatusCode, String) {
+    let refused: Vec<_> =
+        app.view.hooks.iter().filter(|hook| hook.refused.is_some()).map(|hook| hook.name.as_str()).collect();
+    let blind = (refused.len() == app.view.hooks.len()).then(|| {
+        let reason = app.view.hooks.iter().find_map(|hook| hook.refused.clone());
+        format!("no hook is attached: {}\n", reason.as_deref().unwrap_or("the sensor has not started"))
+    });
+    answer(blind.or_else(|| stalled(app.view.heartbeat.age())), || {
+        if refused.is_empty() {
+            "ready\n".to_owned()
+        } else {
+            format!("ready; not attached: {} (see: cofferdam doctor)\n", refused.join(", "))
+        }
+    })
+}
+
+fn stalled(age: Duration) -> Option<String> {
+    (age > STALLED_AFTER).then(|| format!("the pipeline has not turned for {} s\n", age.as_secs()))
+}
+
+fn answer(problem: Option<String>, well: impl FnOnce() -> String) -> (StatusCode, String) {
+    problem.map_or_else(|| (StatusCode::OK, well()), |reason| (StatusCode::SERVICE_UNAVAILABLE, reason))
+}
+
+async fn landing() -> Html<&'static str> {
+    Html(concat!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Cofferdam</title></head><body>",
+        "<h1>Cofferdam ",
+        env!("CARGO_PKG_VERSION"),
+        "</h1><p>Who on this host talks to whom.</p><ul>",
+        "<li><a href=\"/metrics\">Metrics</a></li>",
+        "<li><a href=\"/healthz\">Health: does the pipeline turn?</a></li>",
+        "<li><a href=\"/readyz\">Readiness: are the hooks attached?</a></li>",
+        "</ul></body></html>\n",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_that_does_not_turn_is_told_with_how_long() {
+        assert_eq!(stalled(STALLED_AFTER), None);
+        let reason = stalled(Duration::from_secs(12));
+        assert_eq!(reason.as_deref(), Some("the pipeline has not turned for 12 s\n"));
+        assert_eq!(answer(reason, String::new).0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -1,0 +1,278 @@
+//! Who did it: cgroups, processes and addresses become workloads with names.
+//!
+//! All state is in memory behind locks that are held for single look-ups. Whatever reads from the system does so
+//! without a lock, outside of the data path ([`keep`], [`runtime`]), and then puts the result in.
+//! `docs/attribution.md` tells the rules.
+
+mod text;
+
+mod cgroup;
+
+mod addresses;
+
+mod container;
+
+mod tables;
+
+mod process;
+
+mod attribute;
+
+mod sentence;
+
+mod upkeep;
+
+pub mod runtime;
+
+use std::{
+    collections::HashSet,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cofferdam_common::{ids::CgroupId, network::Party};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use self::{cgroup::Walk, process::ProcessTable, tables::Tables};
+pub use self::{
+    container::{Container, ContainerFacts, ContainerState, PublishedPort},
+    runtime::{RuntimeState, RuntimeStatus},
+    upkeep::keep,
+};
+use crate::event::{Runtime, Workload};
+
+/// Most unknown cgroups that one search is asked for.
+const WANTED_LIMIT: usize = 1_024;
+
+/// How many cgroups of a walk are put into the tables at once.
+const WALK_PART: usize = 512;
+
+/// What is known of this host. Shared by the pipeline, the watchers of runtimes and the API.
+pub struct Attribution {
+    cgroup_root: PathBuf,
+    tables: RwLock<Tables>,
+    processes: Mutex<ProcessTable>,
+    runtimes: Mutex<Vec<RuntimeStatus>>,
+    /// Cgroups that turned up unknown and are to be searched for.
+    wanted: Mutex<HashSet<CgroupId>>,
+    wake: Notify,
+    unattributed: AtomicU64,
+}
+
+/// What found no room, since the daemon started.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Overflows {
+    /// Cgroups and containers: what happens in them is unattributed.
+    pub workloads: u64,
+    /// Processes: they are shown without executable.
+    pub processes: u64,
+    /// Labels of containers that were left out or shortened.
+    pub labels: u64,
+}
+
+impl Attribution {
+    /// Knows nothing yet but the host. `cgroup_root` is where the v2 tree is mounted: `/sys/fs/cgroup`, or
+    /// `/sys/fs/cgroup/unified` on a hybrid host.
+    #[must_use]
+    pub fn new(cgroup_root: PathBuf) -> Self {
+        Self {
+            cgroup_root,
+            tables: RwLock::new(Tables::new()),
+            processes: Mutex::new(ProcessTable::new()),
+            runtimes: Mutex::default(),
+            wanted: Mutex::default(),
+            wake: Notify::new(),
+            unattributed: AtomicU64::new(0),
+        }
+    }
+
+    /// Learns what is there already: the cgroup tree, processes, addresses of the host. Blocks; to be called after
+    /// the hooks were attached and before the first record is attributed, so that nothing falls between.
+    ///
+    /// # Errors
+    /// When the cgroup tree, `/proc` or the interfaces cannot be read.
+    pub fn seed(&self) -> io::Result<()> {
+        self.walk()?;
+        let running = process::running()?;
+        self.processes().seed(running);
+        let host = addresses::of_host()?;
+        self.tables_mut().addresses.set_host(host);
+        Ok(())
+    }
+
+    /// Who lives in a cgroup. One that is not known is searched for in the background, and is
+    /// [`crate::event::WorkloadKind::Unknown`] meanwhile.
+    #[must_use]
+    pub fn workload(&self, cgroup: CgroupId) -> Arc<Workload> {
+        let resident = self.tables().resident(cgroup);
+        resident.unwrap_or_else(|| self.search(cgroup))
+    }
+
+    /// Whose end of a flow this is: by cgroup, else by address (a container's, the host's, or outside).
+    ///
+    /// Loopback without a cgroup counts as the host; where both ends are at hand, [`Self::parties`] knows better.
+    #[must_use]
+    pub fn party(&self, party: &Party) -> Arc<Workload> {
+        let known = self.tables().party(party);
+        known.unwrap_or_else(|| self.search(party.cgroup))
+    }
+
+    /// Both ends of a flow. A loopback end that has no cgroup (nobody listens there) is in the network of the other
+    /// end, and counts as the same workload.
+    #[must_use]
+    pub fn parties(&self, source: &Party, target: &Party) -> (Arc<Workload>, Arc<Workload>) {
+        let nameless =
+            |party: &Party| party.cgroup == CgroupId::NONE && addresses::address(party.address).is_loopback();
+        match (nameless(source), nameless(target)) {
+            (false, true) => {
+                let source = self.party(source);
+                (Arc::clone(&source), source)
+            }
+            (true, false) => {
+                let target = self.party(target);
+                (Arc::clone(&target), target)
+            }
+            _ => (self.party(source), self.party(target)),
+        }
+    }
+
+    /// All containers that run or that a runtime knows, sorted by name. Those that ended are among them until they
+    /// are removed ([`ContainerState::Exited`]).
+    #[must_use]
+    pub fn containers(&self) -> Vec<Container> {
+        self.tables().containers()
+    }
+
+    /// A runtime of the system told about a container.
+    pub fn learn(&self, facts: ContainerFacts) {
+        self.tables_mut().learn(facts);
+    }
+
+    /// A runtime does not know a container any more. Its name is kept until its cgroups are dropped.
+    pub fn forget(&self, id: &str) {
+        self.tables_mut().forget(id);
+    }
+
+    /// A runtime knows these containers and no others.
+    pub fn retain(&self, runtime: Runtime, known: &HashSet<String>) {
+        self.tables_mut().retain(runtime, known);
+    }
+
+    /// Cgroups that were removed and whose names are kept, because rows of the ledger are still about them.
+    #[must_use]
+    pub fn gone(&self) -> Vec<CgroupId> {
+        self.tables().gone()
+    }
+
+    /// The rows of these were folded. The last few thousand are remembered all the same, for packets that come late.
+    pub fn drop_gone(&self, cgroups: &[CgroupId]) {
+        self.tables_mut().drop_gone(cgroups);
+    }
+
+    /// Events with a workload that nothing could be learned about, since the daemon started.
+    #[must_use]
+    pub fn unattributed(&self) -> u64 {
+        self.unattributed.load(Ordering::Relaxed)
+    }
+
+    /// What found no room.
+    #[must_use]
+    pub fn overflows(&self) -> Overflows {
+        let processes = self.processes().overflow();
+        let tables = self.tables();
+        Overflows { workloads: tables.overflow, processes, labels: tables.labels_cut }
+    }
+
+    /// Runtimes that are listened to.
+    #[must_use]
+    pub fn runtimes(&self) -> Vec<RuntimeStatus> {
+        lock(&self.runtimes).clone()
+    }
+
+    /// How a runtime is heard now.
+    pub fn report(&self, status: RuntimeStatus) {
+        let mut runtimes = lock(&self.runtimes);
+        match runtimes.iter_mut().find(|known| known.endpoint == status.endpoint) {
+            Some(known) => *known = status,
+            None => runtimes.push(status),
+        }
+    }
+
+    /// Networks changed: addresses of the host are to be read soon.
+    pub(crate) fn networks_changed(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Reads again what may have changed; `whole` also repairs what lost records left behind. Blocks.
+    fn refresh(&self, whole: bool) {
+        match addresses::of_host() {
+            Ok(host) => self.tables_mut().addresses.set_host(host),
+            Err(error) => tracing::warn!(%error, "addresses of the host cannot be read"),
+        }
+        let wanted = std::mem::take(&mut *lock(&self.wanted));
+        if whole || !wanted.is_empty() {
+            if let Err(error) = self.walk() {
+                tracing::warn!(%error, root = %self.cgroup_root.display(), "the cgroup tree cannot be read");
+                return;
+            }
+            let mut tables = self.tables_mut();
+            wanted.into_iter().for_each(|cgroup| tables.not_found(cgroup));
+        }
+        if whole {
+            let before = self.processes().tgids();
+            match process::running_tgids() {
+                Ok(running) => self.processes().sweep(&before, &running),
+                Err(error) => tracing::warn!(%error, "processes cannot be read"),
+            }
+        }
+    }
+
+    fn walk(&self) -> io::Result<()> {
+        let before = self.tables().live();
+        let Walk { found, complete } = cgroup::walk(&self.cgroup_root)?;
+        // In parts, so that the data path never waits long for the lock.
+        for part in found.chunks(WALK_PART) {
+            let mut tables = self.tables_mut();
+            part.iter().for_each(|(id, path)| tables.made(*id, path));
+        }
+        if complete {
+            let found: HashSet<_> = found.iter().map(|(id, _)| *id).collect();
+            let mut tables = self.tables_mut();
+            before.difference(&found).for_each(|id| tables.removed(*id));
+        }
+        Ok(())
+    }
+
+    fn search(&self, cgroup: CgroupId) -> Arc<Workload> {
+        let mut wanted = lock(&self.wanted);
+        if wanted.len() < WANTED_LIMIT && wanted.insert(cgroup) {
+            self.wake.notify_one();
+        }
+        self.tables().unknown()
+    }
+
+    fn tables(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tables_mut(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn processes(&self) -> MutexGuard<'_, ProcessTable> {
+        lock(&self.processes)
+    }
+}
+
+/// A panic elsewhere leaves single entries at worst incomplete; the daemon goes on with them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Asks the daemon over its unix socket.
+
+use std::{
+    future::Future,
+    io::ErrorKind,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header::HOST,
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixStream, runtime, time::timeout};
+
+use super::Failure;
+use crate::api::{Problem, SOCKET_NAME};
+
+/// How long the daemon may take to answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where the daemon is asked.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub(super) fn new(run_dir: &Path) -> Self {
+        Self { socket: run_dir.join(SOCKET_NAME) }
+    }
+
+    /// The daemon's answer to one question.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        wait(async {
+            let whole = async { Ok::<_, Failure>(self.ask(path).await?.into_body().collect().await) };
+            let body = timeout(DEADLINE, whole).await.map_err(|_| self.silent())??;
+            let body = body.map_err(|_| self.left())?.to_bytes();
+            serde_json::from_slice(&body)
+                .context("the daemon's answer is not understood; is it of another version?")
+                .map_err(Failure::from)
+        })?
+    }
+
+    /// Hands over each line of an answer that does not end, until `each` has enough.
+    pub(super) fn lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        wait(async {
+            let response = timeout(DEADLINE, self.ask(path)).await.map_err(|_| self.silent())??;
+            let mut body = response.into_body();
+            let mut rest = Vec::new();
+            while let Some(Ok(frame)) = body.frame().await {
+                rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else { continue };
+                let whole: Vec<u8> = rest.drain(..=end).collect();
+                for line in String::from_utf8_lossy(&whole).lines() {
+                    if each(line)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(self.left())
+        })?
+    }
+
+    async fn ask(&self, path: &str) -> Result<Response<Incoming>, Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NoDaemon(self.socket.clone()),
+            ErrorKind::PermissionDenied => Failure::NotPermitted(self.socket.clone()),
+            _ => Failure::Failed(anyhow!(error).context(format!("cannot reach {}", self.socket.display()))),
+        })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| self.left())?;
+        // It ends with the response; what goes wrong in it shows there.
+        tokio::spawn(connection);
+        let request = Request::get(path).header(HOST, "cofferdam").body(Empty::<Bytes>::new());
+        let request = request.map_err(anyhow::Error::new)?;
+        let response = sender.send_request(request).await.map_err(|_| self.left())?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            status => Err(refused(status, response).await),
+        }
+    }
+
+    fn left(&self) -> Failure {
+        Failure::DaemonLeft(self.socket.clone())
+    }
+
+    fn silent(&self) -> Failure {
+        let (socket, seconds) = (self.socket.display(), DEADLINE.as_secs());
+        Failure::Failed(anyhow!("the daemon at {socket} did not answer within {seconds} seconds"))
+    }
+}
+
+async fn refused(status: StatusCode, response: Response<Incoming>) -> Failure {
+    let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let said = serde_json::from_slice::<Problem>(&body).map(|problem| problem.error);
+    Failure::Failed(anyhow!(said.unwrap_or_else(|_| format!("the daemon answered {status}"))))
+}
+
+fn wait<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.context("cannot start")?.block_on(question))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_not_there_is_one_clear_sentence_and_exit_code_4() {
+        let failure = Client::new(Path::new("/nonexistent")).get::<()>("/v1/status").unwrap_err();
+        assert_eq!(failure.code(), 4);
+        assert_eq!(
+            failure.sentence().expect("a sentence"),
+            "no daemon answers at /nonexistent/cofferdam.sock: start it with `systemctl start cofferdam` or \
+             `cofferdam run`, or see `cofferdam doctor`"
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! What is looked at, and what each finding means. Pure.
+
+use serde::Serialize;
+
+use super::{super::output::number, up};
+use crate::{
+    api::{Health, State},
+    attribution::{RuntimeState, RuntimeStatus},
+    sensor::{
+        counts::{Counters, HookStatus},
+        features::Features,
+    },
+};
+
+/// The oldest kernel that the programs are tested on, and the oldest that has all they need (the ring buffer).
+const TESTED: (u32, u32) = (6, 1);
+const POSSIBLE: (u32, u32) = (5, 8);
+
+/// From this part on a map counts as nearly full.
+const NEARLY_FULL_PERCENT: u64 = 90;
+
+/// How it stands with one thing.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) level: Level,
+    pub(super) subject: String,
+    pub(super) finding: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advice: Option<String>,
+}
+
+/// Whether somebody has to do something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Level {
+    Well,
+    Note,
+    Problem,
+}
+
+impl Check {
+    pub(super) fn well(subject: &str, finding: &str) -> Self {
+        Self::new(Level::Well, subject, finding, None)
+    }
+
+    pub(super) fn note(subject: &str, finding: &str, advice: Option<&str>) -> Self {
+        Self::new(Level::Note, subject, finding, advice)
+    }
+
+    fn problem(subject: &str, finding: &str, advice: &str) -> Self {
+        Self::new(Level::Problem, subject, finding, Some(advice))
+    }
+
+    fn new(level: Level, subject: &str, finding: &str, advice: Option<&str>) -> Self {
+        let (subject, finding, advice) = (subject.to_owned(), finding.to_owned(), advice.map(str::to_owned));
+        Self { level, subject, finding, advice }
+    }
+}
+
+pub(super) fn daemon(health: &Health) -> Check {
+    let version = format!("{}, {}", health.version, up(health.uptime_seconds));
+    match health.state {
+        State::Observing => Check::well("daemon", &format!("observing ({version})")),
+        State::Blind => {
+            Check::problem("daemon", &format!("no hook is attached ({version})"), "see the hooks below")
+        }
+        State::Stalled => Check::problem(
+            "daemon",
+            &format!("its pipeline does not turn ({version})"),
+            "look into `journalctl -u cofferdam`, then restart it",
+        ),
+    }
+}
+
+pub(super) fn features(features: &Features) -> Vec<Check> {
+    vec![
+        kernel(features),
+        btf(features),
+        cgroups(features),
+        bpffs(features),
+        capabilities(features),
+        lsms(features),
+    ]
+}
+
+fn kernel(features: &Features) -> Check {
+    let release = &features.kernel;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= TESTED {
+        Check::well("kernel", release)
+    } else if version >= POSSIBLE {
+        Check::note("kernel", &format!("{release}; tested from {}.{} on", TESTED.0, TESTED.1), None)
+    } else {
+        let needed = format!("update it to {}.{} or later", TESTED.0, TESTED.1);
+        Check::problem("kernel", &format!("{release} has no BPF ring buffer"), &needed)
+    }
+}
+
+fn btf(features: &Features) -> Check {
+    if features.btf {
+        return Check::well("BTF", "the kernel describes its types");
+    }
+    Check::problem(
+        "BTF",
+        "/sys/kernel/btf/vmlinux is missing: the programs cannot be fitted to this kernel",
+        "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as the distributions build them; in a container, mount /sys",
+    )
+}
+
+fn cgroups(features: &Features) -> Check {
+    match &features.cgroup_root {
+        Some(root) => {
+            Check::well("cgroups", &format!("{}, v2 tree at {}", features.cgroup_mode, root.display()))
+        }
+        None => Check::problem(
+            "cgroups",
+            &format!(
+                "{}: no v2 tree is mounted, and sockets belong to cgroups of that tree",
+                features.cgroup_mode
+            ),
+            "boot with systemd.unified_cgroup_hierarchy=1, or: mkdir -p /sys/fs/cgroup/unified && \
+             mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
+        ),
+    }
+}
+
+fn bpffs(features: &Features) -> Check {
+    match &features.bpffs {
+        Some(path) => Check::well("bpffs", &format!("mounted at {}", path.display())),
+        None => Check::problem("bpffs", "not mounted", "mount -t bpf bpf /sys/fs/bpf"),
+    }
+}
+
+fn capabilities(features: &Features) -> Check {
+    match features.missing_capabilities.join(", ") {
+        missing if missing.is_empty() => Check::well("capabilities", "all that are needed"),
+        missing => Check::problem(
+            "capabilities",
+            &format!("missing: {missing}"),
+            "run as root; in a container: --privileged --pid=host --cgroupns=host",
+        ),
+    }
+}
+
+fn lsms(features: &Features) -> Check {
+    match features.lsms.join(", ") {
+        none if none.is_empty() => {
+            Check::note("security modules", "not known: securityfs is not mounted", None)
+        }
+        active => Check::well("security modules", &active),
+    }
+}
+
+pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
+    let name = format!("{:?}", runtime.runtime).to_lowercase();
+    let (version, endpoint) = (runtime.version.as_deref().unwrap_or("of unknown version"), &runtime.endpoint);
+    match runtime.state {
+        RuntimeState::Connected => Check::well(&name, &format!("{version} at {endpoint}")),
+        RuntimeState::Absent => Check::note(&name, &format!("not there: {endpoint} does not exist"), None),
+        RuntimeState::Unreachable => {
+            let reason = runtime.reason.as_deref().unwrap_or("it does not answer");
+            let finding = format!("{endpoint}: {reason}; its containers go by their ids");
+            Check::problem(&name, &finding, "see whether it runs, and whether the daemon may use its socket")
+        }
+    }
+}
+
+pub(super) fn hook(hook: &HookStatus) -> Check {
+    let HookStatus { name, kind, family, refused, without } = hook;
+    match refused {
+        None => Check::well(name, &format!("attached ({kind}, {family})")),
+        Some(reason) => {
+            let finding = format!("not attached ({kind}, {family}): {reason}; without it, {without}");
+            Check::new(Level::Problem, name, &finding, None)
+        }
+    }
+}
+
+pub(super) fn counters(counters: &Counters) -> Vec<Check> {
+    let lost = counters.families.iter().filter(|family| family.lost > 0).map(|family| {
+        let finding = format!("{} of {} {} records lost", number(family.lost), number(family.issued), family.family);
+        Check::note(
+            "records",
+            &finding,
+            Some("map and metrics stay exact, events have gaps: enlarge the ring (cofferdam run --flow-ring-bytes)"),
+        )
+    });
+    // Packets of other protocols are no trouble; the metric tells about them.
+    let failures = counters.failures.iter().filter(|named| named.count > 0 && named.name != "other_protocol");
+    let failures = failures.map(|named| {
+        let advice = match named.name.as_str() {
+            "ledger_full" | "ledger_overfull" => {
+                Some("more rows keep more apart (cofferdam run --ledger-rows)")
+            }
+            _ => None,
+        };
+        Check::note("hooks", &format!("{} times {}", number(named.count), named.name), advice)
+    });
+    let full = counters.maps.iter().filter(|map| map.used * 100 >= map.capacity * NEARLY_FULL_PERCENT);
+    let full = full.map(|map| {
+        let finding =
+            format!("{} is nearly full: {} of {}", map.name, number(map.used), number(map.capacity));
+        Check::note("maps", &finding, None)
+    });
+    lost.chain(failures).chain(full).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::samples, event::Runtime};
+
+    #[test]
+    fn each_thing_that_is_missing_comes_with_what_to_do() {
+        let nothing = Features {
+            kernel: "5.4.0-150-generic".to_owned(),
+            btf: false,
+            lsms: Vec::new(),
+            cgroup_mode: "v1".to_owned(),
+            cgroup_root: None,
+            bpffs: None,
+            missing_capabilities: vec!["CAP_BPF".to_owned()],
+        };
+        let checks = features(&nothing);
+        let problems: Vec<_> = checks.iter().filter(|check| check.level == Level::Problem).collect();
+        let subjects: Vec<_> = problems.iter().map(|check| check.subject.as_str()).collect();
+        assert_eq!(subjects, ["kernel", "BTF", "cgroups", "bpffs", "capabilities"]);
+        assert!(problems.iter().all(|check| check.advice.is_some()), "{problems:?}");
+    }
+
+    #[test]
+    fn a_kernel_older_than_the_tested_ones_is_a_note() {
+        let level = |kernel: &str| {
+            super::kernel(&Features { kernel: kernel.to_owned(), ..samples::features() }).level
+        };
+        assert_eq!(level("6.12.8-amd64"), Level::Well);
+        assert_eq!(level("6.1.0"), Level::Well);
+        assert_eq!(level("5.15.0-91-generic"), Level::Note);
+        assert_eq!(level("5.4.0"), Level::Problem);
+    }
+
+    #[test]
+    fn an_absent_runtime_is_no_problem_and_one_that_does_not_answer_is() {
+        let status = |state| RuntimeStatus {
+            runtime: Runtime::Docker,
+            endpoint: "/var/run/docker.sock".to_owned(),
+            state,
+            version: None,
+            reason: Some("permission denied".to_owned()),
+        };
+        assert_eq!(runtime(&status(RuntimeState::Absent)).level, Level::Note);
+        let deaf = runtime(&status(RuntimeState::Unreachable));
+        assert_eq!(deaf.level, Level::Problem);
+        assert!(deaf.finding.contains("permission denied"), "{}", deaf.finding);
+    }
+}

@@ -1,0 +1,112 @@
+//! `cofferdam events`: what happens, as it happens.
+
+use std::{fmt::Write as _, ops::ControlFlow};
+
+use anyhow::Context;
+use clap::{Args, builder::PossibleValuesParser};
+
+use super::{
+    Client, Failure,
+    output::{is_terminal, print, printable, printable_json},
+};
+use crate::{
+    api::EventsQuery,
+    event::{Event, EventKind},
+    sink::KINDS,
+};
+
+/// What can be asked.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Follow (the default, and so far the only way: nothing is kept).
+    #[arg(short, long, default_value_t = true)]
+    follow: bool,
+    /// One JSON object per line (docs/events.md).
+    #[arg(long)]
+    json: bool,
+    /// Only events of this workload: its name, its container's name, its project, or the beginning of its id.
+    #[arg(long, value_name = "NAME")]
+    of: Option<String>,
+    /// Only events of this kind; may be given more than once, or with commas.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = PossibleValuesParser::new(KINDS))]
+    kind: Vec<String>,
+    /// End after so many events; notices of loss do not count.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
+    let mut left = arguments.count.unwrap_or(u64::MAX);
+    if left == 0 {
+        return Ok(());
+    }
+    client.lines(&path(arguments)?, |line| {
+        let event: Event = serde_json::from_str(line)
+            .context("an event of the daemon is not understood; is it of another version?")?;
+        if arguments.json {
+            print(&format!("{}\n", printable_json(line)))?;
+        } else {
+            print(&row(&event, is_terminal()))?;
+        }
+        if !matches!(event.kind, EventKind::Lost(_)) {
+            left -= 1;
+        }
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+}
+
+fn path(arguments: &Arguments) -> Result<String, Failure> {
+    let kind = (!arguments.kind.is_empty()).then(|| arguments.kind.join(","));
+    let query = serde_urlencoded::to_string(EventsQuery { of: arguments.of.clone(), kind });
+    Ok(format!("/v1/events?{}", query.map_err(anyhow::Error::new)?))
+}
+
+/// Time, kind, sentence. Somebody who looks needs no date.
+fn row(event: &Event, for_people: bool) -> String {
+    let format = if for_people { "%H:%M:%S%.3f" } else { "%Y-%m-%dT%H:%M:%S%.9fZ" };
+    let time = event.time.strftime(format);
+    let mut row = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(row, "{time}  {:<12}  {}", event.kind.name(), printable(&event.message));
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{super::Cli, *};
+    use crate::{cli::Command, sink::samples};
+
+    fn arguments(line: &[&str]) -> Arguments {
+        let line = ["cofferdam", "events"].iter().chain(line);
+        match Cli::try_parse_from(line).expect("it parses").command {
+            Some(Command::Events(arguments)) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_reach_the_daemon_as_they_are_written() {
+        let asked =
+            path(&arguments(&["--of", "a/b & c=d\u{e9}", "--kind", "flow_open,flow_close"])).expect("a path");
+        assert_eq!(asked, "/v1/events?of=a%2Fb+%26+c%3Dd%C3%A9&kind=flow_open%2Cflow_close");
+        assert_eq!(path(&arguments(&["-f"])).expect("a path"), "/v1/events?");
+    }
+
+    #[test]
+    fn a_kind_that_does_not_exist_is_a_mistake_of_usage() {
+        let error = Cli::try_parse_from(["cofferdam", "events", "--kind", "flows"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("flow_open"), "{error}");
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        let mut event = samples::flow_open();
+        assert_eq!(row(&event, true), "10:00:00.123  flow_open     shop/web -> shop/api tcp/8080 opened\n");
+        event.time = "2026-11-24T10:00:00Z".parse().expect("a time");
+        event.message = "a\nb\u{1b}[31m".to_owned();
+        assert_eq!(row(&event, false), "2026-11-24T10:00:00.000000000Z  flow_open     a\\u{a}b\\u{1b}[31m\n");
+    }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong for somebody at the command line, and its exit code.
+
+use std::{io, path::PathBuf};
+
+use crate::sensor::features::Missing;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nobody listens at the socket.
+    #[error(
+        "no daemon answers at {}: start it with `systemctl start cofferdam` or `cofferdam run`, \
+         or see `cofferdam doctor`",
+        .0.display()
+    )]
+    NoDaemon(PathBuf),
+    /// The daemon ended while it was being listened to.
+    #[error("the daemon at {} went away", .0.display())]
+    DaemonLeft(PathBuf),
+    /// The socket exists, but not for this user.
+    #[error("not permitted to talk to the daemon at {}: try again as root (sudo)", .0.display())]
+    NotPermitted(PathBuf),
+    /// Said already, on stdout.
+    #[error("")]
+    Unwell,
+    /// Whoever read our output has gone, as `head` does. Nothing went wrong.
+    #[error("")]
+    ReaderLeft,
+    /// Anything else.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// The exit code: 0 fine, 1 failed, 4 no daemon, 5 not permitted or the kernel lacks something. (2 is usage; the parser sees to it.)
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::ReaderLeft => 0,
+            Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
+            Self::Failed(_) | Self::Unwell => 1,
+            Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
+            Self::NotPermitted(_) => 5,
+        }
+    }
+
+    /// What to say about it on stderr, if anything: one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
+        let sentence = self.to_string();
+        (!sentence.is_empty()).then_some(sentence)
+    }
+}
+
+fn is_permission(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_permission_anywhere_below_is_exit_code_5() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = Err::<(), _>(denied).context("cannot load the programs").unwrap_err();
+        assert_eq!(Failure::from(error).code(), 5);
+        assert_eq!(Failure::from(anyhow::Error::new(Missing::Btf)).code(), 5);
+        assert_eq!(Failure::from(anyhow::anyhow!("something else")).code(), 1);
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure_and_not_worth_a_word() {
+        assert_eq!((Failure::ReaderLeft.code(), Failure::ReaderLeft.sentence()), (0, None));
+    }
+}

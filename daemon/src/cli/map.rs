@@ -1,0 +1,195 @@
+//! `cofferdam map`: who talks to whom.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{
+    Client, Failure,
+    output::{ago, bytes, is_terminal, number, print, print_json, printable, table},
+};
+use crate::interaction::Edge;
+
+/// What can be asked.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// As JSON: a list of edges, replicas apart (docs/api.md, /v1/interactions).
+    #[arg(long, conflicts_with = "dot")]
+    json: bool,
+    /// As a graph for Graphviz: `cofferdam map --dot | dot -Tsvg > map.svg`.
+    #[arg(long)]
+    dot: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
+    let edges: Vec<Edge> = client.get("/v1/interactions")?;
+    if arguments.json {
+        print_json(&edges)
+    } else if arguments.dot {
+        print(&dot(&edges))
+    } else {
+        print(&text(&edges, Timestamp::now(), is_terminal()))
+    }
+}
+
+/// What people tell edges apart by; replicas of a service are one.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Lane {
+    source: String,
+    target: String,
+    port: String,
+    via: String,
+}
+
+/// Sums of a lane.
+#[derive(Default)]
+struct Traffic {
+    flows: u64,
+    attempts: u64,
+    denied: u64,
+    sent: u64,
+    received: u64,
+    last: Timestamp,
+}
+
+fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
+    let mut lanes = BTreeMap::<Lane, Traffic>::new();
+    for edge in edges {
+        let lane = Lane {
+            source: edge.source.to_string(),
+            target: edge.target.to_string(),
+            // A row that folds many has no port.
+            port: if edge.port == 0 {
+                edge.protocol.to_string()
+            } else {
+                format!("{}/{}", edge.protocol, edge.port)
+            },
+            via: edge.via.clone().unwrap_or_else(|| "-".to_owned()),
+        };
+        let traffic = lanes.entry(lane).or_default();
+        traffic.flows += edge.flows;
+        traffic.attempts += edge.attempts;
+        traffic.denied += edge.verdicts.deny;
+        traffic.sent += edge.bytes_sent;
+        traffic.received += edge.bytes_received;
+        traffic.last = traffic.last.max(edge.last_seen);
+    }
+    lanes
+}
+
+fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
+    let header = ["SOURCE", "TARGET", "PORT", "VIA", "FLOWS", "FAILED", "SENT", "RECEIVED", "LAST"];
+    let rows = lanes(edges).into_iter().map(|(lane, traffic)| {
+        let failed = traffic.attempts.saturating_sub(traffic.flows);
+        let failed = match traffic.denied {
+            0 => number(failed),
+            denied => format!("{} (✖ {} denied)", number(failed), number(denied)),
+        };
+        [
+            lane.source,
+            lane.target,
+            lane.port,
+            lane.via,
+            number(traffic.flows),
+            failed,
+            bytes(traffic.sent),
+            bytes(traffic.received),
+            ago(traffic.last, now, for_people),
+        ]
+    });
+    table(header, &[4, 5, 6, 7], rows)
+}
+
+fn dot(edges: &[Edge]) -> String {
+    let mut graph = String::from("digraph cofferdam {\n  rankdir=LR;\n  node [shape=box];\n");
+    for (lane, traffic) in lanes(edges) {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            graph,
+            "  {} -> {} [label={}];",
+            quoted(&lane.source),
+            quoted(&lane.target),
+            quoted(&format!("{} ({})", lane.port, number(traffic.flows)))
+        );
+    }
+    graph.push_str("}\n");
+    graph
+}
+
+/// A quoted id of the DOT language, in which the quote ends and the backslash escapes.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", printable(name).replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Workload, WorkloadKind},
+        metrics::samples::edge,
+    };
+
+    fn edges() -> Vec<Edge> {
+        let outside = Workload::named(WorkloadKind::Outside, "203.0.113.7");
+        vec![
+            edge(),
+            Edge { attempts: 5, flows: 2, bytes_sent: 999, ..edge() },
+            Edge { target: outside.into(), port: 443, via: Some("br-1".to_owned()), ..edge() },
+        ]
+    }
+
+    #[test]
+    fn the_table_has_one_row_per_pair_and_port() {
+        let now: Timestamp = "2026-11-24T10:00:02Z".parse().expect("a time");
+        insta::assert_snapshot!(text(&edges(), now, true), @r#"
+        SOURCE    TARGET               PORT      VIA   FLOWS  FAILED    SENT  RECEIVED  LAST
+        shop/web  outside 203.0.113.7  tcp/443   br-1    412       3  1.2 MB    9.8 MB  2 s
+        shop/web  shop/api             tcp/8080  -       414       6  1.2 MB     20 MB  2 s
+        "#);
+        assert!(
+            include_str!("../../../docs/cli.md").contains(&text(&edges(), now, true)),
+            "docs/cli.md shows another table"
+        );
+        assert!(text(&edges(), now, false).contains("2026-11-24T10:00:00Z"));
+    }
+
+    #[test]
+    fn the_graph_is_one_that_graphviz_reads() {
+        let mut edges = edges();
+        edges.push(Edge { source: Workload::named(WorkloadKind::Unit, "evil\"]; \\x\n").into(), ..edge() });
+        insta::assert_snapshot!(dot(&edges), @r#"
+        digraph cofferdam {
+          rankdir=LR;
+          node [shape=box];
+          "evil\"]; \\x\\u{a}" -> "shop/api" [label="tcp/8080 (412)"];
+          "shop/web" -> "outside 203.0.113.7" [label="tcp/443 (412)"];
+          "shop/web" -> "shop/api" [label="tcp/8080 (414)"];
+        }
+        "#);
+    }
+
+    #[test]
+    fn json_is_the_list_of_edges_as_promised() {
+        let json = serde_json::to_value(edge()).expect("JSON");
+        let fields: Vec<_> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+        for field in [
+            "source",
+            "target",
+            "protocol",
+            "port",
+            "via",
+            "flows",
+            "attempts",
+            "bytes_sent",
+            "bytes_received",
+            "verdicts",
+            "first_seen",
+            "last_seen",
+        ] {
+            assert!(fields.contains(&field), "{field}");
+        }
+        assert_eq!(json["verdicts"], serde_json::json!({"allow": 415, "audit": 0, "deny": 0}));
+        assert_eq!(json["source"]["name"], "shop/web");
+    }
+}

@@ -1,0 +1,206 @@
+//! `cofferdam status`, and `cofferdam` alone: how the daemon is, in a few lines, and what to do next.
+
+use std::fmt::Write as _;
+
+use clap::{
+    Args,
+    builder::styling::{AnsiColor, Style},
+};
+
+use super::{
+    Client, Failure,
+    output::{number, plural, print, print_json, printable, span},
+};
+use crate::{
+    api::{State, Status},
+    attribution::RuntimeState,
+};
+
+/// What can be asked.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// As JSON (docs/api.md, /v1/status).
+    #[arg(long)]
+    json: bool,
+}
+
+const BOLD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const NOTABLE: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
+    let status: Status = client.get("/v1/status")?;
+    if arguments.json { print_json(&status) } else { print(&text(&status)) }
+}
+
+/// The status and what to do next.
+pub(super) fn overview(client: &Client) -> Result<(), Failure> {
+    let status: Status = client.get("/v1/status")?;
+    print(&format!("{}{}", text(&status), next(&status)))
+}
+
+fn text(status: &Status) -> String {
+    let (style, state) = match status.state {
+        State::Observing => (GOOD, "observing"),
+        State::Blind => (BAD, "blind: no hook is attached"),
+        State::Stalled => (BAD, "stalled: the pipeline does not turn"),
+    };
+    let heard = status.runtimes.iter().filter(|runtime| runtime.state == RuntimeState::Connected);
+    let heard: Vec<_> = heard
+        .map(|runtime| {
+            let name = format!("{:?}", runtime.runtime).to_lowercase();
+            runtime.version.iter().fold(name, |name, version| name + " " + version)
+        })
+        .collect();
+    let heard = if heard.is_empty() { "no container runtime".to_owned() } else { heard.join(", ") };
+    let mut text = format!(
+        "{BOLD}Cofferdam {}{BOLD:#} · {style}{state}{style:#} · up {} · kernel {} · {}\n",
+        printable(&status.version),
+        span(status.uptime_seconds),
+        printable(&status.kernel),
+        printable(&heard),
+    );
+    let privileged = match status.privileged_containers {
+        0 => String::new(),
+        privileged => format!(" ({NOTABLE}{} privileged{NOTABLE:#})", number(privileged)),
+    };
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "  {}{privileged}   {}   {}{}",
+        plural(status.containers, "container"),
+        plural(status.interactions, "interaction"),
+        notable(status.records_lost, &(plural(status.records_lost, "record") + " lost")),
+        troubles(status),
+    );
+    text
+}
+
+/// What should be 0, where it is not.
+fn troubles(status: &Status) -> String {
+    let mut text = String::new();
+    for (count, thing) in [
+        (status.events_dropped, plural(status.events_dropped, "event") + " dropped"),
+        (status.records_undecoded, plural(status.records_undecoded, "record") + " undecoded"),
+        (status.unattributed, number(status.unattributed) + " unattributed"),
+        (status.hooks_refused, plural(status.hooks_refused, "hook") + " unavailable"),
+    ] {
+        if count > 0 {
+            text = text + "   " + &notable(count, &thing);
+        }
+    }
+    if status.hooks_refused > 0 || status.state != State::Observing {
+        text += " → cofferdam doctor";
+    }
+    text
+}
+
+fn notable(count: u64, text: &str) -> String {
+    if count == 0 { text.to_owned() } else { format!("{NOTABLE}{text}{NOTABLE:#}") }
+}
+
+fn next(status: &Status) -> String {
+    let steps: &[(&str, &str)] = match (status.state, status.interactions) {
+        (State::Observing, 0) => &[
+            ("cofferdam events", "watch what happens (nobody talked to anybody yet)"),
+            ("cofferdam ps", "see who is here"),
+        ],
+        (State::Observing, _) => &[
+            ("cofferdam map", "see who talks to whom"),
+            ("cofferdam events", "watch it happen"),
+            ("cofferdam ps", "see who is here"),
+        ],
+        (State::Blind | State::Stalled, _) => {
+            &[("cofferdam doctor", "see what is wrong and what to do about it")]
+        }
+    };
+    let mut text = String::new();
+    for (at, (command, why)) in steps.iter().enumerate() {
+        let head = if at == 0 { "Next:" } else { "" };
+        let _ = writeln!(text, "  {head:<5}  {BOLD}{command:<16}{BOLD:#}  {why}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{attribution::RuntimeStatus, event::Runtime};
+
+    fn status() -> Status {
+        Status {
+            schema_version: 1,
+            version: "0.1.0".to_owned(),
+            state: State::Observing,
+            uptime_seconds: 12,
+            heartbeat_age_seconds: 0.1,
+            kernel: "6.12.8".to_owned(),
+            runtimes: vec![RuntimeStatus {
+                runtime: Runtime::Docker,
+                endpoint: "/var/run/docker.sock".to_owned(),
+                state: RuntimeState::Connected,
+                version: Some("20.10.24".to_owned()),
+                reason: None,
+            }],
+            containers: 14,
+            privileged_containers: 2,
+            interactions: 31,
+            records_lost: 0,
+            records_undecoded: 0,
+            events_dropped: 0,
+            unattributed: 0,
+            hooks_attached: 8,
+            hooks_refused: 1,
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn the_status_of_a_healthy_host_fits_in_two_lines() {
+        let text = plain(&text(&status()));
+        insta::assert_snapshot!(text, @r#"
+        Cofferdam 0.1.0 · observing · up 12 s · kernel 6.12.8 · docker 20.10.24
+          14 containers (2 privileged)   31 interactions   0 records lost   1 hook unavailable → cofferdam doctor
+        "#);
+    }
+
+    #[test]
+    fn the_documentation_shows_the_overview_as_it_is() {
+        let overview = plain(&format!("{}{}", text(&status()), next(&status())));
+        assert!(
+            include_str!("../../../docs/cli.md").contains(&overview),
+            "docs/cli.md shows another overview"
+        );
+    }
+
+    #[test]
+    fn what_to_do_next_depends_on_how_it_is() {
+        insta::assert_snapshot!(plain(&next(&status())), @r#"
+        Next:  cofferdam map     see who talks to whom
+               cofferdam events  watch it happen
+               cofferdam ps      see who is here
+        "#);
+        assert!(next(&Status { interactions: 0, ..status() }).contains("nobody talked"));
+        assert!(next(&Status { state: State::Blind, ..status() }).contains("cofferdam doctor"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_never_left_out() {
+        let ill = Status {
+            state: State::Stalled,
+            records_lost: 1_204,
+            events_dropped: 3,
+            unattributed: 1,
+            runtimes: Vec::new(),
+            ..status()
+        };
+        insta::assert_snapshot!(plain(&text(&ill)), @r#"
+        Cofferdam 0.1.0 · stalled: the pipeline does not turn · up 12 s · kernel 6.12.8 · no container runtime
+          14 containers (2 privileged)   31 interactions   1,204 records lost   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
+        "#);
+    }
+}

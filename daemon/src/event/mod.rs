@@ -1,0 +1,96 @@
+//! What sinks and rules speak: a record with its process and its workloads. No I/O.
+//!
+//! One JSON object per event; `docs/events.md` describes it. Fields are only ever added within a schema version.
+
+mod container;
+mod network;
+mod process;
+mod workload;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    container::{CgroupChange, CgroupEvent},
+    network::{Endpoint, FlowEnd, FlowEvent, Protocol, Verdict},
+    process::{Exec, Exit, Fork, Process},
+    workload::{Runtime, Workload, WorkloadKind},
+};
+
+/// The version of the JSON schema; raised when a field is removed or changes its meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One event.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Event {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Place in this daemon's stream, from 1 without gaps: a reader can prove what it missed.
+    pub seq: u64,
+    /// When it happened, RFC 3339 with nanoseconds, UTC.
+    pub time: jiff::Timestamp,
+    /// One sentence for people.
+    pub message: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened, by family.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A process made another.
+    ProcessFork(Fork),
+    /// A process began another program.
+    ProcessExec(Exec),
+    /// A process ended.
+    ProcessExit(Exit),
+    /// A flow opened.
+    FlowOpen(FlowEvent),
+    /// A flow closed, or an attempt failed.
+    FlowClose(FlowEvent),
+    /// A cgroup was made, removed or joined.
+    Cgroup(CgroupEvent),
+    /// Records were lost before they could become events.
+    Lost(Lost),
+}
+
+/// Records that the kernel could not deliver since the last such event.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Lost {
+    /// The family they belonged to.
+    pub family: String,
+    /// How many.
+    pub records: u64,
+}
+
+impl EventKind {
+    /// The name of the kind, as JSON has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ProcessFork(_) => "process_fork",
+            Self::ProcessExec(_) => "process_exec",
+            Self::ProcessExit(_) => "process_exit",
+            Self::FlowOpen(_) => "flow_open",
+            Self::FlowClose(_) => "flow_close",
+            Self::Cgroup(_) => "cgroup",
+            Self::Lost(_) => "lost",
+        }
+    }
+
+    /// The workloads that it is about: who did it, and to whom.
+    #[must_use]
+    pub fn workloads(&self) -> Vec<&Workload> {
+        match self {
+            Self::ProcessFork(Fork { workload, .. })
+            | Self::ProcessExec(Exec { workload, .. })
+            | Self::ProcessExit(Exit { workload, .. })
+            | Self::Cgroup(CgroupEvent { workload, .. }) => vec![workload],
+            Self::FlowOpen(flow) | Self::FlowClose(flow) => {
+                vec![&flow.source.workload, &flow.target.workload]
+            }
+            Self::Lost(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What acts: a container, a systemd unit, the host, a peer outside.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// What acts or is acted upon. Compared by what it is, so that equal ones fold into one node of the map.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Workload {
+    /// What sort of thing it is.
+    pub kind: WorkloadKind,
+    /// How people call it: `shop/web` (compose project and service), a container's name, `nginx.service`, `host`,
+    /// or the address of a peer outside.
+    pub name: String,
+    /// Which runtime runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// The runtime's id of the container, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The image as it was asked for (`registry/name:tag`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The container's own name, where `name` is made of compose labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// Compose project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Compose service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The container's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What sort of thing a workload is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadKind {
+    /// A container of a known runtime.
+    Container,
+    /// A systemd unit (service or scope) outside any container.
+    Unit,
+    /// The host itself: what runs in no container and no unit.
+    Host,
+    /// A peer on the network that is no socket of this host.
+    Outside,
+    /// Many targets folded into one, because the ledger was full.
+    Other,
+    /// A cgroup of this host that nothing could be learned about. Counted as unattributed.
+    Unknown,
+}
+
+/// A container runtime.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// containerd.
+    Containerd,
+    /// CRI-O.
+    Crio,
+    /// systemd, for units.
+    Systemd,
+}
+
+impl Workload {
+    /// A workload of which only kind and name are known.
+    #[must_use]
+    pub fn named(kind: WorkloadKind, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            runtime: None,
+            id: None,
+            image: None,
+            container_name: None,
+            project: None,
+            service: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// The host itself.
+    #[must_use]
+    pub fn host() -> Self {
+        Self::named(WorkloadKind::Host, "host")
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            WorkloadKind::Outside => write!(f, "outside {}", self.name),
+            _ => f.write_str(&self.name),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The graph: who talked to whom, folded by workload. Pure: rows of the ledger in, edges out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cofferdam_common::network::{
+    LedgerKey, LedgerRow, PROTOCOL_TCP, PROTOCOL_UDP, Party, VERDICT_AUDIT, VERDICT_DENY,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Protocol, Workload, WorkloadKind},
+    sensor::clock::Clock,
+};
+
+/// One edge of the map, as `cofferdam map --json` prints it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Edge {
+    /// The client.
+    pub source: Arc<Workload>,
+    /// The server.
+    pub target: Arc<Workload>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The server's port.
+    pub port: u16,
+    /// What it passed through on the way, where known.
+    pub via: Option<String>,
+    /// Flows that opened.
+    pub flows: u64,
+    /// Flows begun.
+    pub attempts: u64,
+    /// Payload bytes from source to target.
+    pub bytes_sent: u64,
+    /// Payload bytes from target to source.
+    pub bytes_received: u64,
+    /// Packets from source to target.
+    pub packets_sent: u64,
+    /// Packets from target to source.
+    pub packets_received: u64,
+    /// Attempts by what the kernel decided.
+    pub verdicts: Verdicts,
+    /// First packet.
+    pub first_seen: jiff::Timestamp,
+    /// Last packet.
+    pub last_seen: jiff::Timestamp,
+}
+
+/// Attempts by what the kernel decided.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Verdicts {
+    /// Passed.
+    pub allow: u64,
+    /// Passed, but a rule in audit mode would have denied it.
+    pub audit: u64,
+    /// Denied.
+    pub deny: u64,
+}
+
+/// What makes two edges one.
+type EdgeKey = (Arc<Workload>, Arc<Workload>, Protocol, u16);
+
+/// Folds rows of the ledger into edges between the workloads that `resolve` names. What a workload does with
+/// itself is no interaction and left out.
+pub fn edges(
+    rows: &[(LedgerKey, LedgerRow)],
+    clock: &Clock,
+    resolve: impl Fn(&Party, &Party) -> (Arc<Workload>, Arc<Workload>),
+) -> Vec<Edge> {
+    let mut graph = Graph::default();
+    for (key, row) in rows {
+        let (source, target) = resolve(&key.source, &key.target);
+        if source != target {
+            graph.add(edge(source, target, key, row, clock));
+        }
+    }
+    graph.into_edges()
+}
+
+fn edge(
+    source: Arc<Workload>,
+    target: Arc<Workload>,
+    key: &LedgerKey,
+    row: &LedgerRow,
+    clock: &Clock,
+) -> Edge {
+    let mut verdicts = Verdicts::default();
+    *match key.verdict {
+        VERDICT_AUDIT => &mut verdicts.audit,
+        VERDICT_DENY => &mut verdicts.deny,
+        _ => &mut verdicts.allow,
+    } = row.attempts;
+    Edge {
+        source,
+        target,
+        protocol: match key.protocol {
+            PROTOCOL_TCP => Protocol::Tcp,
+            PROTOCOL_UDP => Protocol::Udp,
+            _ => Protocol::Other,
+        },
+        port: key.port,
+        via: None,
+        flows: row.flows,
+        attempts: row.attempts,
+        bytes_sent: row.volume.bytes_sent,
+        bytes_received: row.volume.bytes_received,
+        packets_sent: row.volume.packets_sent,
+        packets_received: row.volume.packets_received,
+        verdicts,
+        first_seen: clock.from_monotonic(row.first_seen),
+        last_seen: clock.from_monotonic(row.last_seen),
+    }
+}
+
+/// Edges that are added up where they join the same workloads.
+#[derive(Debug, Default)]
+pub struct Graph {
+    edges: BTreeMap<EdgeKey, Edge>,
+}
+
+impl Graph {
+    /// Adds an edge.
+    pub fn add(&mut self, edge: Edge) {
+        let key = (edge.source.clone(), edge.target.clone(), edge.protocol, edge.port);
+        match self.edges.get_mut(&key) {
+            Some(known) => known.merge(&edge),
+            None => {
+                self.edges.insert(key, edge);
+            }
+        }
+    }
+
+    /// The edges, in the order of their workloads.
+    #[must_use]
+    pub fn into_edges(self) -> Vec<Edge> {
+        self.edges.into_values().collect()
+    }
+}
+
+impl Edge {
+    fn merge(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.attempts += other.attempts;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.packets_sent += other.packets_sent;
+        self.packets_received += other.packets_received;
+        self.verdicts.allow += other.verdicts.allow;
+        self.verdicts.audit += other.verdicts.audit;
+        self.verdicts.deny += other.verdicts.deny;
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.last_seen = self.last_seen.max(other.last_seen);
+    }
+}
+
+/// Edges of workloads that are gone: what the kernel's ledger no longer holds. Bounded.
+#[derive(Debug, Default)]
+pub struct Archive {
+    graph: Graph,
+    /// Edges that were folded into `other` because the archive was full.
+    folded: u64,
+}
+
+impl Archive {
+    /// Most edges that are kept; of more, only the sum by source is.
+    pub const LIMIT: usize = 10_000;
+
+    /// Takes edges over.
+    pub fn add(&mut self, edges: Vec<Edge>) {
+        for mut edge in edges {
+            if self.graph.edges.len() >= Self::LIMIT {
+                self.folded += 1;
+                let other = Arc::new(Workload::named(WorkloadKind::Other, "other"));
+                edge =
+                    Edge { source: other.clone(), target: other, protocol: Protocol::Other, port: 0, ..edge };
+            }
+            self.graph.add(edge);
+        }
+    }
+
+    /// Edges that were folded because there was no room.
+    #[must_use]
+    pub fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// The edges of the archive and `live` ones together.
+    #[must_use]
+    pub fn with(&self, live: Vec<Edge>) -> Vec<Edge> {
+        let mut graph = Graph { edges: self.graph.edges.clone() };
+        for edge in live {
+            graph.add(edge);
+        }
+        graph.into_edges()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_common::{
+        ids::{Address, CgroupId},
+        network::{VERDICT_ALLOW, Volume},
+    };
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(source: u64, target: u64, attempts: u64, bytes: u64) -> (LedgerKey, LedgerRow) {
+        let party = |cgroup| Party { cgroup: CgroupId(cgroup), address: Address::NONE };
+        let key = LedgerKey {
+            source: party(source),
+            target: party(target),
+            port: 6379,
+            protocol: PROTOCOL_TCP,
+            verdict: VERDICT_ALLOW,
+            padding: 0,
+        };
+        let volume = Volume { bytes_sent: bytes, ..Volume::default() };
+        (key, LedgerRow { attempts, flows: attempts, volume, first_seen: 1, last_seen: 2 })
+    }
+
+    /// Cgroups 10 to 19 are one container, 20 to 29 the next.
+    fn name(party: &Party) -> Arc<Workload> {
+        Arc::new(Workload::named(WorkloadKind::Container, format!("c{}", party.cgroup.0 / 10)))
+    }
+
+    fn fold(rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {
+        edges(rows, &Clock::fixed(Timestamp::UNIX_EPOCH), |source, target| (name(source), name(target)))
+    }
+
+    #[test]
+    fn rows_of_nested_cgroups_fold_into_one_edge_of_their_containers() {
+        let edges = fold(&[row(10, 20, 1, 100), row(11, 21, 2, 50)]);
+        assert_eq!(edges.len(), 1);
+        assert_eq!((edges[0].attempts, edges[0].bytes_sent, edges[0].verdicts.allow), (3, 150, 3));
+    }
+
+    #[test]
+    fn what_a_workload_does_with_itself_is_no_edge() {
+        assert_eq!(fold(&[row(10, 11, 1, 1)]), []);
+    }
+
+    #[test]
+    fn the_archive_and_live_rows_add_up() {
+        let mut archive = Archive::default();
+        archive.add(fold(&[row(10, 20, 3, 30)]));
+        let edges = archive.with(fold(&[row(12, 20, 4, 40)]));
+        assert_eq!((edges.len(), edges[0].attempts, edges[0].bytes_sent), (1, 7, 70));
+    }
+
+    #[test]
+    fn a_full_archive_folds_and_counts() {
+        let mut archive = Archive::default();
+        for target in 1..=(Archive::LIMIT as u64 + 5) {
+            archive.add(fold(&[row(0, target * 10, 1, 1)]));
+        }
+        let edges = archive.with(Vec::new());
+        assert_eq!((edges.len(), archive.folded()), (Archive::LIMIT + 1, 5));
+        assert_eq!(edges.iter().map(|edge| edge.attempts).sum::<u64>(), Archive::LIMIT as u64 + 5);
+    }
+
+    proptest! {
+        #[test]
+        fn folding_neither_makes_nor_loses_counts(
+            rows in proptest::collection::vec((0u64..40, 0u64..40, 0u64..1000, 0u64..100_000), 0..50),
+        ) {
+            let rows: Vec<_> = rows.into_iter().map(|(s, t, n, b)| row(s, t, n, b)).collect();
+            let between = rows.iter().filter(|(key, _)| name(&key.source) != name(&key.target));
+            let attempts: u64 = between.map(|(_, row)| row.attempts).sum();
+            prop_assert_eq!(fold(&rows).iter().map(|edge| edge.attempts).sum::<u64>(), attempts);
+        }
+    }
+}

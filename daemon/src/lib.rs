@@ -1,0 +1,24 @@
+//! Cofferdam: who on this host talks to whom.
+//!
+//! Modules stand in the order in which an event passes through them.
+#![forbid(unsafe_code)]
+
+pub mod pipeline;
+
+pub mod sensor;
+
+pub mod event;
+
+pub mod attribution;
+
+pub mod interaction;
+
+pub mod sink;
+
+pub mod view;
+
+pub mod metrics;
+
+pub mod api;
+
+pub mod cli;

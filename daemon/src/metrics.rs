@@ -1,0 +1,298 @@
+//! Every metric: what the loop counts as events pass, and what is read from the kernel when Prometheus asks.
+//!
+//! `definitions` is the list. Nothing here waits for anything but a short lock that is never held over I/O.
+
+mod daemon;
+mod definitions;
+mod edges;
+mod kernel;
+mod labels;
+mod page;
+
+use std::{
+    array,
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use self::{definitions as metric, edges::EdgeSeries, page::Page};
+use crate::{
+    attribution::{ContainerState, Overflows, RuntimeState, RuntimeStatus},
+    event::{CgroupChange, CgroupEvent, Event, EventKind, Workload, WorkloadKind},
+    interaction::Edge,
+    sensor::counts::{Counters, HookStatus},
+    sink::KINDS,
+    view::View,
+};
+
+/// The media type of [`Metrics::scrape`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Parts of a scrape that can fail by themselves.
+const PARTS: [&str; 3] = ["ledger", "counters", "process"];
+
+/// Counters of the daemon, and what was shown of the kernel's.
+#[derive(Debug)]
+pub struct Metrics {
+    events: [AtomicU64; KINDS.len()],
+    undecoded: AtomicU64,
+    starts: [AtomicU64; labels::RUNTIMES.len()],
+    stops: [AtomicU64; labels::RUNTIMES.len()],
+    execs: Mutex<Execs>,
+    edges: Mutex<EdgeSeries>,
+    info_folded: AtomicU64,
+    scrape_failures: [AtomicU64; PARTS.len()],
+}
+
+/// Programs begun, by workload.
+#[derive(Clone, Debug, Default)]
+struct Execs {
+    counts: BTreeMap<String, u64>,
+    folded: u64,
+}
+
+/// What a scrape is made of.
+#[derive(Debug, Default)]
+struct Readings {
+    /// `None` where the ledger could not be read.
+    edges: Option<Vec<Edge>>,
+    /// `None` where they could not be read.
+    counters: Option<Counters>,
+    hooks: Arc<Vec<HookStatus>>,
+    containers: Vec<Arc<Workload>>,
+    runtimes: Vec<RuntimeStatus>,
+    unattributed: u64,
+    overflows: Overflows,
+    archive_folded: u64,
+    events_dropped: u64,
+    heartbeat_age: f64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All counters at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            events: array::from_fn(|_| AtomicU64::new(0)),
+            undecoded: AtomicU64::new(0),
+            starts: array::from_fn(|_| AtomicU64::new(0)),
+            stops: array::from_fn(|_| AtomicU64::new(0)),
+            execs: Mutex::default(),
+            edges: Mutex::new(EdgeSeries::new(metric::FLOWS.limit)),
+            info_folded: AtomicU64::new(0),
+            scrape_failures: array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    /// Counts an event as it passes.
+    pub fn observe(&self, event: &Event) {
+        if let Some(counter) = position(&KINDS, event.kind.name()).and_then(|at| self.events.get(at)) {
+            increment(counter);
+        }
+        match &event.kind {
+            EventKind::ProcessExec(exec) => {
+                lock(&self.execs).count(&labels::workload(&exec.workload), metric::PROCESS_EXECS.limit);
+            }
+            EventKind::Cgroup(cgroup) if is_containers_own(cgroup) => match cgroup.change {
+                CgroupChange::Made => count_runtime(&self.starts, &cgroup.workload),
+                CgroupChange::Removed => count_runtime(&self.stops, &cgroup.workload),
+                CgroupChange::Attached => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Counts a record that could not be read.
+    pub fn undecoded(&self) {
+        increment(&self.undecoded);
+    }
+
+    /// How many records could not be read.
+    #[must_use]
+    pub fn records_undecoded(&self) -> u64 {
+        self.undecoded.load(Ordering::Relaxed)
+    }
+
+    /// The answer to a scrape, in the text format 0.0.4 ([`CONTENT_TYPE`]). Reads the kernel's maps: milliseconds,
+    /// so not for an async task.
+    #[must_use]
+    pub fn scrape(&self, view: &View) -> String {
+        let begun = Instant::now();
+        let readings = Readings {
+            edges: self.part(0, view.edges()),
+            counters: self.part(1, view.counts.counters()),
+            hooks: Arc::clone(&view.hooks),
+            containers: view
+                .attribution
+                .containers()
+                .into_iter()
+                .filter(|container| container.state != ContainerState::Exited)
+                .map(|container| container.workload)
+                .collect(),
+            runtimes: view.attribution.runtimes(),
+            unattributed: view.attribution.unattributed(),
+            overflows: view.attribution.overflows(),
+            archive_folded: lock(&view.archive).folded(),
+            events_dropped: view.events.dropped(),
+            heartbeat_age: view.heartbeat.age().as_secs_f64(),
+        };
+        self.render(&readings, begun)
+    }
+
+    fn part<T>(&self, part: usize, result: anyhow::Result<T>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                self.scrape_failures.get(part).map(increment);
+                tracing::warn!("a scrape is incomplete: {error:#}");
+            })
+            .ok()
+    }
+
+    fn render(&self, readings: &Readings, begun: Instant) -> String {
+        let mut page = Page::default();
+        self.write_edges(&mut page, readings.edges.as_deref(), begun);
+        self.write_containers(&mut page, readings);
+        self.write_events(&mut page, readings);
+        kernel::write(&mut page, readings);
+        self.part(2, daemon::write(&mut page).map_err(anyhow::Error::from));
+        for (part, failures) in PARTS.iter().zip(&self.scrape_failures) {
+            page.count(&metric::SCRAPE_FAILURES, &[part], failures.load(Ordering::Relaxed));
+        }
+        let revision = option_env!("COFFERDAM_REVISION").unwrap_or("unknown");
+        let rustc = option_env!("COFFERDAM_RUSTC").unwrap_or("unknown");
+        page.count(&metric::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), revision, rustc], 1);
+        page.add(&metric::HEARTBEAT_AGE, &[], readings.heartbeat_age);
+        page.add(&metric::SCRAPE_DURATION, &[], begun.elapsed().as_secs_f64());
+        page.text().unwrap_or_else(|error| {
+            tracing::error!(%error, "the metrics could not be written");
+            String::new()
+        })
+    }
+
+    fn write_edges(&self, page: &mut Page, edges: Option<&[Edge]>, now: Instant) {
+        let mut series = lock(&self.edges);
+        if let Some(edges) = edges {
+            series.update(edges, now);
+        }
+        series.write(page);
+        for name in [&metric::FLOWS, &metric::FLOW_ATTEMPTS, &metric::FLOW_BYTES] {
+            page.count(&metric::SERIES_FOLDED, &[name.name], series.folded());
+        }
+    }
+
+    fn write_containers(&self, page: &mut Page, readings: &Readings) {
+        for (at, runtime) in labels::RUNTIMES.iter().enumerate() {
+            let here = readings.containers.iter().filter(|w| labels::runtime(w.runtime) == *runtime).count();
+            page.count(&metric::CONTAINERS, &[runtime], here as u64);
+            for (definition, counters) in
+                [(&metric::CONTAINER_STARTS, &self.starts), (&metric::CONTAINER_STOPS, &self.stops)]
+            {
+                let value = counters.get(at).map_or(0, |counter| counter.load(Ordering::Relaxed));
+                page.count(definition, &[runtime], value);
+            }
+        }
+        // Replicas share a name and therefore a series: joins on `workload` must find one partner.
+        let named: BTreeMap<_, _> = readings.containers.iter().map(|w| (labels::workload(w), w)).collect();
+        let folded = named.len().saturating_sub(metric::WORKLOAD_INFO.limit) as u64;
+        let folded = self.info_folded.fetch_add(folded, Ordering::Relaxed) + folded;
+        page.count(&metric::SERIES_FOLDED, &[metric::WORKLOAD_INFO.name], folded);
+        for (name, workload) in named.iter().take(metric::WORKLOAD_INFO.limit) {
+            let runtime = labels::runtime(workload.runtime);
+            let image = workload.image.as_deref().unwrap_or_default();
+            page.count(&metric::WORKLOAD_INFO, &[name, labels::kind(workload.kind), runtime, image], 1);
+        }
+        let mut runtimes = BTreeMap::<&str, bool>::new();
+        for status in &readings.runtimes {
+            let up = status.state == RuntimeState::Connected;
+            *runtimes.entry(labels::runtime(Some(status.runtime))).or_default() |= up;
+        }
+        for (runtime, up) in runtimes {
+            page.count(&metric::RUNTIME_UP, &[runtime], up.into());
+        }
+    }
+
+    fn write_events(&self, page: &mut Page, readings: &Readings) {
+        for (kind, counter) in KINDS.iter().zip(&self.events) {
+            page.count(&metric::EVENTS, &[kind], counter.load(Ordering::Relaxed));
+        }
+        page.count(&metric::EVENTS_DROPPED, &["stream"], readings.events_dropped);
+        page.count(&metric::RECORDS_UNDECODED, &[], self.records_undecoded());
+        page.count(&metric::UNATTRIBUTED, &[], readings.unattributed);
+        let Overflows { workloads, processes, labels } = readings.overflows;
+        for (table, count) in [("workloads", workloads), ("processes", processes), ("labels", labels)] {
+            page.count(&metric::ATTRIBUTION_OVERFLOWS, &[table], count);
+        }
+        page.count(&metric::ARCHIVE_FOLDED, &[], readings.archive_folded);
+        // Copied, so that the loop never waits for the writing.
+        let execs = lock(&self.execs).clone();
+        page.count(&metric::SERIES_FOLDED, &[metric::PROCESS_EXECS.name], execs.folded);
+        for (workload, count) in &execs.counts {
+            page.count(&metric::PROCESS_EXECS, &[workload], *count);
+        }
+    }
+}
+
+impl Execs {
+    fn count(&mut self, workload: &str, limit: usize) {
+        let full = self.counts.len() >= limit;
+        let label = if full && !self.counts.contains_key(workload) {
+            self.folded += 1;
+            labels::OTHER
+        } else {
+            workload
+        };
+        match self.counts.get_mut(label) {
+            Some(count) => *count += 1,
+            None => {
+                self.counts.insert(label.to_owned(), 1);
+            }
+        }
+    }
+}
+
+/// Whether it is the container's own cgroup, not one that was made inside it.
+fn is_containers_own(cgroup: &CgroupEvent) -> bool {
+    let last = cgroup.path.as_ref().and_then(|path| path.rsplit('/').next());
+    let own = match (&cgroup.workload.id, last) {
+        (Some(id), Some(last)) => last.contains(id.as_str()),
+        _ => true,
+    };
+    cgroup.workload.kind == WorkloadKind::Container && own
+}
+
+fn count_runtime(counters: &[AtomicU64; labels::RUNTIMES.len()], workload: &Workload) {
+    if let Some(counter) =
+        position(&labels::RUNTIMES, labels::runtime(workload.runtime)).and_then(|at| counters.get(at))
+    {
+        increment(counter);
+    }
+}
+
+fn position(names: &[&str], name: &str) -> Option<usize> {
+    names.iter().position(|known| *known == name)
+}
+
+fn increment(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A thread that panicked left counters that are still counters.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+#[cfg(test)]
+mod tests;

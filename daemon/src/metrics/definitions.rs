@@ -1,0 +1,138 @@
+//! Every metric on one page. `docs/metrics.md` shows the same list; a test holds the two together.
+
+use prometheus::proto::MetricType;
+
+/// Most label sets that a metric keeps apart when nothing else bounds them; the rest is folded into `other`.
+const LIMIT: usize = 2_000;
+
+/// What a metric is.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    pub(super) kind: MetricType,
+    pub(super) help: &'static str,
+    pub(super) labels: &'static [&'static str],
+    /// Most label sets; zero where the labels are a fixed set.
+    pub(super) limit: usize,
+}
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $(limit $limit:expr)?; $help:literal)+) => {
+        $(
+            pub(super) const $constant: Definition = Definition {
+                name: $name,
+                kind: MetricType::$kind,
+                help: $help,
+                labels: &[$($label),*],
+                limit: 0 $(+ $limit)?,
+            };
+        )+
+        /// All of them.
+        #[cfg(test)]
+        pub(super) const ALL: &[&Definition] = &[$(&$constant),+];
+    };
+}
+
+metrics! {
+    FLOWS: COUNTER "cofferdam_flows_total" ["source", "target", "protocol", "port"] limit LIMIT;
+        "Flows that opened, by client and server. Read from the kernel's ledger: exact even when records are lost."
+    FLOW_ATTEMPTS: COUNTER "cofferdam_flow_attempts_total" ["source", "target", "protocol", "port"] limit LIMIT;
+        "Flows begun, by client and server, whether they opened or not."
+    FLOW_BYTES: COUNTER "cofferdam_flow_bytes_total" ["source", "target", "protocol", "port", "direction"]
+        limit 2 * LIMIT;
+        "Payload bytes of flows: sent is from source to target, received is from target to source."
+    CONTAINERS: GAUGE "cofferdam_containers" ["runtime"];
+        "Containers on this host."
+    CONTAINER_STARTS: COUNTER "cofferdam_container_starts_total" ["runtime"];
+        "Cgroups of containers that were made."
+    CONTAINER_STOPS: COUNTER "cofferdam_container_stops_total" ["runtime"];
+        "Cgroups of containers that were removed."
+    PROCESS_EXECS: COUNTER "cofferdam_process_execs_total" ["workload"] limit LIMIT;
+        "Programs that processes began (execve), by workload."
+    WORKLOAD_INFO: GAUGE "cofferdam_workload_info" ["workload", "kind", "runtime", "image"] limit LIMIT;
+        "Containers on this host, one per name; always 1."
+    UNATTRIBUTED: COUNTER "cofferdam_unattributed_total" [];
+        "Events with a workload of this host that nothing could be learned about."
+    ATTRIBUTION_OVERFLOWS: COUNTER "cofferdam_attribution_overflows_total" ["table"];
+        "What found no room in a table of names: workloads, processes, labels of containers."
+    ARCHIVE_FOLDED: COUNTER "cofferdam_archive_folded_total" [];
+        "Interactions of removed containers that were folded into other, because the archive was full."
+    RUNTIME_UP: GAUGE "cofferdam_runtime_up" ["runtime"];
+        "Whether the container runtime answers: 1 or 0."
+    EVENTS: COUNTER "cofferdam_events_total" ["kind"];
+        "Events that the pipeline made."
+    EVENTS_DROPPED: COUNTER "cofferdam_events_dropped_total" ["sink"];
+        "Events that a sink was too slow for."
+    RECORDS_ISSUED: COUNTER "cofferdam_records_issued_total" ["family"];
+        "Records that hooks wanted to send to the daemon."
+    RECORDS_LOST: COUNTER "cofferdam_records_lost_total" ["family"];
+        "Records that found no room in the ring."
+    RECORDS_UNDECODED: COUNTER "cofferdam_records_undecoded_total" [];
+        "Records that the daemon could not read."
+    RING_USED: GAUGE "cofferdam_ring_used_bytes" ["ring"];
+        "Bytes that wait in the ring."
+    RING_CAPACITY: GAUGE "cofferdam_ring_capacity_bytes" ["ring"];
+        "Bytes that fit into the ring."
+    MAP_ENTRIES: GAUGE "cofferdam_map_entries" ["map"];
+        "Entries of a kernel map."
+    MAP_CAPACITY: GAUGE "cofferdam_map_capacity" ["map"];
+        "Entries that fit into a kernel map."
+    HOOK_ATTACHED: GAUGE "cofferdam_hook_attached" ["hook"];
+        "Whether the hook is attached: 1 or 0."
+    HOOK_FAILURES: COUNTER "cofferdam_hook_failures_total" ["reason"];
+        "What hooks could not do."
+    HEARTBEAT_AGE: GAUGE "cofferdam_heartbeat_age_seconds" [];
+        "How long ago the pipeline last turned."
+    SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
+        "Times that a label set found no series of its own and was counted under other."
+    SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];
+        "Scrapes in which a part could not be read; its counters then stand still."
+    SCRAPE_DURATION: GAUGE "cofferdam_scrape_duration_seconds" [];
+        "How long this scrape took to collect."
+    BUILD_INFO: GAUGE "cofferdam_build_info" ["version", "revision", "rustc"];
+        "The running version; always 1."
+    PROCESS_CPU: COUNTER "process_cpu_seconds_total" [];
+        "User and system CPU time of the daemon."
+    PROCESS_OPEN_FDS: GAUGE "process_open_fds" [];
+        "File descriptors that the daemon has open."
+    PROCESS_MAX_FDS: GAUGE "process_max_fds" [];
+        "File descriptors that the daemon may open."
+    PROCESS_VIRTUAL: GAUGE "process_virtual_memory_bytes" [];
+        "Virtual memory of the daemon."
+    PROCESS_RESIDENT: GAUGE "process_resident_memory_bytes" [];
+        "Resident memory of the daemon."
+    PROCESS_START: GAUGE "process_start_time_seconds" [];
+        "When the daemon started, seconds since 1970."
+    PROCESS_THREADS: GAUGE "process_threads" [];
+        "Threads of the daemon."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_metric_as_the_code_has_it() {
+        let page = include_str!("../../../docs/metrics.md");
+        for metric in ALL {
+            let labels =
+                metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+            let labels = if labels.is_empty() { "–".to_owned() } else { labels };
+            let limit = if metric.limit == 0 { "fixed".to_owned() } else { metric.limit.to_string() };
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            let row = format!("| `{}` | {kind} | {labels} | {limit} | {} |", metric.name, metric.help);
+            assert!(page.contains(&row), "docs/metrics.md lacks this row:\n{row}");
+        }
+        let rows =
+            page.lines().filter(|l| l.starts_with("| `cofferdam_") || l.starts_with("| `process_")).count();
+        assert_eq!(rows, ALL.len(), "docs/metrics.md has rows of metrics that are no more");
+    }
+
+    #[test]
+    fn no_label_collides_with_those_of_a_scrape() {
+        let taken = ["job", "instance", "pod", "namespace", "container", "node", "endpoint"];
+        for metric in ALL {
+            assert!(metric.labels.iter().all(|label| !taken.contains(label)), "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The series of the map: sums of edges by label set, never falling, never more than the limit.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    definitions::{FLOW_ATTEMPTS, FLOW_BYTES, FLOWS},
+    labels,
+    page::Page,
+};
+use crate::interaction::Edge;
+
+/// How long a series stays after its edge has gone from the ledger: longer than two scrapes at any usual pace.
+const GRACE: Duration = Duration::from_mins(5);
+
+/// Source, target, protocol, port.
+type Labels = [String; 4];
+
+/// What one series counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    flows: u64,
+    attempts: u64,
+    sent: u64,
+    received: u64,
+}
+
+#[derive(Debug)]
+struct Series {
+    totals: Totals,
+    seen: Instant,
+}
+
+/// What was shown before, so that no counter falls and a series that has its place keeps it.
+#[derive(Debug)]
+pub(super) struct EdgeSeries {
+    limit: usize,
+    series: BTreeMap<Labels, Series>,
+    other: Option<Totals>,
+    folded: u64,
+}
+
+impl EdgeSeries {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, series: BTreeMap::new(), other: None, folded: 0 }
+    }
+
+    /// Takes in what the ledger says now.
+    pub(super) fn update(&mut self, edges: &[Edge], now: Instant) {
+        let mut sums = BTreeMap::<Labels, Totals>::new();
+        for edge in edges {
+            sums.entry(label_set(edge)).or_default().add(edge);
+        }
+        let mut other = Totals::default();
+        for (labels, totals) in sums {
+            if let Some(series) = self.series.get_mut(&labels) {
+                series.totals.raise(totals);
+                series.seen = now;
+            } else if self.series.len() < self.limit {
+                self.series.insert(labels, Series { totals, seen: now });
+            } else {
+                other.merge(totals);
+                self.folded += 1;
+                self.other.get_or_insert_default();
+            }
+        }
+        if let Some(shown) = &mut self.other {
+            shown.raise(other);
+        }
+        self.series.retain(|_, series| now.duration_since(series.seen) <= GRACE);
+    }
+
+    /// Times that a label set was folded into `other`.
+    pub(super) fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        for ([source, target, protocol, port], series) in &self.series {
+            series.totals.write(page, [source, target, protocol, port]);
+        }
+        if let Some(totals) = &self.other {
+            totals.write(page, [labels::OTHER; 4]);
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, edge: &Edge) {
+        self.merge(Self {
+            flows: edge.flows,
+            attempts: edge.attempts,
+            sent: edge.bytes_sent,
+            received: edge.bytes_received,
+        });
+    }
+
+    fn merge(&mut self, more: Self) {
+        self.flows = self.flows.saturating_add(more.flows);
+        self.attempts = self.attempts.saturating_add(more.attempts);
+        self.sent = self.sent.saturating_add(more.sent);
+        self.received = self.received.saturating_add(more.received);
+    }
+
+    /// A counter never falls: what was shown once stands.
+    fn raise(&mut self, to: Self) {
+        self.flows = self.flows.max(to.flows);
+        self.attempts = self.attempts.max(to.attempts);
+        self.sent = self.sent.max(to.sent);
+        self.received = self.received.max(to.received);
+    }
+
+    fn write(&self, page: &mut Page, [source, target, protocol, port]: [&str; 4]) {
+        let labels = [source, target, protocol, port];
+        page.count(&FLOWS, &labels, self.flows);
+        page.count(&FLOW_ATTEMPTS, &labels, self.attempts);
+        page.count(&FLOW_BYTES, &[source, target, protocol, port, "sent"], self.sent);
+        page.count(&FLOW_BYTES, &[source, target, protocol, port, "received"], self.received);
+    }
+}
+
+fn label_set(edge: &Edge) -> Labels {
+    [
+        labels::workload(&edge.source).into_owned(),
+        labels::workload(&edge.target).into_owned(),
+        edge.protocol.to_string(),
+        labels::port(edge).into_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::samples::edge;
+
+    fn text(series: &EdgeSeries) -> String {
+        let mut page = Page::default();
+        series.write(&mut page);
+        page.text().expect("a page")
+    }
+
+    fn flows(port: u16, flows: u64) -> Edge {
+        Edge { port, flows, ..edge() }
+    }
+
+    fn shown(series: &EdgeSeries, port: &str) -> Option<u64> {
+        let line = text(series);
+        let start =
+            format!("cofferdam_flows_total{{source=\"{}", if port == "other" { "other" } else { "shop/web" });
+        line.lines()
+            .find(|line| line.starts_with(&start) && line.contains(&format!("port=\"{port}\"")))
+            .and_then(|line| line.rsplit(' ').next()?.parse().ok())
+    }
+
+    #[test]
+    fn replicas_of_a_service_are_one_series() {
+        let mut series = EdgeSeries::new(10);
+        series.update(&[flows(80, 3), flows(80, 4)], Instant::now());
+        assert_eq!(shown(&series, "80"), Some(7));
+    }
+
+    #[test]
+    fn a_counter_never_falls() {
+        let mut series = EdgeSeries::new(10);
+        series.update(&[flows(80, 9)], Instant::now());
+        series.update(&[flows(80, 2)], Instant::now());
+        assert_eq!(shown(&series, "80"), Some(9));
+        series.update(&[flows(80, 11)], Instant::now());
+        assert_eq!(shown(&series, "80"), Some(11));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_in_one_other_series_and_said() {
+        let mut series = EdgeSeries::new(2);
+        series.update(&[flows(1, 1), flows(2, 1), flows(3, 5), flows(4, 6)], Instant::now());
+        assert_eq!((shown(&series, "1"), shown(&series, "2")), (Some(1), Some(1)));
+        assert_eq!((shown(&series, "3"), shown(&series, "other")), (None, Some(11)));
+        assert_eq!(series.folded(), 2);
+    }
+
+    #[test]
+    fn a_series_that_has_its_place_keeps_it() {
+        let mut series = EdgeSeries::new(1);
+        series.update(&[flows(9, 1)], Instant::now());
+        series.update(&[flows(1, 1), flows(9, 2)], Instant::now());
+        assert_eq!((shown(&series, "9"), shown(&series, "1")), (Some(2), None));
+    }
+
+    #[test]
+    fn a_vanished_edge_leaves_after_the_grace_and_makes_room() {
+        let mut series = EdgeSeries::new(1);
+        let start = Instant::now();
+        series.update(&[flows(1, 1)], start);
+        series.update(&[], start + GRACE);
+        assert_eq!(shown(&series, "1"), Some(1));
+        series.update(&[], start + GRACE + Duration::from_secs(1));
+        assert_eq!(shown(&series, "1"), None);
+        series.update(&[flows(2, 1)], start + GRACE + Duration::from_secs(2));
+        assert_eq!(shown(&series, "2"), Some(1));
+    }
+}

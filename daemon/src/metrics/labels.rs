@@ -1,0 +1,138 @@
+//! How workloads and ports are called in labels: by identity, never by id, address or ephemeral port.
+
+use std::borrow::Cow;
+
+use crate::{
+    event::{Runtime, Workload, WorkloadKind},
+    interaction::Edge,
+};
+
+/// The series that takes what does not fit.
+pub(super) const OTHER: &str = "other";
+/// Containers whose name no runtime has told: by name they would be their ids.
+pub(super) const UNNAMED: &str = "unnamed";
+/// Runtimes of containers, as labels have them. Known beforehand, so that their counters begin at 0.
+pub(super) const RUNTIMES: [&str; 5] = ["docker", "podman", "containerd", "crio", "unknown"];
+
+const HOST: &str = "host";
+const OUTSIDE: &str = "outside";
+const UNKNOWN: &str = "unknown";
+
+/// From here on a port of a peer outside is taken for an ephemeral one (Linux' `ip_local_port_range`).
+const FIRST_EPHEMERAL: u16 = 32_768;
+
+/// The label of a workload.
+pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
+    match workload.kind {
+        WorkloadKind::Outside => OUTSIDE.into(),
+        WorkloadKind::Host => HOST.into(),
+        WorkloadKind::Other => OTHER.into(),
+        WorkloadKind::Unknown => UNKNOWN.into(),
+        WorkloadKind::Container if has_no_name(workload) => UNNAMED.into(),
+        WorkloadKind::Container => told_apart("container", &workload.name),
+        WorkloadKind::Unit => match transient(&workload.name) {
+            Some(name) => name.into(),
+            None => told_apart("unit", &workload.name),
+        },
+    }
+}
+
+/// The label of an edge's port: the server's, or `other` where it is nobody's service.
+pub(super) fn port(edge: &Edge) -> Cow<'static, str> {
+    let outside = edge.target.kind == WorkloadKind::Outside;
+    let folded = edge.target.kind == WorkloadKind::Other || edge.port == 0;
+    if folded || (outside && edge.port >= FIRST_EPHEMERAL) {
+        return OTHER.into();
+    }
+    edge.port.to_string().into()
+}
+
+/// The label of a runtime.
+pub(super) fn runtime(runtime: Option<Runtime>) -> &'static str {
+    match runtime {
+        Some(Runtime::Docker) => "docker",
+        Some(Runtime::Podman) => "podman",
+        Some(Runtime::Containerd) => "containerd",
+        Some(Runtime::Crio) => "crio",
+        Some(Runtime::Systemd) => "systemd",
+        None => UNKNOWN,
+    }
+}
+
+/// The label of a kind.
+pub(super) fn kind(kind: WorkloadKind) -> &'static str {
+    match kind {
+        WorkloadKind::Container => "container",
+        WorkloadKind::Unit => "unit",
+        WorkloadKind::Host => HOST,
+        WorkloadKind::Outside => OUTSIDE,
+        WorkloadKind::Other => OTHER,
+        WorkloadKind::Unknown => UNKNOWN,
+    }
+}
+
+/// Whether the container is called by the beginning of its id, because nobody told a name.
+fn has_no_name(workload: &Workload) -> bool {
+    workload.id.as_ref().is_some_and(|id| workload.name.len() >= 12 && id.starts_with(&workload.name))
+}
+
+/// Keeps a container that calls itself `host` apart from the host.
+fn told_apart<'a>(kind: &str, name: &'a str) -> Cow<'a, str> {
+    match name {
+        HOST | OUTSIDE | OTHER | UNKNOWN | UNNAMED => format!("{kind}:{name}").into(),
+        _ => name.into(),
+    }
+}
+
+/// Units that systemd makes anew at each login or `systemd-run` count as one: `session-*.scope`.
+fn transient(unit: &str) -> Option<String> {
+    let (stem, kind) = unit.rsplit_once('.')?;
+    let (head, _) = stem.split_once('-')?;
+    (kind == "scope" || head == "run").then(|| format!("{head}-*.{kind}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{metrics::samples::edge, sink::samples};
+
+    fn unit(name: &str) -> Workload {
+        Workload::named(WorkloadKind::Unit, name)
+    }
+
+    #[test]
+    fn a_peer_outside_never_brings_its_address_into_a_label() {
+        assert_eq!(workload(&Workload::named(WorkloadKind::Outside, "203.0.113.7")), "outside");
+    }
+
+    #[test]
+    fn a_container_without_a_name_never_brings_its_id_into_a_label() {
+        let nameless = Workload { name: samples::WEB_ID[..12].to_owned(), ..(*samples::web()).clone() };
+        assert_eq!(workload(&nameless), "unnamed");
+        assert_eq!(workload(&samples::web()), "shop/web");
+    }
+
+    #[test]
+    fn a_container_cannot_pass_itself_off_as_the_host() {
+        assert_eq!(workload(&Workload::named(WorkloadKind::Container, "host")), "container:host");
+        assert_eq!(workload(&Workload::host()), "host");
+    }
+
+    #[test]
+    fn logins_do_not_make_new_labels() {
+        assert_eq!(workload(&unit("session-12.scope")), "session-*.scope");
+        assert_eq!(workload(&unit("run-r8e4f.service")), "run-*.service");
+        assert_eq!(workload(&unit("init.scope")), "init.scope");
+        assert_eq!(workload(&unit("systemd-resolved.service")), "systemd-resolved.service");
+    }
+
+    #[test]
+    fn ports_are_the_servers_and_ephemeral_ones_of_peers_outside_are_folded() {
+        let outside = Workload::named(WorkloadKind::Outside, "203.0.113.7");
+        let to_outside = |number| Edge { target: outside.clone().into(), port: number, ..edge() };
+        assert_eq!(port(&to_outside(443)), "443");
+        assert_eq!(port(&to_outside(32_768)), "other");
+        assert_eq!(port(&Edge { port: 40_000, ..edge() }), "40000");
+        assert_eq!(port(&Edge { port: 0, ..edge() }), "other");
+    }
+}

@@ -1,0 +1,58 @@
+//! Edges and counts that tests speak about.
+
+use crate::{
+    event::Protocol,
+    interaction::{Edge, Verdicts},
+    sensor::counts::{Counters, Family, HookStatus, Named, Use},
+    sink::samples::{api, web},
+};
+
+/// `shop/web` to `shop/api`, tcp/8080.
+pub(crate) fn edge() -> Edge {
+    Edge {
+        source: web(),
+        target: api(),
+        protocol: Protocol::Tcp,
+        port: 8_080,
+        via: None,
+        flows: 412,
+        attempts: 415,
+        bytes_sent: 1_200_000,
+        bytes_received: 9_800_000,
+        packets_sent: 4_000,
+        packets_received: 8_000,
+        verdicts: Verdicts { allow: 415, audit: 0, deny: 0 },
+        first_seen: "2026-11-24T09:00:00Z".parse().expect("a time"),
+        last_seen: "2026-11-24T10:00:00Z".parse().expect("a time"),
+    }
+}
+
+pub(crate) fn counters() -> Counters {
+    let named = |name: &str| name.to_owned();
+    Counters {
+        families: vec![Family { family: named("network"), issued: 1_000, lost: 17 }],
+        failures: vec![Named { name: named("ledger_full"), count: 2 }],
+        rings: vec![Use { name: named("network"), used: 4_096, capacity: 1 << 20 }],
+        maps: vec![Use { name: named("ledger"), used: 31, capacity: 16_384 }],
+    }
+}
+
+pub(crate) fn hooks() -> Vec<HookStatus> {
+    let hook = |name: &str, kind: &str, family: &str, refused: Option<&str>, without: &str| HookStatus {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        family: family.to_owned(),
+        refused: refused.map(str::to_owned),
+        without: without.to_owned(),
+    };
+    vec![
+        hook("cgroup_skb_egress", "cgroup_skb", "network", None, "who talks to whom is unknown"),
+        hook(
+            "sched_process_exec",
+            "tp_btf",
+            "process",
+            Some("the kernel has no BTF"),
+            "programs that start are not reported",
+        ),
+    ]
+}

@@ -1,0 +1,152 @@
+//! What a scrape shows.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use super::*;
+use crate::{event::Runtime, sink::samples as events};
+
+fn readings() -> Readings {
+    Readings {
+        edges: Some(vec![samples::edge()]),
+        counters: Some(samples::counters()),
+        hooks: Arc::new(samples::hooks()),
+        containers: vec![events::web(), events::api()],
+        runtimes: vec![RuntimeStatus {
+            runtime: Runtime::Docker,
+            endpoint: "/var/run/docker.sock".to_owned(),
+            state: RuntimeState::Connected,
+            version: Some("20.10.24".to_owned()),
+            reason: None,
+        }],
+        unattributed: 0,
+        overflows: Overflows::default(),
+        archive_folded: 0,
+        events_dropped: 0,
+        heartbeat_age: 0.25,
+    }
+}
+
+fn render(metrics: &Metrics, readings: &Readings) -> String {
+    metrics.render(readings, Instant::now())
+}
+
+fn value(text: &str, series: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn flows_and_bytes_are_labelled_by_name_and_the_servers_port() {
+    let text = render(&Metrics::new(), &readings());
+    let labels = r#"source="shop/web",target="shop/api",protocol="tcp",port="8080""#;
+    assert_eq!(value(&text, &format!("cofferdam_flows_total{{{labels}}}")), Some(412.0), "{text}");
+    assert_eq!(value(&text, &format!("cofferdam_flow_attempts_total{{{labels}}}")), Some(415.0));
+    let received = format!(r#"cofferdam_flow_bytes_total{{{labels},direction="received"}}"#);
+    assert_eq!(value(&text, &received), Some(9_800_000.0));
+}
+
+#[test]
+fn known_series_stand_at_zero_before_anything_happened() {
+    let text =
+        render(&Metrics::new(), &Readings { counters: Some(Counters::default()), ..Readings::default() });
+    for series in [
+        r#"cofferdam_records_lost_total{family="process"}"#,
+        r#"cofferdam_hook_failures_total{reason="flows_full"}"#,
+        r#"cofferdam_events_total{kind="flow_open"}"#,
+        r#"cofferdam_events_dropped_total{sink="stream"}"#,
+        r#"cofferdam_container_starts_total{runtime="docker"}"#,
+        r#"cofferdam_metric_series_folded_total{metric="cofferdam_flows_total"}"#,
+        r#"cofferdam_scrape_failures_total{part="ledger"}"#,
+        "cofferdam_unattributed_total",
+        "cofferdam_records_undecoded_total",
+    ] {
+        assert_eq!(value(&text, series), Some(0.0), "{series}\n{text}");
+    }
+}
+
+#[test]
+fn a_refused_hook_shows_as_not_attached() {
+    let text = render(&Metrics::new(), &readings());
+    assert_eq!(value(&text, r#"cofferdam_hook_attached{hook="cgroup_skb_egress"}"#), Some(1.0));
+    assert_eq!(value(&text, r#"cofferdam_hook_attached{hook="sched_process_exec"}"#), Some(0.0));
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_leaves_its_counters_standing() {
+    let metrics = Metrics::new();
+    render(&metrics, &readings());
+    let text = render(&metrics, &Readings { edges: None, ..readings() });
+    assert!(text.contains("cofferdam_flows_total{source=\"shop/web\""), "{text}");
+}
+
+#[test]
+fn a_container_counts_once_however_many_cgroups_it_makes_inside() {
+    let metrics = Metrics::new();
+    metrics.observe(&events::cgroup(CgroupChange::Made));
+    let mut nested = events::cgroup(CgroupChange::Made);
+    if let EventKind::Cgroup(cgroup) = &mut nested.kind {
+        cgroup.path = cgroup.path.take().map(|path| format!("{path}/init"));
+    }
+    metrics.observe(&nested);
+    metrics.observe(&events::cgroup(CgroupChange::Removed));
+    let text = render(&metrics, &readings());
+    assert_eq!(value(&text, r#"cofferdam_container_starts_total{runtime="docker"}"#), Some(1.0));
+    assert_eq!(value(&text, r#"cofferdam_container_stops_total{runtime="docker"}"#), Some(1.0));
+    assert_eq!(value(&text, r#"cofferdam_events_total{kind="cgroup"}"#), Some(3.0));
+}
+
+#[test]
+fn execs_are_counted_by_workload_up_to_the_limit() {
+    let metrics = Metrics::new();
+    metrics.observe(&events::exec());
+    metrics.observe(&events::exec());
+    let text = render(&metrics, &readings());
+    assert_eq!(value(&text, r#"cofferdam_process_execs_total{workload="shop/web"}"#), Some(2.0));
+
+    let mut execs = Execs::default();
+    for workload in ["a", "b", "c", "d", "a"] {
+        execs.count(workload, 2);
+    }
+    assert_eq!(execs.counts, BTreeMap::from([("a".into(), 2), ("b".into(), 1), ("other".into(), 2)]));
+    assert_eq!(execs.folded, 2);
+}
+
+#[test]
+fn replicas_share_one_info_series() {
+    let readings = Readings { containers: vec![events::web(), events::web()], ..readings() };
+    let text = render(&Metrics::new(), &readings);
+    let lines = text.lines().filter(|line| line.starts_with("cofferdam_workload_info{")).count();
+    assert_eq!(lines, 1, "{text}");
+}
+
+#[test]
+fn hostile_names_do_not_break_the_format() {
+    let mut edge = samples::edge();
+    edge.source = Arc::new(Workload::named(WorkloadKind::Container, "a\"} 1\ncofferdam_flows_total{x=\"\\"));
+    let text = render(&Metrics::new(), &Readings { edges: Some(vec![edge]), ..readings() });
+    assert!(text.contains(r#"source="a\"} 1\ncofferdam_flows_total{x=\"\\""#), "{text}");
+}
+
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    let promtool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn();
+    // Not on every machine; `cargo xtask test` installs it.
+    let Ok(mut promtool) = promtool else { return };
+    let metrics = Metrics::new();
+    events::all().iter().for_each(|event| metrics.observe(event));
+    let text = render(&metrics, &readings());
+    promtool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("promtool reads");
+    assert!(promtool.wait().expect("promtool ends").success(), "{text}");
+}
+
+#[test]
+fn every_metric_of_the_list_is_written() {
+    let metrics = Metrics::new();
+    metrics.observe(&events::exec());
+    let text = render(&metrics, &readings());
+    for definition in definitions::ALL {
+        assert!(text.contains(&format!("# TYPE {} ", definition.name)), "{}\n{text}", definition.name);
+    }
+}

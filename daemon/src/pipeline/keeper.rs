@@ -1,0 +1,101 @@
+//! Keeps the ledger: gives up flows that ended without saying so, moves rows of workloads that are gone into the
+//! archive, and tells the loop what was lost.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::mpsc::{SendError, SyncSender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use cofferdam_common::ids::CgroupId;
+use tokio_util::sync::CancellationToken;
+
+use super::Injected;
+use crate::{
+    event::Lost,
+    sensor::{clock::Clock, counts::Counts as _, ledger::Ledger, sweep},
+    view::View,
+};
+
+/// How often losses are looked for, and at which the thread notices that it shall stop.
+const TICK: Duration = Duration::from_millis(250);
+/// How often flows and rows are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// Packets of a cgroup that was removed may still be under way for a moment.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) fn keep(view: &View, ledger: &Ledger, loop_: &SyncSender<Injected>, cancel: &CancellationToken) {
+    let mut keeper = Keeper { lost: HashMap::new(), gone: HashMap::new() };
+    let mut swept = Instant::now();
+    while !cancel.is_cancelled() {
+        thread::sleep(TICK);
+        let result = keeper.report_losses(ledger, loop_).and_then(|()| {
+            if swept.elapsed() < SWEEP_EVERY {
+                return Ok(());
+            }
+            swept = Instant::now();
+            sweep_flows(ledger, loop_)?;
+            keeper.archive_gone(view, ledger)
+        });
+        match result {
+            Ok(()) => {}
+            // The loop has ended, and so shall we.
+            Err(error) if error.is::<SendError<Injected>>() => return,
+            Err(error) => tracing::warn!("keeping the ledger failed: {error:#}"),
+        }
+    }
+}
+
+struct Keeper {
+    /// Losses that were told, by family.
+    lost: HashMap<String, u64>,
+    /// Cgroups that are gone, and since when we know.
+    gone: HashMap<CgroupId, Instant>,
+}
+
+impl Keeper {
+    fn report_losses(&mut self, ledger: &Ledger, loop_: &SyncSender<Injected>) -> anyhow::Result<()> {
+        for family in ledger.counters()?.families {
+            let told = self.lost.entry(family.family.clone()).or_default();
+            if family.lost > *told {
+                loop_.send(Injected::Lost(Lost { family: family.family, records: family.lost - *told }))?;
+                *told = family.lost;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the rows of workloads that are gone for good out of the kernel, whose room is limited.
+    fn archive_gone(&mut self, view: &View, ledger: &Ledger) -> anyhow::Result<()> {
+        let known: HashSet<CgroupId> = view.attribution.gone().into_iter().collect();
+        self.gone.retain(|cgroup, _| known.contains(cgroup));
+        for cgroup in known {
+            self.gone.entry(cgroup).or_insert_with(Instant::now);
+        }
+        let ripe = self.gone.iter().filter(|(_, since)| since.elapsed() >= GRACE);
+        let ripe: HashSet<CgroupId> = ripe.map(|(cgroup, _)| *cgroup).collect();
+        if ripe.is_empty() {
+            return Ok(());
+        }
+        view.archive(|| ledger.take(&ripe))?;
+        view.attribution.drop_gone(&ripe.iter().copied().collect::<Vec<_>>());
+        self.gone.retain(|cgroup, _| !ripe.contains(cgroup));
+        Ok(())
+    }
+}
+
+fn sweep_flows(ledger: &Ledger, loop_: &SyncSender<Injected>) -> anyhow::Result<()> {
+    let flows = ledger.flows()?;
+    let clock = Clock::now();
+    for (key, flow) in &flows {
+        let idle = Duration::from_nanos(clock.age_of_monotonic(flow.last_seen));
+        let Some(end) = sweep::ended(key, flow, idle) else { continue };
+        if ledger.give_up(key, flow)?
+            && let Some(record) = sweep::close_record(key, flow, end, clock.boot_time())
+        {
+            loop_.send(Injected::Close(Box::new(record)))?;
+        }
+    }
+    Ok(())
+}

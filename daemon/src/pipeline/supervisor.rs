@@ -1,0 +1,81 @@
+//! Serves both sockets, speaks with the service manager, and waits for the signal to stop.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api,
+    attribution::{Container, ContainerState},
+    view::View,
+};
+
+/// How often the line that `systemctl status` shows is written anew.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells the service manager that the hooks are attached, and serves until SIGTERM or SIGINT.
+pub(super) async fn serve(
+    view: View,
+    local: UnixListener,
+    web: TcpListener,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let address = web.local_addr().context("cannot tell the address of the listener")?;
+    let mut servers = JoinSet::new();
+    servers.spawn(api::serve_unix(view.clone(), local, cancel.clone()));
+    servers.spawn(api::serve_http(view.clone(), web, cancel.clone()));
+    tracing::info!(%address, "{}", sentence(&view));
+    tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
+
+    let watchdog = sd_notify::watchdog_enabled();
+    let mut feed = tokio::time::interval(watchdog.map_or(STATUS_EVERY, |limit| limit / 4));
+    let mut status = tokio::time::interval(STATUS_EVERY);
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            Some(ended) = servers.join_next() => break ended.context("a server panicked").and_then(|end| end),
+            _ = status.tick() => tell(&[NotifyState::Status(&sentence(&view))]),
+            // Fed for the loop, not for this task: a loop that stands still is restarted.
+            _ = feed.tick() => {
+                if watchdog.is_some_and(|limit| view.heartbeat.age() < limit / 2) {
+                    tell(&[NotifyState::Watchdog]);
+                }
+            }
+        }
+    };
+    tell(&[NotifyState::Stopping]);
+    cancel.cancel();
+    while servers.join_next().await.is_some() {}
+    ended
+}
+
+/// Without a service manager there is nobody to tell.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager cannot be told");
+    }
+}
+
+/// The state of the daemon in one line.
+fn sentence(view: &View) -> String {
+    let running = |container: &Container| container.state == ContainerState::Running;
+    let containers = view.attribution.containers().iter().filter(|container| running(container)).count();
+    let lost: u64 =
+        view.counts.counters().map_or(0, |counters| counters.families.iter().map(|f| f.lost).sum());
+    let refused = view.hooks.iter().filter(|hook| hook.refused.is_some()).count();
+    let hooks = match refused {
+        0 => format!("all {} hooks attached", view.hooks.len()),
+        _ => format!("{refused} of {} hooks unavailable (see: cofferdam doctor)", view.hooks.len()),
+    };
+    format!("observing {containers} containers; {lost} records lost; {hooks}")
+}

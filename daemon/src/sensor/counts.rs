@@ -1,0 +1,79 @@
+//! What the kernel counts, as the rest of the daemon sees it.
+
+use cofferdam_common::network::{LedgerKey, LedgerRow};
+use serde::{Deserialize, Serialize};
+
+/// Reads the kernel's counts. Behind a trait, so that api and metrics can be tested without a kernel.
+pub trait Counts: Send + Sync {
+    /// All rows of the ledger, with the flows that are not yet decided and the rows of workloads that are gone.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn ledger(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>>;
+
+    /// Counters of the programs and use of their maps.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    fn counters(&self) -> anyhow::Result<Counters>;
+}
+
+/// Counters of the programs and use of their maps.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Records by family: `issued = delivered + lost`.
+    pub families: Vec<Family>,
+    /// What hooks could not do, by name ([`cofferdam_common::stats::failure`]).
+    pub failures: Vec<Named>,
+    /// Rings: bytes waiting and size.
+    pub rings: Vec<Use>,
+    /// Maps: entries and size. Only those that can fill up.
+    pub maps: Vec<Use>,
+}
+
+/// Records of one family.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Family {
+    /// `process`, `network`, `container`.
+    pub family: String,
+    /// Records that hooks wanted to send.
+    pub issued: u64,
+    /// Records that found no room in the ring.
+    pub lost: u64,
+}
+
+/// A counter with a name.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// What is counted.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// How full something is.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Use {
+    /// Its name.
+    pub name: String,
+    /// What is in it.
+    pub used: u64,
+    /// What fits into it.
+    pub capacity: u64,
+}
+
+/// A hook and whether it is attached.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct HookStatus {
+    /// The function's name, as the kernel calls the place (`sched_process_exec`, `cgroup_skb_egress`).
+    pub name: String,
+    /// How it is attached: `tp_btf`, `cgroup_skb`, ...
+    pub kind: String,
+    /// The family it serves.
+    pub family: String,
+    /// Why it is not attached; absent when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What nobody sees while it is not attached.
+    pub without: String,
+}

@@ -1,0 +1,99 @@
+//! The table of hooks: where each attaches, and what nobody sees without it. A tidy test compares it with the
+//! programs in `ebpf`.
+
+/// How a hook is attached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attach {
+    /// A tracepoint with BTF, by the hook's name.
+    Tracepoint,
+    /// At the root of the v2 tree, for packets that sockets send.
+    CgroupEgress,
+    /// At the root of the v2 tree, for packets that sockets receive.
+    CgroupIngress,
+}
+
+impl Attach {
+    /// The kernel's word for it.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tp_btf",
+            Self::CgroupEgress | Self::CgroupIngress => "cgroup_skb",
+        }
+    }
+}
+
+/// One hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Name of the program, and of the tracepoint.
+    pub name: &'static str,
+    /// How it is attached.
+    pub attach: Attach,
+    /// The family that it serves.
+    pub family: &'static str,
+    /// The first kernel that has all it needs.
+    pub min_kernel: &'static str,
+    /// What nobody sees while it is not attached.
+    pub without: &'static str,
+}
+
+/// Every hook, in the order in which they are attached: what names things comes before what needs names.
+pub const HOOKS: [Hook; 8] = [
+    Hook {
+        name: "cgroup_mkdir",
+        attach: Attach::Tracepoint,
+        family: "container",
+        min_kernel: "5.8",
+        without: "new containers are noticed late, by walking the cgroup tree",
+    },
+    Hook {
+        name: "cgroup_rmdir",
+        attach: Attach::Tracepoint,
+        family: "container",
+        min_kernel: "5.8",
+        without: "removed containers stay listed",
+    },
+    Hook {
+        name: "cgroup_attach_task",
+        attach: Attach::Tracepoint,
+        family: "container",
+        min_kernel: "5.8",
+        without: "a process that enters a running container is not reported",
+    },
+    Hook {
+        name: "sched_process_fork",
+        attach: Attach::Tracepoint,
+        family: "process",
+        min_kernel: "5.8",
+        without: "new processes are not reported",
+    },
+    Hook {
+        name: "sched_process_exec",
+        attach: Attach::Tracepoint,
+        family: "process",
+        min_kernel: "5.8",
+        without: "programs that start are not reported",
+    },
+    Hook {
+        name: "sched_process_exit",
+        attach: Attach::Tracepoint,
+        family: "process",
+        min_kernel: "5.8",
+        without: "processes that end are not reported",
+    },
+    Hook {
+        name: "cgroup_skb_ingress",
+        attach: Attach::CgroupIngress,
+        family: "network",
+        min_kernel: "5.11",
+        without: "who talks to whom is unknown",
+    },
+    Hook {
+        name: "cgroup_skb_egress",
+        attach: Attach::CgroupEgress,
+        family: "network",
+        min_kernel: "5.11",
+        without: "who talks to whom is unknown",
+    },
+];

@@ -1,0 +1,311 @@
+//! Reads the ledger and the counters out of the kernel's maps.
+//!
+//! A count is in one of three places, and in one only: a row in the kernel, a flow that the kernel has not yet
+//! decided (no answer came), or [`Given`], what the daemon took over from flows that it gave up.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{self, Array, MapData, MapError, PerCpuArray, Queue},
+};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_UDP, Party, ROW_OTHER, VERDICT_ALLOW, flag},
+    record::family,
+    stats::{RecordStats, failure},
+};
+
+use super::{
+    Options,
+    clock::Clock,
+    counts::{Counters, Counts, Family, Named, Use},
+    reader::Waiting,
+    take,
+};
+
+/// A flow that is not decided after this long has no server on this host.
+const UNDECIDED_IS_OUTSIDE_AFTER: u64 = 250_000_000;
+
+/// Most rows that the daemon keeps of flows that never got an answer; more are folded by source.
+const GIVEN_LIMIT: usize = 4096;
+
+/// Retries of a read that the kernel changed under our hands.
+const WALK_LIMIT: usize = 4;
+
+/// The ledger as user space sees it.
+pub struct Ledger {
+    maps: Mutex<Maps>,
+    given: Mutex<HashMap<LedgerKey, LedgerRow>>,
+    waiting: Waiting,
+}
+
+struct Maps {
+    index: maps::HashMap<MapData, LedgerKey, u32>,
+    rows: Array<MapData, LedgerRow>,
+    flows: maps::HashMap<MapData, FlowKey, Flow>,
+    free: Queue<MapData, u32>,
+    stats: PerCpuArray<MapData, RecordStats>,
+    failures: PerCpuArray<MapData, u64>,
+    capacity: Capacity,
+}
+
+#[derive(Clone, Copy)]
+struct Capacity {
+    rows: u32,
+    flows: u32,
+    rings: [u32; 2],
+}
+
+impl Ledger {
+    pub(super) fn new(ebpf: &mut Ebpf, options: &Options, waiting: Waiting) -> anyhow::Result<Self> {
+        let rows = options.ledger_rows;
+        let spare = (rows / 8).min(1024);
+        let mut free = Queue::try_from(take(ebpf, "FREE_ROWS")?)?;
+        let mut spares =
+            Queue::try_from(ebpf.map_mut("SPARE_ROWS").context("map SPARE_ROWS is not in the object")?)?;
+        for row in ROW_OTHER + 1..rows - spare {
+            free.push(row, 0).context("cannot fill the queue of free rows")?;
+        }
+        for row in rows - spare..rows {
+            spares.push(row, 0).context("cannot fill the queue of spare rows")?;
+        }
+        let maps = Maps {
+            index: take(ebpf, "LEDGER_INDEX")?.try_into()?,
+            rows: take(ebpf, "LEDGER_ROWS")?.try_into()?,
+            flows: take(ebpf, "FLOWS")?.try_into()?,
+            free,
+            stats: take(ebpf, "RECORD_STATS")?.try_into()?,
+            failures: take(ebpf, "FAILURES")?.try_into()?,
+            capacity: Capacity {
+                rows,
+                flows: options.flows,
+                rings: [options.record_ring_bytes, options.flow_ring_bytes],
+            },
+        };
+        Ok(Self { maps: Mutex::new(maps), given: Mutex::default(), waiting })
+    }
+
+    /// Takes the rows of cgroups that are gone out of the kernel: they are returned, and free again.
+    ///
+    /// Only for cgroups that have been gone for a while: a program that is just counting into such a row would
+    /// count into the next one's.
+    ///
+    /// # Errors
+    /// When a map cannot be read or written.
+    pub fn take(&self, gone: &HashSet<CgroupId>) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
+        let concerns =
+            |key: &LedgerKey| gone.contains(&key.source.cgroup) || gone.contains(&key.target.cgroup);
+        let mut maps = lock(&self.maps);
+        let mut taken = Vec::new();
+        for (key, row) in maps.index()?.into_iter().filter(|(key, _)| concerns(key)) {
+            let counts = maps.rows.get(&row, 0)?;
+            maps.index.remove(&key)?;
+            maps.rows.set(row, LedgerRow::default(), 0)?;
+            maps.free.push(row, 0)?;
+            taken.push((key, counts));
+        }
+        let mut given = lock(&self.given);
+        taken.extend(given.extract_if(|key, _| concerns(key)));
+        Ok(taken)
+    }
+
+    /// All flows, each once.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn flows(&self) -> anyhow::Result<HashMap<FlowKey, Flow>> {
+        lock(&self.maps).flows()
+    }
+
+    /// Gives up a flow: forgets it in the kernel. What it counted and no row has is kept here.
+    ///
+    /// # Errors
+    /// When the map cannot be written. That the flow is gone already is no error, and then nothing is kept.
+    pub fn give_up(&self, key: &FlowKey, flow: &Flow) -> anyhow::Result<bool> {
+        match lock(&self.maps).flows.remove(key) {
+            Ok(()) => {}
+            Err(MapError::KeyNotFound) => return Ok(false),
+            Err(error) if missing(&error) => return Ok(false),
+            Err(error) => return Err(error).context("cannot remove a flow"),
+        }
+        if let Some((key, row)) = undecided(key, flow) {
+            let mut given = lock(&self.given);
+            let key = if given.len() < GIVEN_LIMIT || given.contains_key(&key) { key } else { folded(key) };
+            merge(given.entry(key).or_default(), &row);
+        }
+        Ok(true)
+    }
+}
+
+impl Counts for Ledger {
+    fn ledger(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
+        let clock = Clock::now();
+        let maps = lock(&self.maps);
+        // Rows first: a flow that is decided meanwhile is then at worst late, the other way round it came twice.
+        let mut rows = maps.read_rows()?;
+        let flows = maps.flows()?;
+        drop(maps);
+        let waiting = flows
+            .iter()
+            .filter(|(_, flow)| clock.age_of_boot(flow.opened_at) > UNDECIDED_IS_OUTSIDE_AFTER)
+            .filter_map(|(key, flow)| undecided(key, flow));
+        rows.extend(waiting);
+        rows.extend(lock(&self.given).iter().map(|(key, row)| (*key, *row)));
+        Ok(rows)
+    }
+
+    fn counters(&self) -> anyhow::Result<Counters> {
+        let maps = lock(&self.maps);
+        let mut families = Vec::new();
+        for (index, name) in (0..family::COUNT).zip(family::NAMES) {
+            let per_cpu = maps.stats.get(&index, 0)?;
+            families.push(Family {
+                family: name.to_owned(),
+                issued: per_cpu.iter().map(|stats| stats.issued).sum(),
+                lost: per_cpu.iter().map(|stats| stats.lost).sum(),
+            });
+        }
+        let mut failures = Vec::new();
+        for (index, name) in (0..failure::COUNT).zip(failure::NAMES) {
+            let count = maps.failures.get(&index, 0)?.iter().sum();
+            failures.push(Named { name: name.to_owned(), count });
+        }
+        let fill = |name: &str, used: u64, capacity: u32| Use {
+            name: name.to_owned(),
+            used,
+            capacity: u64::from(capacity),
+        };
+        let entries = vec![
+            fill("ledger", maps.index()?.len() as u64, maps.capacity.rows),
+            fill("flows", maps.flows()?.len() as u64, maps.capacity.flows),
+        ];
+        let rings = ["records", "flow_records"].iter().zip(self.waiting.iter()).zip(maps.capacity.rings);
+        let rings =
+            rings.map(|((name, used), size)| fill(name, used.load(Ordering::Relaxed), size)).collect();
+        Ok(Counters { families, failures, rings, maps: entries })
+    }
+}
+
+impl Maps {
+    fn index(&self) -> anyhow::Result<HashMap<LedgerKey, u32>> {
+        walk(self.capacity.rows, || self.index.iter()).context("cannot read the ledger's index")
+    }
+
+    fn flows(&self) -> anyhow::Result<HashMap<FlowKey, Flow>> {
+        walk(self.capacity.flows, || self.flows.iter()).context("cannot read the flows")
+    }
+
+    fn read_rows(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
+        let mut rows = Vec::new();
+        for (key, row) in self.index()? {
+            rows.push((key, self.rows.get(&row, 0)?));
+        }
+        let last_resort = self.rows.get(&ROW_OTHER, 0)?;
+        if last_resort.attempts > 0 {
+            let other = Party { cgroup: CgroupId::OTHER, address: Address::NONE };
+            let key = LedgerKey {
+                source: other,
+                target: other,
+                port: 0,
+                protocol: 0,
+                verdict: VERDICT_ALLOW,
+                padding: 0,
+            };
+            rows.push((key, last_resort));
+        }
+        Ok(rows)
+    }
+}
+
+/// Reads a hash map that changes meanwhile: the kernel begins anew when the entry at which the walk stands was
+/// removed, so that entries may come twice, and the walk could go on for ever.
+fn walk<K, V, I>(capacity: u32, iterate: impl Fn() -> I) -> Result<HashMap<K, V>, MapError>
+where
+    K: Eq + std::hash::Hash,
+    I: Iterator<Item = Result<(K, V), MapError>>,
+{
+    let mut found = HashMap::new();
+    for entry in iterate().take(capacity as usize * WALK_LIMIT) {
+        match entry {
+            Ok((key, value)) => {
+                found.insert(key, value);
+            }
+            Err(error) if missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether an entry is not (any more) in the map.
+fn missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => {
+            error.io_error.raw_os_error() == Some(nix::errno::Errno::ENOENT as i32)
+        }
+        _ => false,
+    }
+}
+
+/// What an undecided flow will be in the ledger, now that nothing on this host has answered.
+fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
+    if flow.flags & (flag::DECIDED | flag::SHADOW) != 0 {
+        return None;
+    }
+    let client_is_low = flow.flags & flag::CLIENT_IS_LOW != 0;
+    let low = (key.low, key.low_port);
+    let high = (key.high, key.high_port);
+    let (client, server) = if client_is_low { (low, high) } else { (high, low) };
+    let party = |cgroup: CgroupId, address| {
+        if cgroup == CgroupId::NONE {
+            Party { cgroup, address }
+        } else {
+            Party { cgroup, address: Address::NONE }
+        }
+    };
+    let attempts = u64::from(flow.flags & flag::ADOPTED == 0);
+    let row = LedgerRow {
+        attempts,
+        flows: if key.protocol == PROTOCOL_UDP { attempts } else { 0 },
+        volume: flow.volume,
+        first_seen: flow.last_seen,
+        last_seen: flow.last_seen,
+    };
+    let key = LedgerKey {
+        source: party(flow.client, client.0),
+        target: party(flow.server, server.0),
+        port: server.1,
+        protocol: key.protocol,
+        verdict: VERDICT_ALLOW,
+        padding: 0,
+    };
+    Some((key, row))
+}
+
+/// The same source, any target.
+fn folded(key: LedgerKey) -> LedgerKey {
+    let target = Party { cgroup: CgroupId::OTHER, address: Address::NONE };
+    LedgerKey { target, port: 0, protocol: 0, ..key }
+}
+
+fn merge(into: &mut LedgerRow, row: &LedgerRow) {
+    into.first_seen = if into.attempts == 0 { row.first_seen } else { into.first_seen.min(row.first_seen) };
+    into.last_seen = into.last_seen.max(row.last_seen);
+    into.attempts += row.attempts;
+    into.flows += row.flows;
+    into.volume.bytes_sent += row.volume.bytes_sent;
+    into.volume.bytes_received += row.volume.bytes_received;
+    into.volume.packets_sent += row.volume.packets_sent;
+    into.volume.packets_received += row.volume.packets_received;
+}
+
+/// A panic of another thread while it held the lock leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

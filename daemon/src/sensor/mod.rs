@@ -1,0 +1,229 @@
+//! The kernel boundary: loads the programs, attaches the hooks, reads their records and maps. The only user of
+//! aya.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{MapData, RingBuf},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program},
+};
+
+use self::{
+    counts::HookStatus,
+    hooks::{Attach, HOOKS, Hook},
+    ledger::Ledger,
+    offsets::Located,
+    reader::Reader,
+};
+
+pub mod clock;
+
+pub mod counts;
+
+pub mod features;
+
+pub mod hooks;
+
+pub mod ledger;
+
+pub mod offsets;
+
+pub mod reader;
+
+pub mod record;
+
+pub mod sweep;
+
+mod pins;
+
+/// The object that `build.rs` made; empty when it was built without a BPF toolchain.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cofferdam-ebpf"));
+
+/// How the sensor is to be loaded.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the v2 tree is mounted; the network hooks attach to its root.
+    pub cgroup_root: PathBuf,
+    /// Where the ledger is pinned; a directory below bpffs, made at start and removed at the end.
+    pub pin_directory: PathBuf,
+    /// Size of the ring for process and container records: a power of two, at least a page.
+    pub record_ring_bytes: u32,
+    /// Size of the ring for flow records: a power of two, at least a page.
+    pub flow_ring_bytes: u32,
+    /// Rows of the ledger, of which an eighth (1,024 at most) is kept for `other`.
+    pub ledger_rows: u32,
+    /// Flows that can be open at once.
+    pub flows: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cgroup_root: PathBuf::from("/sys/fs/cgroup"),
+            pin_directory: PathBuf::from("/sys/fs/bpf/cofferdam"),
+            record_ring_bytes: 1 << 20,
+            flow_ring_bytes: 4 << 20,
+            ledger_rows: 16_384,
+            flows: 131_072,
+        }
+    }
+}
+
+/// The programs in the kernel. They are detached when it is dropped.
+pub struct Sensor {
+    ebpf: Ebpf,
+    hooks: Vec<HookStatus>,
+    _pins: pins::Pins,
+}
+
+/// What a loaded sensor gives out.
+pub struct Loaded {
+    /// Keep it as long as the hooks shall be attached.
+    pub sensor: Sensor,
+    /// The records.
+    pub reader: Reader,
+    /// The counts.
+    pub ledger: Ledger,
+}
+
+/// Loads the programs and attaches every hook that this kernel takes.
+///
+/// # Errors
+/// When the object, a map or the cgroup tree is unusable, or not one hook could be attached. A single hook that
+/// is refused is no error: [`Sensor::hooks`] tells why.
+pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
+    ensure!(!OBJECT.is_empty(), "this binary was built without its kernel programs (AYA_BUILD_SKIP)");
+    for (name, size) in [("record", options.record_ring_bytes), ("flow", options.flow_ring_bytes)] {
+        ensure!(
+            size.is_power_of_two() && size >= 4096,
+            "the {name} ring must have a power of two of bytes, 4096 at least, not {size}"
+        );
+    }
+    ensure!(options.ledger_rows >= 64, "the ledger needs 64 rows at least, not {}", options.ledger_rows);
+
+    let btf = Btf::from_sys_fs().context("cannot read the kernel's types")?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", &located.offsets, true)
+        .map_max_entries("RECORDS", options.record_ring_bytes)
+        .map_max_entries("FLOW_RECORDS", options.flow_ring_bytes)
+        .map_max_entries("LEDGER_INDEX", options.ledger_rows)
+        .map_max_entries("LEDGER_ROWS", options.ledger_rows)
+        .map_max_entries("FREE_ROWS", options.ledger_rows)
+        .map_max_entries("SPARE_ROWS", options.ledger_rows)
+        .map_max_entries("FLOWS", options.flows)
+        .load(OBJECT)
+        .context("the kernel refuses the maps")?;
+    let pins = pins::Pins::make(&options.pin_directory, &ebpf)?;
+    let waiting = reader::Waiting::default();
+    let ledger = Ledger::new(&mut ebpf, options, Arc::clone(&waiting))?;
+    let reader = Reader::new(ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, waiting);
+
+    let root = File::open(&options.cgroup_root)
+        .with_context(|| format!("cannot open {}", options.cgroup_root.display()))?;
+    let hooks: Vec<HookStatus> = HOOKS
+        .iter()
+        .map(|hook| {
+            let refused = located
+                .refusal(hook.family)
+                .or_else(|| attach(&mut ebpf, hook, &btf, &root).err().map(|error| reason(&error)));
+            status(hook, refused)
+        })
+        .collect();
+    if hooks.iter().all(|hook| hook.refused.is_some()) {
+        let reason = hooks.first().and_then(|hook| hook.refused.clone()).unwrap_or_default();
+        bail!("the kernel takes none of the hooks: {reason}");
+    }
+    Ok(Loaded { sensor: Sensor { ebpf, hooks, _pins: pins }, reader, ledger })
+}
+
+impl Sensor {
+    /// Every hook and whether it is attached.
+    #[must_use]
+    pub fn hooks(&self) -> &[HookStatus] {
+        &self.hooks
+    }
+
+    /// How many instructions the verifier followed for each attached program.
+    #[must_use]
+    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let count = program.info().ok()?.verified_instruction_count()?;
+                Some((name.to_owned(), count))
+            })
+            .collect()
+    }
+}
+
+/// The status of all hooks where none can be attached, for `doctor` without a daemon.
+#[must_use]
+pub fn detached(reason: &str) -> Vec<HookStatus> {
+    HOOKS.iter().map(|hook| status(hook, Some(reason.to_owned()))).collect()
+}
+
+fn status(hook: &Hook, refused: Option<String>) -> HookStatus {
+    HookStatus {
+        name: hook.name.to_owned(),
+        kind: hook.attach.kind().to_owned(),
+        family: hook.family.to_owned(),
+        refused,
+        without: hook.without.to_owned(),
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf, root: &File) -> anyhow::Result<()> {
+    let program = ebpf.program_mut(hook.name).context("is not in the object")?;
+    match (hook.attach, program) {
+        (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
+            program.load(hook.name, btf)?;
+            program.attach()?;
+        }
+        (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => {
+            let kind = match hook.attach {
+                Attach::CgroupEgress => CgroupSkbAttachType::Egress,
+                _ => CgroupSkbAttachType::Ingress,
+            };
+            program.load()?;
+            // A link, which always lets other programs of the same cgroup run as well.
+            program.attach(root, kind, CgroupAttachMode::Single)?;
+        }
+        _ => bail!("is of another kind in the object"),
+    }
+    Ok(())
+}
+
+/// An error in one line: the verifier's log has thousands.
+fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.rfind(|line| !line.starts_with("processed")) {
+        Some(last) => format!("{first} ... {last}"),
+        None => first.to_owned(),
+    }
+}
+
+fn ring(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<RingBuf<MapData>> {
+    take(ebpf, name).and_then(|map| RingBuf::try_from(map).with_context(|| name.to_owned()))
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
+    ebpf.take_map(name).with_context(|| format!("map {name} is not in the object"))
+}
+
+/// Where this program's executable prints offsets instead of doing anything else ([`offsets::print`]).
+pub const OFFSETS_COMMAND: &str = "kernel-offsets";
+
+/// Whether `path` lies on a BPF file system is the kernel's to say: pinning fails otherwise.
+#[must_use]
+pub fn pin_directory(bpffs: &Path) -> PathBuf {
+    bpffs.join("cofferdam")
+}

@@ -1,0 +1,198 @@
+//! Hands events to whoever listens. Publishing never waits; who is too slow loses, and is told so.
+
+mod filter;
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::bytes::Bytes;
+
+pub use self::filter::{Filter, KINDS};
+use crate::event::{Event, EventKind, Lost, SCHEMA_VERSION};
+
+/// How many events wait for a slow reader before it begins to lose.
+pub const CAPACITY: usize = 4_096;
+
+/// The `family` of the notice that a slow reader gets.
+pub const STREAM_FAMILY: &str = "stream";
+
+/// Where events are published and listened to. Clones are the same stream.
+#[derive(Clone, Debug)]
+pub struct EventStream {
+    sender: broadcast::Sender<Arc<Published>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Default for EventStream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventStream {
+    /// A stream that holds [`CAPACITY`] events for its slowest reader.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+
+    /// A stream that holds at least `capacity` events (rounded up to a power of two).
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        let (sender, _) = broadcast::channel(capacity.max(1));
+        Self { sender, dropped: Arc::default() }
+    }
+
+    /// Hands the event to all who listen. Never waits; free when nobody listens.
+    pub fn publish(&self, event: Event) {
+        if self.sender.receiver_count() > 0 {
+            // Fails only when the last listener left just now: nobody misses it.
+            let _ = self.sender.send(Arc::new(Published { event, line: OnceLock::new() }));
+        }
+    }
+
+    /// Listens to what is published from now on.
+    #[must_use]
+    pub fn subscribe(&self, filter: Filter) -> Subscription {
+        Subscription { receiver: self.sender.subscribe(), dropped: Arc::clone(&self.dropped), filter }
+    }
+
+    /// Events that readers were too slow for, all readers together.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// One reader of the stream.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: broadcast::Receiver<Arc<Published>>,
+    dropped: Arc<AtomicU64>,
+    filter: Filter,
+}
+
+impl Subscription {
+    /// The next event that the filter lets through, as one line of JSON with its newline; `None` when the stream
+    /// has ended. After a loss the next line is a `lost` event of family `stream`, whatever the filter says.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(published) if self.filter.accepts(&published.event) => return Some(published.line()),
+                Ok(_) => {}
+                Err(RecvError::Lagged(count)) => {
+                    self.dropped.fetch_add(count, Ordering::Relaxed);
+                    return Some(line(&notice(count)));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// An event and, once somebody wanted it, its JSON: made by the first reader, so that the loop never pays for it.
+#[derive(Debug)]
+struct Published {
+    event: Event,
+    line: OnceLock<Bytes>,
+}
+
+impl Published {
+    fn line(&self) -> Bytes {
+        self.line.get_or_init(|| line(&self.event)).clone()
+    }
+}
+
+fn line(event: &Event) -> Bytes {
+    let mut json = serde_json::to_vec(event).unwrap_or_else(|error| {
+        // No field of an event can fail to become JSON; should one ever, the log says which.
+        tracing::error!(seq = event.seq, %error, "an event could not be written as JSON");
+        Vec::new()
+    });
+    json.push(b'\n');
+    Bytes::from(json)
+}
+
+/// What a reader is told when it lost. Its `seq` is 0: it is no part of the daemon's numbering.
+fn notice(count: u64) -> Event {
+    Event {
+        schema_version: SCHEMA_VERSION,
+        seq: 0,
+        time: jiff::Timestamp::now(),
+        message: format!("this reader was too slow: {count} events were not sent to it"),
+        kind: EventKind::Lost(Lost { family: STREAM_FAMILY.to_owned(), records: count }),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exec(seq: u64) -> Event {
+        Event { seq, ..samples::exec() }
+    }
+
+    fn parsed(line: &Bytes) -> Event {
+        serde_json::from_slice(line).expect("a line is one JSON event")
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_each_event_as_one_line_of_json() {
+        let stream = EventStream::new();
+        let mut reader = stream.subscribe(Filter::default());
+        stream.publish(exec(1));
+        stream.publish(exec(2));
+        let first = reader.next().await.expect("an event");
+        assert_eq!(first.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        assert_eq!(parsed(&first), exec(1));
+        assert_eq!(parsed(&reader.next().await.expect("an event")), exec(2));
+        assert_eq!(stream.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_json_is_made_once_for_all_readers() {
+        let stream = EventStream::new();
+        let (mut one, mut two) = (stream.subscribe(Filter::default()), stream.subscribe(Filter::default()));
+        stream.publish(exec(1));
+        let (first, second) = (one.next().await.expect("an event"), two.next().await.expect("an event"));
+        assert_eq!(first.as_ptr(), second.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_loses_and_is_told_how_many() {
+        let stream = EventStream::with_capacity(4);
+        let mut reader = stream.subscribe(Filter { kinds: vec!["process_exec".to_owned()], of: None });
+        for seq in 1..=10 {
+            stream.publish(exec(seq));
+        }
+        let notice = parsed(&reader.next().await.expect("a notice"));
+        assert_eq!(notice.kind, EventKind::Lost(Lost { family: "stream".to_owned(), records: 6 }));
+        assert_eq!(notice.seq, 0);
+        assert_eq!(parsed(&reader.next().await.expect("an event")).seq, 7);
+        assert_eq!(stream.dropped(), 6);
+    }
+
+    #[tokio::test]
+    async fn one_slow_reader_costs_the_others_nothing() {
+        let stream = EventStream::with_capacity(4);
+        let _slow = stream.subscribe(Filter::default());
+        let mut quick = stream.subscribe(Filter::default());
+        for seq in 1..=100 {
+            stream.publish(exec(seq));
+            assert_eq!(parsed(&quick.next().await.expect("an event")).seq, seq);
+        }
+    }
+
+    #[test]
+    fn publishing_without_readers_keeps_nothing() {
+        let stream = EventStream::new();
+        stream.publish(exec(1));
+        assert_eq!(stream.sender.len(), 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! What api and metrics may look at while the loop runs.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use cofferdam_common::network::{LedgerKey, LedgerRow};
+
+use crate::{
+    attribution::Attribution,
+    interaction::{self, Archive, Edge},
+    metrics::Metrics,
+    sensor::{
+        clock::Clock,
+        counts::{Counts, HookStatus},
+        features::Features,
+    },
+    sink::EventStream,
+};
+
+/// Shared, read-only from outside the loop. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    /// Names of what is on this host.
+    pub attribution: Arc<Attribution>,
+    /// The kernel's counts.
+    pub counts: Arc<dyn Counts>,
+    /// What workloads that are gone have done.
+    pub archive: Arc<Mutex<Archive>>,
+    /// Hooks and whether they are attached.
+    pub hooks: Arc<Vec<HookStatus>>,
+    /// What the kernel offers.
+    pub features: Arc<Features>,
+    /// Counters of the daemon.
+    pub metrics: Arc<Metrics>,
+    /// Where events can be listened to.
+    pub events: EventStream,
+    /// When the daemon started.
+    pub started: Instant,
+    /// Set by the loop at each turn.
+    pub heartbeat: Heartbeat,
+}
+
+impl View {
+    /// The map: edges between workloads, folded by name. Interactions of a workload with itself are left out.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be read.
+    pub fn edges(&self) -> anyhow::Result<Vec<Edge>> {
+        // Held while the kernel is read: rows that are just moved into the archive are seen once, not twice.
+        let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.fold(&self.counts.ledger()?);
+        Ok(archive.with(live))
+    }
+
+    /// Moves the rows that `take` takes out of the kernel into the archive.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn archive(
+        &self,
+        take: impl FnOnce() -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>>,
+    ) -> anyhow::Result<()> {
+        let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
+        archive.add(self.fold(&take()?));
+        Ok(())
+    }
+
+    fn fold(&self, rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {
+        interaction::edges(rows, &Clock::now(), |source, target| self.attribution.parties(source, target))
+    }
+}
+
+/// Shows that the loop turns.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    started: Instant,
+    last: Arc<AtomicU64>,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { started: Instant::now(), last: Arc::default() }
+    }
+}
+
+impl Heartbeat {
+    /// The loop turned.
+    pub fn beat(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// How long ago the loop last turned.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+}
