@@ -37,6 +37,8 @@ pub mod end {
     pub const UNANSWERED: u8 = 4;
     /// Nothing was sent for long. The daemon decides this.
     pub const IDLE: u8 = 5;
+    /// The cgroup of one side was removed. The daemon decides this.
+    pub const GONE: u8 = 6;
 }
 
 /// Which flow a packet belongs to: its two ends in a fixed order, so that both directions find the same entry.

@@ -116,6 +116,7 @@ impl Attribution {
                 end::REFUSED => Some(FlowEnd::Refused),
                 end::UNANSWERED => Some(FlowEnd::Unanswered),
                 end::IDLE => Some(FlowEnd::Idle),
+                end::GONE => Some(FlowEnd::Gone),
                 _ => None,
             },
             duration_seconds: closed.then(|| std::time::Duration::from_nanos(open_for).as_secs_f64()),

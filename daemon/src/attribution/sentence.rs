@@ -58,6 +58,7 @@ fn close(flow: &FlowEvent) -> String {
         Some(FlowEnd::Unanswered) => return "got no answer".to_owned(),
         Some(FlowEnd::Reset) => "was reset",
         Some(FlowEnd::Idle) => "fell silent",
+        Some(FlowEnd::Gone) => "ended with its container",
         Some(FlowEnd::Closed) | None => "closed",
     };
     let mut sentence = how.to_owned();

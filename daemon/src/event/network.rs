@@ -44,6 +44,8 @@ pub enum FlowEnd {
     Unanswered,
     /// Nothing was sent for long.
     Idle,
+    /// The container of one side was removed.
+    Gone,
 }
 
 /// One end of a flow.

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam_common::ids::CgroupId;
+use cofferdam_common::{
+    ids::CgroupId,
+    network::{Flow, FlowKey, end},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Injected;
@@ -35,8 +38,8 @@ pub(super) fn keep(view: &View, ledger: &Ledger, loop_: &SyncSender<Injected>, c
                 return Ok(());
             }
             swept = Instant::now();
-            sweep_flows(ledger, loop_)?;
-            keeper.archive_gone(view, ledger)
+            close_flows(ledger, loop_, sweep::ended)?;
+            keeper.archive_gone(view, ledger, loop_)
         });
         match result {
             Ok(()) => {}
@@ -67,7 +70,14 @@ impl Keeper {
     }
 
     /// Moves the rows of workloads that are gone for good out of the kernel, whose room is limited.
-    fn archive_gone(&mut self, view: &View, ledger: &Ledger) -> anyhow::Result<()> {
+    ///
+    /// Their flows go first: the other end may still send for a while, and would count into a row that is another's.
+    fn archive_gone(
+        &mut self,
+        view: &View,
+        ledger: &Ledger,
+        loop_: &SyncSender<Injected>,
+    ) -> anyhow::Result<()> {
         let known: HashSet<CgroupId> = view.attribution.gone().into_iter().collect();
         self.gone.retain(|cgroup, _| known.contains(cgroup));
         for cgroup in known {
@@ -78,6 +88,8 @@ impl Keeper {
         if ripe.is_empty() {
             return Ok(());
         }
+        let touched = |flow: &Flow| ripe.contains(&flow.client) || ripe.contains(&flow.server);
+        close_flows(ledger, loop_, |_, flow, _| touched(flow).then_some(end::GONE))?;
         view.archive(|| ledger.take(&ripe))?;
         view.attribution.drop_gone(&ripe.iter().copied().collect::<Vec<_>>());
         self.gone.retain(|cgroup, _| !ripe.contains(cgroup));
@@ -85,12 +97,17 @@ impl Keeper {
     }
 }
 
-fn sweep_flows(ledger: &Ledger, loop_: &SyncSender<Injected>) -> anyhow::Result<()> {
+/// Gives up the flows of which `ended` tells how they ended, by key, state and how long they have been silent.
+fn close_flows(
+    ledger: &Ledger,
+    loop_: &SyncSender<Injected>,
+    ended: impl Fn(&FlowKey, &Flow, Duration) -> Option<u8>,
+) -> anyhow::Result<()> {
     let flows = ledger.flows()?;
     let clock = Clock::now();
     for (key, flow) in &flows {
         let idle = Duration::from_nanos(clock.age_of_monotonic(flow.last_seen));
-        let Some(end) = sweep::ended(key, flow, idle) else { continue };
+        let Some(end) = ended(key, flow, idle) else { continue };
         if ledger.give_up(key, flow)?
             && let Some(record) = sweep::close_record(key, flow, end, clock.boot_time())
         {

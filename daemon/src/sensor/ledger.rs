@@ -255,7 +255,8 @@ fn missing(error: &MapError) -> bool {
 
 /// What an undecided flow will be in the ledger, now that nothing on this host has answered.
 fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
-    if flow.flags & (flag::DECIDED | flag::SHADOW) != 0 {
+    // Of a connection that was open before and whose other end has said nothing since, not even the client is sure.
+    if flow.flags & (flag::DECIDED | flag::SHADOW | flag::ADOPTED) != 0 {
         return None;
     }
     let client_is_low = flow.flags & flag::CLIENT_IS_LOW != 0;
@@ -269,10 +270,9 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
             Party { cgroup, address: Address::NONE }
         }
     };
-    let attempts = u64::from(flow.flags & flag::ADOPTED == 0);
     let row = LedgerRow {
-        attempts,
-        flows: if key.protocol == PROTOCOL_UDP { attempts } else { 0 },
+        attempts: 1,
+        flows: u64::from(key.protocol == PROTOCOL_UDP),
         volume: flow.volume,
         first_seen: flow.last_seen,
         last_seen: flow.last_seen,

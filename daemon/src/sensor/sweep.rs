@@ -31,7 +31,8 @@ pub fn ended(key: &FlowKey, flow: &Flow, idle: Duration) -> Option<u8> {
     if has(flag::CLIENT_FIN | flag::SERVER_FIN) {
         return (idle >= CLOSING).then_some(end::CLOSED);
     }
-    if !has(flag::OPENED | flag::ADOPTED) {
+    // A client's view of a translated flow does not know whether it has opened: it lives as long as the server's.
+    if !has(flag::OPENED | flag::ADOPTED | flag::SHADOW) {
         return (idle >= UNANSWERED).then_some(end::UNANSWERED);
     }
     (idle >= TCP_IDLE).then_some(end::IDLE)
@@ -109,6 +110,11 @@ mod tests {
     fn an_attempt_is_given_up_only_after_the_longest_pause_between_retries() {
         assert_eq!(ended(&key(PROTOCOL_TCP), &flow(0), Duration::from_secs(64)), None);
         assert_eq!(ended(&key(PROTOCOL_TCP), &flow(0), Duration::from_secs(71)), Some(end::UNANSWERED));
+    }
+
+    #[test]
+    fn the_clients_view_of_a_translated_connection_outlives_a_long_pause() {
+        assert_eq!(ended(&key(PROTOCOL_TCP), &flow(flag::SHADOW), Duration::from_secs(3600)), None);
     }
 
     #[test]
