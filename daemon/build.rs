@@ -16,8 +16,8 @@ fn main() -> anyhow::Result<()> {
     say("rerun-if-changed=../common/src");
     say("rerun-if-env-changed=COFFERDAM_BPF_TOOLCHAIN");
     say(&format!("rustc-env=COFFERDAM_RUSTC={}", rustc_version()?));
+    say("rerun-if-env-changed=AYA_BUILD_SKIP");
     if env::var_os("AYA_BUILD_SKIP").is_some() {
-        say("rerun-if-env-changed=AYA_BUILD_SKIP");
         return Ok(());
     }
     let toolchain = toolchain()?;

@@ -1,4 +1,5 @@
 //! `cofferdam`: parses arguments, sets up the log, exits with the right code.
+#![forbid(unsafe_code)]
 
 use std::{io::Write, process::ExitCode};
 

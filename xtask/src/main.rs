@@ -1,0 +1,91 @@
+//! What cargo cannot say: set-up, test layers, virtual machines, demo. Run it as `cargo xtask`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for the terminal talks to the terminal"
+)]
+
+mod shell;
+
+mod setup;
+
+mod demo;
+
+mod layers;
+
+mod tally;
+
+mod artifacts;
+
+mod vm;
+
+#[cfg(test)]
+mod tidy;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows Cofferdam.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or install what the build and the tests need
+    Setup,
+    /// Start real containers, run traffic, and compare what Cofferdam saw with what was done
+    Demo,
+    /// Run the tests, layer by layer
+    Test {
+        /// Run this layer only; may be given more than once
+        #[arg(long, value_name = "LAYER")]
+        only: Vec<layers::Layer>,
+    },
+    /// Run the kernel tests in a virtual machine with another kernel
+    Kernel {
+        /// Which kernel; both when not given
+        #[arg(long, value_name = "VERSION")]
+        kernel: Option<vm::image::Kernel>,
+        /// Run this program instead of the kernel tests
+        #[arg(long, value_name = "PATH")]
+        payload: Option<PathBuf>,
+    },
+    /// Run dist/cofferdam.service under a real systemd in a virtual machine
+    Systemd {
+        /// Run this daemon instead of the one built here
+        #[arg(long, value_name = "PATH")]
+        daemon: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Setup => setup::ensure(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
+        Task::Demo => demo::run(),
+        Task::Test { only } => layers::run(&only),
+        Task::Kernel { kernel, payload } => {
+            setup::ensure(&[setup::Need::Build, setup::Need::VirtualMachine])?;
+            let kernels = kernel.map_or_else(|| vm::image::Kernel::ALL.to_vec(), |kernel| vec![kernel]);
+            vm::kernel::run(&kernels, payload.as_deref()).map(tally::Tally::exit)
+        }
+        Task::Systemd { daemon } => {
+            setup::ensure(&[setup::Need::Build, setup::Need::VirtualMachine, setup::Need::Systemd])?;
+            vm::systemd::run(daemon.as_deref()).map(tally::Tally::exit)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! One foreign crate, one door: which module of the daemon may name which crate.
+
+use super::{nothing_breaks, source};
+
+/// Crates that are named in these modules only. A crate that is not listed here may be named anywhere.
+const DOORS: &[(&str, &[&str])] = &[
+    ("anstream", &["cli", ""]),
+    ("axum", &["api"]),
+    ("aya", &["sensor"]),
+    ("bollard", &["attribution::runtime::docker"]),
+    ("btfparse", &["sensor"]),
+    ("clap", &["cli", ""]),
+    ("comfy_table", &["cli"]),
+    ("http_body_util", &["api", "cli"]),
+    ("hyper", &["api", "cli"]),
+    ("hyper_util", &["api", "cli"]),
+    // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
+    ("procfs", &["attribution", "metrics", "sensor::features"]),
+    ("prometheus", &["metrics"]),
+    ("sd_notify", &["pipeline"]),
+    ("tracing_subscriber", &["cli", ""]),
+    ("zerocopy", &["sensor"]),
+];
+
+#[test]
+fn a_foreign_crate_is_named_behind_its_door_only() {
+    let mut strays = Vec::new();
+    for source in source::daemon() {
+        let module = source::module(&source.name).join("::");
+        for path in source::paths(&source.file) {
+            let door = DOORS.iter().find(|(name, _)| path.first().is_some_and(|first| first == name));
+            let Some((name, allowed)) = door else { continue };
+            if !allowed.iter().any(|allowed| is_within(&module, allowed)) {
+                strays.push(format!("{} names {name} ({})", source.name, path.join("::")));
+            }
+        }
+    }
+    nothing_breaks("these crates are used outside their module", &strays);
+}
+
+/// Whether a module is that module or below it. The empty name is the root alone.
+pub(super) fn is_within(module: &str, outer: &str) -> bool {
+    module == outer
+        || (!outer.is_empty() && module.strip_prefix(outer).is_some_and(|rest| rest.starts_with("::")))
+}

@@ -1,0 +1,70 @@
+//! The kernel tests as the payload of a virtual machine.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Machine,
+    image::{Image, Kernel},
+    initramfs::Tree,
+};
+use crate::{artifacts::Artifacts, shell, tally::Tally};
+
+const INIT: &str = include_str!("../../vm/init.sh");
+
+/// Programs that the kernel tests call, besides what busybox has.
+const TOOLS: [&str; 1] = ["ip"];
+
+/// Longest that a machine may run; a native run takes a tenth of that.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Builds the kernel tests, or takes another payload, and runs it under each kernel.
+pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
+    let payload = match payload {
+        Some(path) => path.canonicalize().with_context(|| format!("no payload {}", path.display()))?,
+        None => Artifacts::build()?.test("kernel")?.path,
+    };
+    let mut tally = Tally::default();
+    for kernel in kernels {
+        tally += under(*kernel, &payload)?;
+    }
+    println!("{tally}");
+    Ok(tally)
+}
+
+/// Runs a payload under one kernel.
+pub(crate) fn under(kernel: Kernel, payload: &Path) -> Result<Tally> {
+    let image = Image::fetch(kernel)?;
+    let initramfs = build(kernel, &image, payload)?;
+    shell::step(&format!("running {} under {kernel}", payload.display()));
+    let machine = Machine {
+        name: kernel.to_string(),
+        kernel: image.vmlinuz,
+        initramfs,
+        memory_mib: 1024,
+        parameters: "",
+        limit: LIMIT,
+    };
+    machine.run()
+}
+
+fn build(kernel: Kernel, image: &Image, payload: &Path) -> Result<PathBuf> {
+    let directory = super::directory()?;
+    let tree = Tree::merged(directory.join(format!("{kernel}.tree")))?;
+    let busybox = shell::which("busybox").context("busybox is not installed here")?;
+    tree.program(&busybox, "bin/busybox")?;
+    tree.link("bin/sh", "busybox")?;
+    tree.write("init", INIT, 0o755)?;
+    tree.program(payload, "payload")?;
+    for tool in TOOLS {
+        tree.tool(tool)?;
+    }
+    tree.modules(image)?;
+    let archive = directory.join(format!("{kernel}.cpio"));
+    tree.pack(&archive)?;
+    Ok(archive)
+}

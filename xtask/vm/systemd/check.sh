@@ -1,0 +1,117 @@
+#!/bin/sh
+# Checks cofferdam.service from outside, as an operator would, and reports in libtest's form.
+# check.service powers off afterwards, whatever happens here.
+exec >/dev/console 2>&1
+passed=0
+failed=0
+
+check() { # NAME COMMAND...
+    name=$1
+    shift
+    if out=$("$@" 2>&1); then
+        echo "test $name ... ok"
+        passed=$((passed + 1))
+    else
+        echo "test $name ... FAILED"
+        echo "$out"
+        systemctl status --no-pager --full cofferdam
+        journalctl --no-pager --unit=cofferdam --lines=40
+        failed=$((failed + 1))
+    fi
+}
+
+property() { systemctl show --property="$1" --value cofferdam; }
+
+main_pid() { property MainPID; }
+
+# signal NAME: to the daemon. Not to process 0, which would be this script.
+signal() { [ "$(main_pid)" != 0 ] && kill "-$1" "$(main_pid)"; }
+
+# eventually SECONDS COMMAND...
+eventually() {
+    left=$1
+    shift
+    until "$@"; do
+        left=$((left - 1))
+        [ "$left" -gt 0 ] || return 1
+        sleep 1
+    done
+}
+
+links() { bpftool link list | grep -c '^[0-9]'; }
+
+restarted() { # OLD_PID
+    [ "$(main_pid)" != "$1" ] && [ "$(main_pid)" != 0 ] && systemctl --quiet is-active cofferdam
+}
+
+ready() {
+    echo "state: $(property ActiveState), type: $(property Type), text: $(property StatusText)"
+    [ "$(property ActiveState)" = active ] && [ "$(property Type)" = notify ] && [ -n "$(property StatusText)" ]
+}
+
+attached() {
+    echo "links: $(links)"
+    [ "$(links)" -gt 0 ]
+}
+
+hardened() {
+    cat "/proc/$(main_pid)/status" | grep -E '^(CapBnd|CapEff|NoNewPrivs|Seccomp):'
+    grep ' / ' "/proc/$(main_pid)/mountinfo" | head -1
+    status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(main_pid)/status"; }
+    [ "$(status NoNewPrivs)" = 1 ] && [ "$(status Seccomp)" = 2 ] || return 1
+    # CAP_DAC_READ_SEARCH 2, CAP_NET_ADMIN 12, CAP_SYS_PTRACE 19, CAP_PERFMON 38, CAP_BPF 39
+    [ "$(status CapBnd)" = 000000c000081004 ] && [ "$(status CapEff)" = 000000c000081004 ] || return 1
+    # The daemon's own view of /usr is read-only.
+    awk '$5 == "/" { options = $6 } END { exit options !~ /(^|,)ro(,|$)/ }' "/proc/$(main_pid)/mountinfo"
+}
+
+answers() { cofferdam status; }
+
+survives_kill() {
+    old=$(main_pid)
+    signal KILL || return 1
+    eventually 60 restarted "$old" && cofferdam status
+}
+
+survives_hang() {
+    mkdir -p /run/systemd/system/cofferdam.service.d
+    printf '[Service]\nWatchdogSec=15s\n' >/run/systemd/system/cofferdam.service.d/watchdog.conf
+    systemctl daemon-reload
+    systemctl restart cofferdam || return 1
+    old=$(main_pid)
+    # Beyond the watchdog's time: a daemon that works is left alone. Not shorter, because an emulated machine on a
+    # busy host stands still for seconds.
+    sleep 25
+    [ "$(main_pid)" = "$old" ] || { echo "killed although it works"; return 1; }
+    signal STOP || return 1
+    eventually 90 restarted "$old" || return 1
+    journalctl --unit=cofferdam | grep -i 'watchdog timeout' && cofferdam status
+}
+
+stops_cleanly() {
+    eventually 60 systemctl --quiet is-active cofferdam || return 1
+    running=$(links)
+    systemctl stop cofferdam || return 1
+    echo "result: $(property Result), links while running: $running, after: $(links)"
+    find /sys/fs/bpf /run/cofferdam -mindepth 1
+    [ "$(property Result)" = success ] && [ "$(property ActiveState)" = inactive ] || return 1
+    [ "$running" -gt 0 ] && [ "$(links)" = 0 ] || return 1
+    [ -z "$(find /sys/fs/bpf -mindepth 1)" ] && [ ! -e /run/cofferdam ]
+}
+
+starts_again() { systemctl start cofferdam && cofferdam status; }
+
+echo "systemd: $(systemctl --version | head -1), kernel: $(uname -r)"
+check the_unit_reports_ready_and_says_how_it_is ready
+check hooks_are_attached attached
+check status_answers answers
+check hardening_is_in_effect hardened
+check it_is_restarted_after_kill_9 survives_kill
+check the_watchdog_restarts_a_daemon_that_hangs survives_hang
+check a_clean_stop_leaves_nothing_in_the_kernel stops_cleanly
+check it_starts_again starts_again
+
+result=ok
+[ "$failed" = 0 ] || result=FAILED
+echo "test result: $result. $passed passed; $failed failed; 0 ignored; 0 measured; 0 filtered out"
+echo "payload exit: $failed"
