@@ -1,0 +1,124 @@
+//! 200,000 short connections: the ledger is exact, and so is the count of what the ring lost.
+
+use std::time::{Duration, Instant};
+
+use cofferdam_tests::{Container, Counts, Daemon, Docker, Options, check, command::wait_for, edge, sum};
+
+use crate::{alone, docker};
+
+const CONNECTIONS: u64 = 200_000;
+const PORTS: [u16; 8] = [7000, 7001, 7002, 7003, 7004, 7005, 7006, 7007];
+
+/// A client that does not run out of ports, and a server.
+fn pair(docker: &Docker) -> anyhow::Result<(Container, Container)> {
+    pair_with(docker, Options::new())
+}
+
+fn pair_with(docker: &Docker, server: Options) -> anyhow::Result<(Container, Container)> {
+    docker.network("busy", &[])?;
+    let ports = PORTS.map(|port| port.to_string()).join(",");
+    let server = docker.container("server", &server.on("busy").tcp(&ports))?;
+    let many = ["--sysctl", "net.ipv4.ip_local_port_range=1024 65535", "--sysctl", "net.ipv4.tcp_tw_reuse=1"];
+    Ok((docker.container("client", &Options::new().on("busy").with(&many))?, server))
+}
+
+fn rush(client: &Container, server: &Container, how: &str) -> anyhow::Result<Counts> {
+    let address = server.address("busy")?;
+    let servers = PORTS.map(|port| format!("{address}:{port}")).join(",");
+    let begun = Instant::now();
+    let by_client = client
+        .connect(&format!("{servers} --count {CONNECTIONS} --send 100 --receive 200 --parallel 16 {how}"))?;
+    let rate = CONNECTIONS as f64 / begun.elapsed().as_secs_f64();
+    println!("{CONNECTIONS} connections at {rate:.0} per second");
+    let by_server = server.counts()?;
+    assert_eq!((by_client.connections, by_client.failed), (CONNECTIONS, 0));
+    assert_eq!(
+        (by_server.bytes_received, by_server.bytes_sent),
+        (by_client.bytes_sent, by_client.bytes_received)
+    );
+    Ok(by_client)
+}
+
+/// Exactly the flows and bytes of both ends, spread over the ports in equal parts.
+fn assert_exact(daemon: &Daemon, made: Counts) -> anyhow::Result<()> {
+    let share = PORTS.len() as u64;
+    let expected = PORTS.map(|port| {
+        edge("client", "server", &format!("tcp/{port}"))
+            .flows(made.connections / share)
+            .bytes(made.bytes_sent / share, made.bytes_received / share)
+    });
+    check(daemon, &["client", "server"], &expected).map(drop)
+}
+
+/// What became of the records of flows: issued, lost, and made into events.
+fn records(daemon: &Daemon) -> anyhow::Result<(u64, u64, u64)> {
+    let page = daemon.settled_metrics()?;
+    let family = [r#"family="network""#];
+    let delivered = sum(&page, "cofferdam_events_total", &[r#"kind="flow_open""#])?
+        + sum(&page, "cofferdam_events_total", &[r#"kind="flow_close""#])?;
+    let issued = sum(&page, "cofferdam_records_issued_total", &family)?;
+    Ok((issued, sum(&page, "cofferdam_records_lost_total", &family)?, delivered))
+}
+
+fn assert_every_record_is_accounted_for(daemon: &Daemon) -> anyhow::Result<(u64, u64)> {
+    let mut last = (0, 0, 0);
+    let even = wait_for("issued = delivered + lost", Duration::from_secs(10), || {
+        last = records(daemon).ok()?;
+        (last.0 == last.1 + last.2).then_some(())
+    });
+    let (issued, lost, delivered) = last;
+    println!("records of flows: {issued} issued, {lost} lost, {delivered} delivered");
+    even.map(|()| (issued, lost))
+        .map_err(|error| error.context(format!("issued {issued}, lost {lost}, delivered {delivered}")))
+}
+
+#[test]
+fn two_hundred_thousand_connections_are_counted_to_the_last_one() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (_node, docker) = docker()?;
+    let (client, server) = pair(&docker)?;
+    let daemon = Daemon::start(&docker)?;
+    let made = rush(&client, &server, "")?;
+    assert_exact(&daemon, made)?;
+    assert_every_record_is_accounted_for(&daemon)?;
+    Ok(())
+}
+
+#[test]
+fn connections_that_end_by_a_reset_are_counted_to_the_last_one() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (_node, docker) = docker()?;
+    let (client, server) = pair(&docker)?;
+    let daemon = Daemon::start(&docker)?;
+    let made = rush(&client, &server, "--reset")?;
+    assert_exact(&daemon, made)
+}
+
+#[test]
+fn connections_that_the_server_ends_are_counted_to_the_last_one() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (_node, docker) = docker()?;
+    let (client, server) = pair_with(&docker, Options::new().closing())?;
+    let daemon = Daemon::start(&docker)?;
+    let made = rush(&client, &server, "--wait-for-end")?;
+    assert_exact(&daemon, made)?;
+    assert_every_record_is_accounted_for(&daemon)?;
+    Ok(())
+}
+
+#[test]
+fn the_ledger_stays_exact_when_the_ring_loses_most_records() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (_node, docker) = docker()?;
+    let (client, server) = pair(&docker)?;
+    let daemon = Daemon::start_with(&docker, &["--flow-ring-bytes", "4096"])?;
+    let made = rush(&client, &server, "")?;
+    assert_exact(&daemon, made)?;
+    let (issued, lost) = assert_every_record_is_accounted_for(&daemon)?;
+    assert!(
+        issued >= 2 * CONNECTIONS,
+        "each flow issues an open and a close record, but {issued} were issued"
+    );
+    assert!(lost > 0, "a ring of one page lost nothing");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Makes and answers traffic inside a container, and counts it to the byte: the oracle of the container tests.
+//!
+//! A request begins with two numbers of four bytes (big endian): its own length, these numbers included, and the
+//! length of the answer. So every byte on the wire is payload that both ends count. A request of length zero is a
+//! connection without a byte.
+
+mod connect;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+/// Makes and answers traffic, and counts it.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answers requests until it is killed.
+    Serve(serve::Serve),
+    /// Makes requests, then prints what was made.
+    Connect(connect::Connect),
+    /// Prints what the server in the same container has counted.
+    Counts,
+}
+
+/// What one end saw, as JSON.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Counts {
+    /// TCP connections accepted or made, and UDP exchanges.
+    connections: u64,
+    /// Connections or exchanges that did not work.
+    failed: u64,
+    /// Payload bytes sent.
+    bytes_sent: u64,
+    /// Payload bytes received.
+    bytes_received: u64,
+}
+
+/// Length of the two numbers that a request begins with.
+const HEAD: usize = 8;
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Connect(connect) => print(&connect.run()?),
+        Command::Counts => serve::ask(),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "printing is this program's answer")]
+fn print(counts: &Counts) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(counts)?);
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Compares the map with what a test did.
+
+use std::{collections::BTreeSet, fmt, thread, time::Duration};
+
+use cofferdam::{event::WorkloadKind, interaction::Edge};
+
+use crate::{container::Counts, daemon::Daemon};
+
+/// How long the map may take to show what happened.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An edge that must be in the map. What is not said of it may be anything.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    source: String,
+    target: String,
+    port: String,
+    flows: Option<u64>,
+    attempts: Option<u64>,
+    sent: Option<u64>,
+    received: Option<u64>,
+}
+
+/// An edge by names (`web`, `host`, `outside 198.19.0.1`) and port (`tcp/80`).
+#[must_use]
+pub fn edge(source: &str, target: &str, port: &str) -> Expected {
+    let (source, target, port) = (source.to_owned(), target.to_owned(), port.to_owned());
+    Expected { source, target, port, flows: None, attempts: None, sent: None, received: None }
+}
+
+impl Expected {
+    /// All that the client counted, if nothing failed.
+    #[must_use]
+    pub fn counted(self, by_client: Counts) -> Self {
+        self.flows(by_client.connections).bytes(by_client.bytes_sent, by_client.bytes_received)
+    }
+
+    /// Flows that opened, and that were begun.
+    #[must_use]
+    pub fn flows(mut self, flows: u64) -> Self {
+        (self.flows, self.attempts) = (Some(flows), Some(flows));
+        self
+    }
+
+    /// Flows that were begun and did not open.
+    #[must_use]
+    pub fn refused(mut self, attempts: u64) -> Self {
+        (self.flows, self.attempts) = (Some(0), Some(attempts));
+        self
+    }
+
+    /// Payload bytes from source to target, and back.
+    #[must_use]
+    pub fn bytes(mut self, sent: u64, received: u64) -> Self {
+        (self.sent, self.received) = (Some(sent), Some(received));
+        self
+    }
+
+    /// What is wrong with an edge of the same name; nothing when all is as expected.
+    #[must_use]
+    pub fn wrong(&self, edge: &Edge) -> Vec<String> {
+        let compare = |what: &str, expected: Option<u64>, is: u64| {
+            expected
+                .filter(|expected| *expected != is)
+                .map(|expected| format!("{what}: expected {expected}, is {is}"))
+        };
+        let counts = [
+            compare("flows", self.flows, edge.flows),
+            compare("attempts", self.attempts, edge.attempts),
+            compare("bytes sent", self.sent, edge.bytes_sent),
+            compare("bytes received", self.received, edge.bytes_received),
+        ];
+        counts.into_iter().flatten().collect()
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} {}", self.source, self.target, self.port)
+    }
+}
+
+/// How an edge reads in a comparison.
+#[must_use]
+pub fn name(edge: &Edge) -> String {
+    format!("{} -> {} {}/{}", edge.source, edge.target, edge.protocol, edge.port)
+}
+
+/// The edges that the containers of these names have to do with. Others are the machine's own.
+#[must_use]
+pub fn of<'a>(names: &[&str], edges: &'a [Edge]) -> Vec<&'a Edge> {
+    let ours = |workload: &cofferdam::event::Workload| {
+        let known_as = workload.container_name.as_ref().unwrap_or(&workload.name);
+        workload.kind == WorkloadKind::Container && names.contains(&known_as.as_str())
+    };
+    edges.iter().filter(|edge| ours(&edge.source) || ours(&edge.target)).collect()
+}
+
+/// What is missing, wrong or too much, one line each; empty when the edges are exactly as expected.
+#[must_use]
+pub fn differences(edges: &[&Edge], expected: &[Expected]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for one in expected {
+        match edges.iter().filter(|edge| name(edge) == one.to_string()).collect::<Vec<_>>()[..] {
+            [] => lines.push(format!("missing: {one}")),
+            [edge] => lines.extend(one.wrong(edge).into_iter().map(|wrong| format!("wrong: {one}: {wrong}"))),
+            [..] => lines.push(format!("more than once: {one}")),
+        }
+    }
+    let known: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
+    for edge in edges.iter().filter(|edge| !known.contains(&name(edge))) {
+        lines.push(format!("extra: {} ({} flows of {} attempts)", name(edge), edge.flows, edge.attempts));
+    }
+    lines
+}
+
+/// Asks for the map until the edges of these containers are exactly as expected, for a few seconds.
+///
+/// # Errors
+/// When they do not become so; the error lists what is missing, wrong or too much.
+pub fn check(daemon: &Daemon, names: &[&str], expected: &[Expected]) -> anyhow::Result<Vec<Edge>> {
+    let begun = std::time::Instant::now();
+    loop {
+        let map = daemon.map()?;
+        let differences = differences(&of(names, &map), expected);
+        if differences.is_empty() {
+            return Ok(map);
+        }
+        if begun.elapsed() > PATIENCE {
+            anyhow::bail!("the map is not what was done:\n{}", differences.join("\n"));
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}

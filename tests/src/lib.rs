@@ -1,0 +1,33 @@
+//! The harness: a machine of its own for each test, real containers on it, and the daemon that watches them.
+//!
+//! Nothing of a test touches the machine's own network, iptables or Docker: a [`Node`] is a network and a mount
+//! namespace. The kernel and its cgroups are shared with the rest of the machine, as on any host.
+
+pub mod command;
+
+mod node;
+
+mod docker;
+mod image;
+
+mod container;
+
+mod daemon;
+mod events;
+
+pub mod edges;
+
+pub mod prometheus;
+
+pub mod leftovers;
+
+pub mod recording;
+
+pub use self::{
+    container::{Container, Counts, Options, connect_from, counts},
+    daemon::{Daemon, refusal, sum},
+    docker::Docker,
+    edges::{check, edge},
+    events::Events,
+    node::{Node, built},
+};

@@ -1,0 +1,80 @@
+//! A real Prometheus that scrapes a daemon.
+
+use std::{
+    fs::{self, File},
+    process::{Child, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::{
+    command::{output, run, wait_for},
+    daemon::Daemon,
+    node::Node,
+};
+
+/// Prometheus on a node. Stopped when dropped.
+#[derive(Debug)]
+pub struct Prometheus {
+    node: Arc<Node>,
+    child: Child,
+}
+
+const ADDRESS: &str = "127.0.0.1:9090";
+
+impl Prometheus {
+    /// Starts one that scrapes the daemon each second.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(node: &Arc<Node>, daemon: &Daemon) -> anyhow::Result<Self> {
+        let directory = node.directory().join("prometheus");
+        fs::create_dir_all(&directory)?;
+        let settings = directory.join("prometheus.yml");
+        let job = format!("{{job_name: cofferdam, static_configs: [{{targets: ['{}']}}]}}", daemon.listen());
+        fs::write(&settings, format!("global: {{scrape_interval: 1s}}\nscrape_configs: [{job}]\n"))?;
+        let mut command = node.command("prometheus");
+        command.arg("--config.file").arg(&settings).arg("--storage.tsdb.path").arg(directory.join("data"));
+        command.args(["--web.listen-address", ADDRESS]);
+        let log = File::create(directory.join("log"))?;
+        let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
+        let prometheus = Self { node: node.clone(), child };
+        wait_for("Prometheus", Duration::from_secs(20), || prometheus.query("up").ok())?;
+        Ok(prometheus)
+    }
+
+    /// Answers a query: the list of `{metric, value}`.
+    ///
+    /// # Errors
+    /// When Prometheus does.
+    pub fn query(&self, query: &str) -> anyhow::Result<Vec<Value>> {
+        let url = format!("http://{ADDRESS}");
+        let said =
+            run(self.node.command("promtool").args(["query", "instant", "--format", "json", &url, query]))?;
+        let answer: Value = serde_json::from_str(&said)?;
+        answer.as_array().cloned().context("no list")
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `promtool check metrics` has to say about a page; nothing when it is clean.
+///
+/// # Errors
+/// When promtool cannot be run.
+pub fn lint(node: &Node, page: &str) -> anyhow::Result<String> {
+    let file = node.directory().join("metrics.txt");
+    fs::write(&file, page)?;
+    let output =
+        output(node.command("promtool").args(["check", "metrics"]).stdin(Stdio::from(File::open(file)?)))?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned();
+    Ok(if output.status.success() { said } else { format!("{}: {said}", output.status) })
+}
