@@ -19,6 +19,8 @@ use std::{
     time::Instant,
 };
 
+use cofferdam_common::record::family;
+
 use self::{definitions as metric, edges::EdgeSeries, page::Page};
 use crate::{
     attribution::{ContainerState, Overflows, RuntimeState, RuntimeStatus},
@@ -39,6 +41,7 @@ const PARTS: [&str; 3] = ["ledger", "counters", "process"];
 #[derive(Debug)]
 pub struct Metrics {
     events: [AtomicU64; KINDS.len()],
+    delivered: [AtomicU64; family::COUNT as usize],
     undecoded: AtomicU64,
     starts: [AtomicU64; labels::RUNTIMES.len()],
     stops: [AtomicU64; labels::RUNTIMES.len()],
@@ -84,6 +87,7 @@ impl Metrics {
     pub fn new() -> Self {
         Self {
             events: array::from_fn(|_| AtomicU64::new(0)),
+            delivered: array::from_fn(|_| AtomicU64::new(0)),
             undecoded: AtomicU64::new(0),
             starts: array::from_fn(|_| AtomicU64::new(0)),
             stops: array::from_fn(|_| AtomicU64::new(0)),
@@ -109,6 +113,13 @@ impl Metrics {
                 CgroupChange::Attached => {}
             },
             _ => {}
+        }
+    }
+
+    /// Counts a record that came out of a ring, by its family ([`family`]).
+    pub fn delivered(&self, family: u32) {
+        if let Some(counter) = self.delivered.get(family as usize) {
+            increment(counter);
         }
     }
 
@@ -226,6 +237,9 @@ impl Metrics {
             page.count(&metric::EVENTS, &[kind], counter.load(Ordering::Relaxed));
         }
         page.count(&metric::EVENTS_DROPPED, &["stream"], readings.events_dropped);
+        for (name, counter) in family::NAMES.into_iter().zip(&self.delivered) {
+            page.count(&metric::RECORDS_DELIVERED, &[name], counter.load(Ordering::Relaxed));
+        }
         page.count(&metric::RECORDS_UNDECODED, &[], self.records_undecoded());
         page.count(&metric::UNATTRIBUTED, &[], readings.unattributed);
         let Overflows { workloads, processes, labels } = readings.overflows;

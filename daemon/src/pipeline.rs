@@ -19,11 +19,11 @@ use std::{
 
 use anyhow::Context as _;
 use cofferdam_common::network::FlowRecord;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::instance::Instance;
 use crate::{
-    api,
     attribution::{self, Attribution, runtime::docker},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
@@ -75,9 +75,14 @@ enum Injected {
 pub fn run(config: Config) -> anyhow::Result<()> {
     let features = features::detect();
     features.check()?;
-    let _instance = instance::Instance::claim(&config.run_dir)?;
+    let instance = Instance::claim(&config.run_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (local, web) = runtime.block_on(listen(&config))?;
+    // Bound before anything is loaded into the kernel.
+    let (local, web) = runtime.block_on(async {
+        let web = TcpListener::bind(config.listen).await;
+        let web = web.with_context(|| format!("cannot listen on {}", config.listen))?;
+        anyhow::Ok((instance.listen()?, web))
+    })?;
 
     let located = offsets::from_child(sensor::OFFSETS_COMMAND)?;
     let options = sensor::Options {
@@ -134,14 +139,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// Binds both sockets, before anything is loaded into the kernel.
-async fn listen(config: &Config) -> anyhow::Result<(UnixListener, TcpListener)> {
-    let path = config.run_dir.join(api::SOCKET_NAME);
-    let local = instance::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    let web = TcpListener::bind(config.listen).await;
-    Ok((local, web.with_context(|| format!("cannot listen on {}", config.listen))?))
-}
-
 /// The data path.
 struct Pipeline {
     reader: Reader,
@@ -173,6 +170,7 @@ impl Pipeline {
         let Self { reader, attribution, metrics, events, seq, .. } = self;
         let found = reader.drain(|bytes| match Record::decode(bytes) {
             Ok(record) => {
+                metrics.delivered(record.family());
                 *seq += 1;
                 let event = attribution.attribute(&record, &clock, *seq);
                 metrics.observe(&event);

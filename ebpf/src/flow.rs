@@ -40,13 +40,20 @@ pub(crate) enum Hook {
 
 /// One packet passes.
 #[inline(always)]
-pub(crate) fn observe(packet: &Packet, hook: Hook) {
+pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
     if let Some(flow) = find(&packet.key) {
         if !begins_anew(packet, hook, flow) {
             follow(packet, hook, flow);
             return;
         }
         close(&packet.key, flow, end::CLOSED);
+    }
+    if !packet.is_syn()
+        && rename_answer(packet, hook == Hook::Egress)
+        && let Some(flow) = find(&packet.key)
+    {
+        follow(packet, hook, flow);
+        return;
     }
     if begin(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
@@ -70,6 +77,35 @@ fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
     let first_to_see =
         hook == Hook::Egress || flow.client == CgroupId::NONE || flow.flags & flag::TRANSLATED != 0;
     packet.is_syn() && flow.flags & USED != 0 && first_to_see
+}
+
+/// An answer whose source was translated on the way, by the namespace of the client (Docker's DNS, a service's
+/// address on the host): finds the flow by whom it is for, and names its source as that flow knows it.
+///
+/// The egress hook runs behind the translation of the sender's namespace, the ingress hook behind the receiver's:
+/// a question that its own namespace translates bears the real target at both hooks, but its answer does not.
+#[inline(never)]
+fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
+    let asker = packet.target();
+    let key = SenderKey {
+        address: asker.0,
+        namespace: packet.key.namespace,
+        port: asker.1,
+        protocol: packet.key.protocol,
+        padding: [0; 5],
+    };
+    // SAFETY: as in `recognise_sender`.
+    let Some(sender) = (unsafe { SENDERS.get(&key) }) else { return false };
+    let asked = (sender.dialled, sender.dialled_port);
+    let key = between(asker, asked, &packet.key);
+    let Some(flow) = find(&key) else { return false };
+    let this_end = if egress { flow.server } else { flow.client };
+    let answers = flow.flags & flag::SERVER_IS_LOCAL != 0 && this_end == packet.cgroup;
+    if answers {
+        packet.source_is_low = is_low(&asked, &asker);
+        packet.key = key;
+    }
+    answers
 }
 
 /// Enters a new flow; false when there is none to enter.
@@ -268,13 +304,10 @@ fn recognise_sender(packet: &Packet, flow: &mut Flow) {
 fn decide(key: &FlowKey, flow: &mut Flow) {
     let (client, server) = ends(key, flow);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
-    // A redirection within one namespace (Docker's DNS at 127.0.0.11) leads to a port that was chosen by chance:
-    // what was dialled says more.
-    let redirected = key.namespace != 0 && flow.flags & flag::TRANSLATED != 0;
     flow.row = ledger::row(&mut LedgerKey {
         source: party(flow.client, client.0),
         target: party(if target_is_local { flow.server } else { CgroupId::NONE }, server.0),
-        port: if redirected { flow.other_end_port } else { server.1 },
+        port: service_port(server),
         protocol: key.protocol,
         verdict: VERDICT_ALLOW,
         padding: 0,
@@ -290,6 +323,14 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
     add(&mut row.volume.bytes_received, flow.volume.bytes_received);
     add(&mut row.volume.packets_sent, flow.volume.packets_sent);
     add(&mut row.volume.packets_received, flow.volume.packets_received);
+}
+
+/// The port that a client means. Docker answers DNS inside each container's namespace on a port chosen by chance, to
+/// which it translates port 53 (moby: `libnetwork/resolver.go`, `resolverIPSandbox`).
+#[inline(always)]
+fn service_port((address, port): (&Address, u16)) -> u16 {
+    const DOCKER_DNS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 11];
+    if address.words() == Address(DOCKER_DNS).words() { 53 } else { port }
 }
 
 #[inline(always)]
@@ -376,7 +417,7 @@ fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
             (*record).server_address = *server.0;
             (*record).dialled = if translated { flow.other_end } else { Address::NONE };
             (*record).client_port = client.1;
-            (*record).server_port = server.1;
+            (*record).server_port = service_port(server);
             (*record).dialled_port = if translated { flow.other_end_port } else { 0 };
             (*record).protocol = key.protocol;
             (*record).end = end;

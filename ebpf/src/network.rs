@@ -28,7 +28,7 @@ pub(crate) fn cgroup_skb_ingress(context: SkBuffContext) -> i32 {
 #[inline(always)]
 fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
     match Packet::read(context) {
-        Ok(packet) => flow::observe(&packet, hook),
+        Ok(mut packet) => flow::observe(&mut packet, hook),
         Err(reason) => count_failure(reason),
     }
     PASS

@@ -90,10 +90,15 @@ fn a_test_leaves_the_machine_as_it_was_even_when_it_fails() -> anyhow::Result<()
 
 #[test]
 fn the_next_test_clears_away_what_a_killed_one_left() -> anyhow::Result<()> {
+    const VICTIM: &str = "COFFERDAM_TEST_VICTIM";
+    if std::env::var_os(VICTIM).is_some() {
+        return be_killed();
+    }
     let _turn = alone()?;
     let before = Machine::look();
     let mut killed = Command::new(std::env::current_exe()?);
-    killed.args(["--ignored", "--exact", "leftovers::is_killed", "--nocapture"]).stdout(Stdio::piped());
+    let itself = "leftovers::the_next_test_clears_away_what_a_killed_one_left";
+    killed.args(["--exact", itself, "--nocapture"]).env(VICTIM, "1").stdout(Stdio::piped());
     let mut killed = killed.spawn()?;
     let mut said = BufReader::new(killed.stdout.take().context("no output")?).lines();
     let container = said.find_map(|line| Some(line.ok()?.split_once("container ")?.1.to_owned()));
@@ -114,9 +119,8 @@ fn the_next_test_clears_away_what_a_killed_one_left() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-#[ignore = "the_next_test_clears_away_what_a_killed_one_left runs it, to kill it"]
-fn is_killed() -> anyhow::Result<()> {
+/// The test that is killed: starts a container, says so, and waits.
+fn be_killed() -> anyhow::Result<()> {
     let (_node, docker) = docker()?;
     let web = docker.container("web", &Options::new().tcp("18080"))?;
     println!("container {}", web.id());

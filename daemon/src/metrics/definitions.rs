@@ -65,6 +65,8 @@ metrics! {
         "Events that a sink was too slow for."
     RECORDS_ISSUED: COUNTER "cofferdam_records_issued_total" ["family"];
         "Records that hooks wanted to send to the daemon."
+    RECORDS_DELIVERED: COUNTER "cofferdam_records_delivered_total" ["family"];
+        "Records that came out of the ring: issued = delivered + lost, once the ring is empty."
     RECORDS_LOST: COUNTER "cofferdam_records_lost_total" ["family"];
         "Records that found no room in the ring."
     RECORDS_UNDECODED: COUNTER "cofferdam_records_undecoded_total" [];

@@ -4,16 +4,28 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixListener;
 
+use crate::api;
+
 /// Held for as long as the daemon runs; the kernel lets go of the lock when the process ends, however it ends.
 pub(super) struct Instance {
+    socket: PathBuf,
     _lock: Flock<File>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Before the lock is let go: a successor's socket must not be hit.
+        if let Err(error) = remove(&self.socket) {
+            tracing::warn!(socket = %self.socket.display(), %error, "cannot remove the socket");
+        }
+    }
 }
 
 impl Instance {
@@ -34,7 +46,7 @@ impl Instance {
             Ok(mut lock) => {
                 lock.set_len(0)?;
                 writeln!(lock, "{}", std::process::id())?;
-                Ok(Self { _lock: lock })
+                Ok(Self { socket: run_dir.join(api::SOCKET_NAME), _lock: lock })
             }
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
                 let pid = fs::read_to_string(&path).unwrap_or_default();
@@ -46,16 +58,27 @@ impl Instance {
             Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
     }
+
+    /// Listens on the socket of the API, which owner and group may use. One that is there is a dead daemon's, for
+    /// the lock was free.
+    ///
+    /// # Errors
+    /// When the socket cannot be made. Must be called in an async runtime.
+    pub(super) fn listen(&self) -> anyhow::Result<UnixListener> {
+        let listen = || {
+            remove(&self.socket)?;
+            let listener = UnixListener::bind(&self.socket)?;
+            fs::set_permissions(&self.socket, Permissions::from_mode(0o660))?;
+            Ok::<_, io::Error>(listener)
+        };
+        listen().with_context(|| format!("cannot listen on {}", self.socket.display()))
+    }
 }
 
-/// Listens on a unix socket that the owner and group may use. A socket that is there is a dead daemon's, for the
-/// lock was free.
-pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Removes a socket, if there is one.
+fn remove(socket: &Path) -> io::Result<()> {
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
-    Ok(listener)
 }

@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api,
-    attribution::{Container, ContainerState},
+    attribution::{Container, ContainerState, RuntimeState},
     view::View,
 };
 
 /// How often the line that `systemctl status` shows is written anew.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// Longest that readiness waits for names. What happens meanwhile is counted all the same.
+const NAMES_WITHIN: Duration = Duration::from_millis(1500);
 
 /// Tells the service manager that the hooks are attached, and serves until SIGTERM or SIGINT.
 pub(super) async fn serve(
@@ -33,6 +36,9 @@ pub(super) async fn serve(
     let mut servers = JoinSet::new();
     servers.spawn(api::serve_unix(view.clone(), local, cancel.clone()));
     servers.spawn(api::serve_http(view.clone(), web, cancel.clone()));
+    if tokio::time::timeout(NAMES_WITHIN, names(&view)).await.is_err() {
+        tracing::warn!("no runtime has answered yet: its containers bear their ids until then");
+    }
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
 
@@ -57,6 +63,14 @@ pub(super) async fn serve(
     cancel.cancel();
     while servers.join_next().await.is_some() {}
     ended
+}
+
+/// Waits until a runtime has told its containers, or is known to be absent.
+async fn names(view: &View) {
+    let heard = |state| matches!(state, RuntimeState::Connected | RuntimeState::Absent);
+    while !view.attribution.runtimes().iter().any(|runtime| heard(runtime.state)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Without a service manager there is nobody to tell.

@@ -4,7 +4,7 @@ use cofferdam_common::{
     container::{AttachRecord, CgroupRecord},
     network::FlowRecord,
     process::{ExecRecord, ExitRecord, ForkRecord},
-    record::{Header, kind},
+    record::{Header, family, kind},
 };
 use zerocopy::FromBytes;
 
@@ -41,6 +41,16 @@ pub enum DecodeError {
 }
 
 impl Record {
+    /// The family it belongs to: an index into [`cofferdam_common::record::family::NAMES`].
+    #[must_use]
+    pub fn family(&self) -> u32 {
+        match self {
+            Self::Fork(_) | Self::Exec(_) | Self::Exit(_) => family::PROCESS,
+            Self::FlowOpen(_) | Self::FlowClose(_) => family::NETWORK,
+            Self::CgroupMade(_) | Self::CgroupRemoved(_) | Self::CgroupAttached(_) => family::CONTAINER,
+        }
+    }
+
     /// Reads one record. Bytes beyond the kind's own length are ignored.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ use crate::{shell, tally::Tally};
 /// What the machine prints when its work is done, followed by the exit code.
 const EXIT: &str = "payload exit: ";
 
+/// What precedes the price of a program, which is shown also when all is well.
+const PRICE: &str = "instructions: ";
+
 /// A machine that is about to be started.
 struct Machine {
     /// Names its log.
@@ -50,6 +53,9 @@ impl Machine {
             let _ = writeln!(log, "{line}");
             if let Some(result) = Tally::of_line(line) {
                 tally += result;
+            }
+            if line.contains(PRICE) {
+                println!("    {line}");
             }
             if let Some((_, code)) = line.split_once(EXIT) {
                 exit = Some(code.trim().to_owned());
