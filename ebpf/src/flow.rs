@@ -10,9 +10,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::{
-        Flow, FlowKey, FlowRecord, LedgerKey, Party, Sender, SenderKey, VERDICT_ALLOW, Volume, end, flag,
-    },
+    network::{Flow, FlowKey, FlowRecord, LedgerKey, Party, Sender, VERDICT_ALLOW, Volume, end, flag},
     record::{family, kind},
     stats::failure,
 };
@@ -22,7 +20,8 @@ use crate::{
     emit::{boot_time, coarse_time, count_failure, emit, header},
     ledger,
     maps::{FLOW_RECORDS, FLOWS, SENDERS},
-    packet::{End, Packet, high, is_low, key, low},
+    packet::Packet,
+    translation::{follow_shadow, recognise_sender, rename_answer},
 };
 
 /// A datagram to a local socket arrives within microseconds. When the next one leaves this much later and the
@@ -63,7 +62,7 @@ pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
 }
 
 #[inline(always)]
-fn find(key: &FlowKey) -> Option<&'static mut Flow> {
+pub(crate) fn find(key: &FlowKey) -> Option<&'static mut Flow> {
     // SAFETY: entries are not preallocated, so the memory stays this flow's until the program ends; counters and
     // flags are only changed atomically, the rest by the one packet that decides.
     FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
@@ -77,35 +76,6 @@ fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
     let first_to_see =
         hook == Hook::Egress || flow.client == CgroupId::NONE || flow.flags & flag::TRANSLATED != 0;
     packet.is_syn() && flow.flags & USED != 0 && first_to_see
-}
-
-/// An answer whose source was translated on the way, by the namespace of the client (Docker's DNS, a service's
-/// address on the host): finds the flow by whom it is for, and names its source as that flow knows it.
-///
-/// The egress hook runs behind the translation of the sender's namespace, the ingress hook behind the receiver's:
-/// a question that its own namespace translates bears the real target at both hooks, but its answer does not.
-#[inline(never)]
-fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
-    let asker = packet.target();
-    let key = SenderKey {
-        address: asker.0,
-        namespace: packet.key.namespace,
-        port: asker.1,
-        protocol: packet.key.protocol,
-        padding: [0; 5],
-    };
-    // SAFETY: as in `recognise_sender`.
-    let Some(sender) = (unsafe { SENDERS.get(&key) }) else { return false };
-    let asked = (sender.dialled, sender.dialled_port);
-    let key = between(asker, asked, &packet.key);
-    let Some(flow) = find(&key) else { return false };
-    let this_end = if egress { flow.server } else { flow.client };
-    let answers = flow.flags & flag::SERVER_IS_LOCAL != 0 && this_end == packet.cgroup;
-    if answers {
-        packet.source_is_low = is_low(&asked, &asker);
-        packet.key = key;
-    }
-    answers
 }
 
 /// Enters a new flow; false when there is none to enter.
@@ -227,38 +197,13 @@ fn follow_end(packet: &Packet, hook: Hook, from_client: bool, flow: &mut Flow) {
 
 /// Keeps track of FINs; true with the acknowledgement that comes after both.
 #[inline(always)]
-fn finished(packet: &Packet, from_client: bool, flow: &mut Flow) -> bool {
+pub(crate) fn finished(packet: &Packet, from_client: bool, flow: &mut Flow) -> bool {
     const BOTH: u64 = flag::CLIENT_FIN | flag::SERVER_FIN;
     if packet.is_fin() {
         set_bits(&mut flow.flags, if from_client { flag::CLIENT_FIN } else { flag::SERVER_FIN });
         return false;
     }
     packet.payload == 0 && flow.flags & BOTH == BOTH
-}
-
-/// The client's view of a translated flow: only its end matters, for which the server's hooks may be blind
-/// (a socket in TIME-WAIT runs no hook).
-#[inline(never)]
-fn follow_shadow(packet: &Packet, from_client: bool, flow: &mut Flow) {
-    if packet.is_reset() {
-        remove(&packet.key);
-    } else if finished(packet, from_client, flow) {
-        let client = if flow.flags & flag::CLIENT_IS_LOW != 0 { low(&packet.key) } else { high(&packet.key) };
-        let server = (flow.other_end, flow.other_end_port);
-        let server_view = between(client, server, &packet.key);
-        if let Some(flow) = find(&server_view) {
-            report(kind::FLOW_CLOSE, &server_view, flow, end::CLOSED);
-            remove(&server_view);
-        }
-        remove(&packet.key);
-    }
-}
-
-/// The key of a flow like `like` between other ends.
-#[inline(always)]
-fn between(one: End, two: End, like: &FlowKey) -> FlowKey {
-    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
-    key(low, high, like.protocol, like.namespace)
 }
 
 /// The first packet reached the server's socket: both ends are known.
@@ -274,29 +219,6 @@ fn arrive(packet: &Packet, flow: &mut Flow) {
         recognise_sender(packet, flow);
     }
     decide(&packet.key, flow);
-}
-
-/// The client dialled another address than the one that the packet arrived at, or is outside.
-#[inline(never)]
-fn recognise_sender(packet: &Packet, flow: &mut Flow) {
-    let sender: SenderKey = packet.sender();
-    // SAFETY: only read, at once; a cache, of which a torn read costs a name.
-    let Some(sender) = (unsafe { SENDERS.get(&sender) }) else { return };
-    let (dialled, target) = ((sender.dialled, sender.dialled_port), packet.target());
-    flow.client = sender.cgroup;
-    if dialled == target {
-        return;
-    }
-    flow.other_end = dialled.0;
-    flow.other_end_port = dialled.1;
-    set_bits(&mut flow.flags, flag::TRANSLATED);
-
-    let client_view = between(packet.source(), dialled, &packet.key);
-    if let Some(shadow) = find(&client_view) {
-        shadow.other_end = target.0;
-        shadow.other_end_port = target.1;
-        set_bits(&mut shadow.flags, flag::SHADOW);
-    }
 }
 
 /// Both ends are known, or the target is known to be outside: enters the flow into the ledger.
@@ -388,7 +310,7 @@ fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
 }
 
 #[inline(always)]
-fn remove(key: &FlowKey) {
+pub(crate) fn remove(key: &FlowKey) {
     // It may be gone already: the other end's hook on another CPU was quicker.
     let _ = FLOWS.remove(key);
 }
@@ -401,7 +323,7 @@ fn ends<'a>(key: &'a FlowKey, flow: &Flow) -> ((&'a Address, u16), (&'a Address,
 }
 
 #[inline(never)]
-fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
+pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
     let (client, server) = ends(key, flow);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     let translated = flow.flags & flag::TRANSLATED != 0;

@@ -19,6 +19,8 @@ mod packet;
 
 mod flow;
 
+mod translation;
+
 mod ledger;
 
 mod network;

@@ -72,7 +72,7 @@ metrics! {
     RECORDS_UNDECODED: COUNTER "cofferdam_records_undecoded_total" [];
         "Records that the daemon could not read."
     RING_USED: GAUGE "cofferdam_ring_used_bytes" ["ring"];
-        "Bytes that wait in the ring."
+        "Bytes that were waiting in the ring when the daemon last looked."
     RING_CAPACITY: GAUGE "cofferdam_ring_capacity_bytes" ["ring"];
         "Bytes that fit into the ring."
     MAP_ENTRIES: GAUGE "cofferdam_map_entries" ["map"];

@@ -1,0 +1,92 @@
+//! Flows whose addresses are translated on the way (DNAT): the two ends see them under different names.
+//!
+//! What happens here happens at most once per flow or answer: functions of their own, see [`crate::flow`].
+
+use cofferdam_common::{
+    network::{Flow, FlowKey, SenderKey, end, flag},
+    record::kind,
+};
+
+use crate::{
+    atomic::set_bits,
+    flow::{find, finished, remove, report},
+    maps::SENDERS,
+    packet::{End, Packet, high, is_low, key, low},
+};
+
+/// The client dialled another address than the one that the packet arrived at, or is outside.
+#[inline(never)]
+pub(crate) fn recognise_sender(packet: &Packet, flow: &mut Flow) {
+    let sender: SenderKey = packet.sender();
+    // SAFETY: only read, at once; a cache, of which a torn read costs a name.
+    let Some(sender) = (unsafe { SENDERS.get(&sender) }) else { return };
+    let (dialled, target) = ((sender.dialled, sender.dialled_port), packet.target());
+    flow.client = sender.cgroup;
+    if dialled == target {
+        return;
+    }
+    flow.other_end = dialled.0;
+    flow.other_end_port = dialled.1;
+    set_bits(&mut flow.flags, flag::TRANSLATED);
+
+    let client_view = between(packet.source(), dialled, &packet.key);
+    if let Some(shadow) = find(&client_view) {
+        shadow.other_end = target.0;
+        shadow.other_end_port = target.1;
+        set_bits(&mut shadow.flags, flag::SHADOW);
+    }
+}
+
+/// An answer whose source was translated on the way, by the namespace of the client (Docker's DNS, a service's
+/// address on the host): finds the flow by whom it is for, and names its source as that flow knows it.
+///
+/// The egress hook runs behind the translation of the sender's namespace, the ingress hook behind the receiver's:
+/// a question that its own namespace translates bears the real target at both hooks, but its answer does not.
+#[inline(never)]
+pub(crate) fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
+    let asker = packet.target();
+    let key = SenderKey {
+        address: asker.0,
+        namespace: packet.key.namespace,
+        port: asker.1,
+        protocol: packet.key.protocol,
+        padding: [0; 5],
+    };
+    // SAFETY: as in `recognise_sender`.
+    let Some(sender) = (unsafe { SENDERS.get(&key) }) else { return false };
+    let asked = (sender.dialled, sender.dialled_port);
+    let key = between(asker, asked, &packet.key);
+    let Some(flow) = find(&key) else { return false };
+    let this_end = if egress { flow.server } else { flow.client };
+    let answers = flow.flags & flag::SERVER_IS_LOCAL != 0 && this_end == packet.cgroup;
+    if answers {
+        packet.source_is_low = is_low(&asked, &asker);
+        packet.key = key;
+    }
+    answers
+}
+
+/// The client's view of a translated flow: only its end matters, for which the server's hooks may be blind
+/// (a socket in TIME-WAIT runs no hook).
+#[inline(never)]
+pub(crate) fn follow_shadow(packet: &Packet, from_client: bool, flow: &mut Flow) {
+    if packet.is_reset() {
+        remove(&packet.key);
+    } else if finished(packet, from_client, flow) {
+        let client = if flow.flags & flag::CLIENT_IS_LOW != 0 { low(&packet.key) } else { high(&packet.key) };
+        let server = (flow.other_end, flow.other_end_port);
+        let server_view = between(client, server, &packet.key);
+        if let Some(flow) = find(&server_view) {
+            report(kind::FLOW_CLOSE, &server_view, flow, end::CLOSED);
+            remove(&server_view);
+        }
+        remove(&packet.key);
+    }
+}
+
+/// The key of a flow like `like` between other ends.
+#[inline(always)]
+fn between(one: End, two: End, like: &FlowKey) -> FlowKey {
+    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
+    key(low, high, like.protocol, like.namespace)
+}
