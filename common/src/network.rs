@@ -61,6 +61,19 @@ pub struct FlowKey {
     pub padding: [u8; 3],
 }
 
+/// One end of a flow: its address, and its port in host order.
+pub type End<'a> = (&'a Address, u16);
+
+impl FlowKey {
+    /// The client's and the server's end, as the flow's [`flag`]s tell them apart.
+    #[inline(always)]
+    #[must_use]
+    pub fn ends(&self, flags: u64) -> (End<'_>, End<'_>) {
+        let (low, high) = ((&self.low, self.low_port), (&self.high, self.high_port));
+        if flags & flag::CLIENT_IS_LOW != 0 { (low, high) } else { (high, low) }
+    }
+}
+
 /// What is known of a flow ([`Flow::flags`]).
 pub mod flag {
     /// The client is the low end of the [`super::FlowKey`].
@@ -135,6 +148,18 @@ pub struct Party {
     pub cgroup: CgroupId,
     /// The address of an outside party, else [`Address::NONE`].
     pub address: Address,
+}
+
+impl Party {
+    /// Every target of a source, once the ledger is full.
+    pub const OTHER: Self = Self { cgroup: CgroupId::OTHER, address: Address::NONE };
+
+    /// The party at one end of a flow: known by its cgroup where it has one, else by its address.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(cgroup: CgroupId, address: &Address) -> Self {
+        Self { cgroup, address: if cgroup == CgroupId::NONE { *address } else { Address::NONE } }
+    }
 }
 
 /// What one row of the ledger is about.

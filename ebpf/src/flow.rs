@@ -224,11 +224,11 @@ fn arrive(packet: &Packet, flow: &mut Flow) {
 /// Both ends are known, or the target is known to be outside: enters the flow into the ledger.
 #[inline(never)]
 fn decide(key: &FlowKey, flow: &mut Flow) {
-    let (client, server) = ends(key, flow);
+    let (client, server) = key.ends(flow.flags);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     flow.row = ledger::row(&mut LedgerKey {
-        source: party(flow.client, client.0),
-        target: party(if target_is_local { flow.server } else { CgroupId::NONE }, server.0),
+        source: Party::new(flow.client, client.0),
+        target: Party::new(if target_is_local { flow.server } else { CgroupId::NONE }, server.0),
         port: service_port(server),
         protocol: key.protocol,
         verdict: VERDICT_ALLOW,
@@ -253,11 +253,6 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
 fn service_port((address, port): (&Address, u16)) -> u16 {
     const DOCKER_DNS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 11];
     if address.words() == Address(DOCKER_DNS).words() { 53 } else { port }
-}
-
-#[inline(always)]
-fn party(cgroup: CgroupId, address: &Address) -> Party {
-    Party { cgroup, address: if cgroup == CgroupId::NONE { *address } else { Address::NONE } }
 }
 
 /// The flow has opened: once.
@@ -315,16 +310,9 @@ pub(crate) fn remove(key: &FlowKey) {
     let _ = FLOWS.remove(key);
 }
 
-/// The client's and the server's end.
-#[inline(always)]
-fn ends<'a>(key: &'a FlowKey, flow: &Flow) -> ((&'a Address, u16), (&'a Address, u16)) {
-    let (low, high) = ((&key.low, key.low_port), (&key.high, key.high_port));
-    if flow.flags & flag::CLIENT_IS_LOW != 0 { (low, high) } else { (high, low) }
-}
-
 #[inline(never)]
 pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
-    let (client, server) = ends(key, flow);
+    let (client, server) = key.ends(flow.flags);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     let translated = flow.flags & flag::TRANSLATED != 0;
     let here = if target_is_local { flow.server } else { flow.client };

@@ -2,7 +2,6 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use cofferdam_common::{
-    ids::{Address, CgroupId},
     network::{LedgerKey, LedgerRow, Party, ROW_OTHER},
     stats::failure,
 };
@@ -23,7 +22,7 @@ pub(crate) fn row(key: &mut LedgerKey) -> u32 {
         return claim(key, free, Pool::Free);
     }
     count_failure(failure::LEDGER_FULL);
-    key.target = Party { cgroup: CgroupId::OTHER, address: Address::NONE };
+    key.target = Party::OTHER;
     key.port = 0;
     key.protocol = 0;
     if let Some(row) = find(key) {

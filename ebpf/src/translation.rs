@@ -11,7 +11,7 @@ use crate::{
     atomic::set_bits,
     flow::{find, finished, remove, report},
     maps::SENDERS,
-    packet::{End, Packet, high, is_low, key, low},
+    packet::{End, Packet, is_low, key},
 };
 
 /// The client dialled another address than the one that the packet arrived at, or is outside.
@@ -73,7 +73,8 @@ pub(crate) fn follow_shadow(packet: &Packet, from_client: bool, flow: &mut Flow)
     if packet.is_reset() {
         remove(&packet.key);
     } else if finished(packet, from_client, flow) {
-        let client = if flow.flags & flag::CLIENT_IS_LOW != 0 { low(&packet.key) } else { high(&packet.key) };
+        let (client, _) = packet.key.ends(flow.flags);
+        let client = (*client.0, client.1);
         let server = (flow.other_end, flow.other_end_port);
         let server_view = between(client, server, &packet.key);
         if let Some(flow) = find(&server_view) {

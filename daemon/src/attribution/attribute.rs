@@ -84,13 +84,9 @@ impl Attribution {
     }
 
     fn flow(&self, record: &FlowRecord, closed: bool) -> FlowEvent {
-        let party = |cgroup: CgroupId, address: Address| match cgroup {
-            CgroupId::NONE => Party { cgroup, address },
-            _ => Party { cgroup, address: Address::NONE },
-        };
         let (source, target) = self.parties(
-            &party(record.client, record.client_address),
-            &party(record.server, record.server_address),
+            &Party::new(record.client, &record.client_address),
+            &Party::new(record.server, &record.server_address),
         );
         let endpoint = |workload: Arc<Workload>, address: Address, port: u16| Endpoint {
             workload,

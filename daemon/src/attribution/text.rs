@@ -3,6 +3,8 @@
 //! Names, labels, paths and arguments are written by whoever runs a container. They end in terminals, logs and
 //! web pages (CVE-2026-25996 and RUSTSEC-2025-0055 are what happens when nobody looks).
 
+use crate::event::is_hostile;
+
 /// Longest name of a workload, in bytes.
 pub(super) const NAME_LIMIT: usize = 128;
 /// Longest image reference, in bytes.
@@ -41,18 +43,6 @@ pub(super) fn clean(text: &str, limit: usize) -> String {
 #[must_use]
 pub(super) fn clean_bytes(bytes: &[u8], limit: usize) -> String {
     clean(&String::from_utf8_lossy(bytes), limit)
-}
-
-/// Controls (C0, DEL, C1), line separators, marks that turn the reading direction, and what has no width.
-fn is_hostile(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

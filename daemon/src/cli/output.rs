@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
+use crate::event::is_hostile;
 
 /// `text` without anything that a terminal would obey or a reader could not see: such characters are written out
 /// (`\u{1b}`). The daemon cleans names where they come in; this is the second door.
@@ -51,18 +52,6 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
         }
     }
     clean.into()
-}
-
-/// Controls (C0, DEL, C1), line separators, marks that turn the reading direction, and what has no width.
-fn is_hostile(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Writes to stdout, with colours only where they are wanted.

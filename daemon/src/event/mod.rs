@@ -5,6 +5,7 @@
 mod container;
 mod network;
 mod process;
+mod text;
 mod workload;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use self::{
     container::{CgroupChange, CgroupEvent},
     network::{Endpoint, FlowEnd, FlowEvent, Protocol, Verdict},
     process::{Exec, Exit, Fork, Process},
+    text::is_hostile,
     workload::{Runtime, Workload, WorkloadKind},
 };
 

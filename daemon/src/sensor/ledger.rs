@@ -14,7 +14,7 @@ use aya::{
     maps::{self, Array, MapData, MapError, PerCpuArray, Queue},
 };
 use cofferdam_common::{
-    ids::{Address, CgroupId},
+    ids::CgroupId,
     network::{Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_UDP, Party, ROW_OTHER, VERDICT_ALLOW, flag},
     record::family,
     stats::{RecordStats, failure},
@@ -207,10 +207,9 @@ impl Maps {
         }
         let last_resort = self.rows.get(&ROW_OTHER, 0)?;
         if last_resort.attempts > 0 {
-            let other = Party { cgroup: CgroupId::OTHER, address: Address::NONE };
             let key = LedgerKey {
-                source: other,
-                target: other,
+                source: Party::OTHER,
+                target: Party::OTHER,
                 port: 0,
                 protocol: 0,
                 verdict: VERDICT_ALLOW,
@@ -259,17 +258,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
     if flow.flags & (flag::DECIDED | flag::SHADOW | flag::ADOPTED) != 0 {
         return None;
     }
-    let client_is_low = flow.flags & flag::CLIENT_IS_LOW != 0;
-    let low = (key.low, key.low_port);
-    let high = (key.high, key.high_port);
-    let (client, server) = if client_is_low { (low, high) } else { (high, low) };
-    let party = |cgroup: CgroupId, address| {
-        if cgroup == CgroupId::NONE {
-            Party { cgroup, address }
-        } else {
-            Party { cgroup, address: Address::NONE }
-        }
-    };
+    let (client, server) = key.ends(flow.flags);
     let row = LedgerRow {
         attempts: 1,
         flows: u64::from(key.protocol == PROTOCOL_UDP),
@@ -278,8 +267,8 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
         last_seen: flow.last_seen,
     };
     let key = LedgerKey {
-        source: party(flow.client, client.0),
-        target: party(flow.server, server.0),
+        source: Party::new(flow.client, client.0),
+        target: Party::new(flow.server, server.0),
         port: server.1,
         protocol: key.protocol,
         verdict: VERDICT_ALLOW,
@@ -290,8 +279,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
 
 /// The same source, any target.
 fn folded(key: LedgerKey) -> LedgerKey {
-    let target = Party { cgroup: CgroupId::OTHER, address: Address::NONE };
-    LedgerKey { target, port: 0, protocol: 0, ..key }
+    LedgerKey { target: Party::OTHER, port: 0, protocol: 0, ..key }
 }
 
 fn merge(into: &mut LedgerRow, row: &LedgerRow) {

@@ -44,17 +44,15 @@ pub fn close_record(key: &FlowKey, flow: &Flow, end: u8, boot_time: u64) -> Opti
     if flow.flags & flag::SHADOW != 0 {
         return None;
     }
-    let low = (key.low, key.low_port);
-    let high = (key.high, key.high_port);
-    let (client, server) = if flow.flags & flag::CLIENT_IS_LOW != 0 { (low, high) } else { (high, low) };
+    let (client, server) = key.ends(flow.flags);
     let translated = flow.flags & flag::TRANSLATED != 0;
     let here = if flow.server == CgroupId::NONE { flow.client } else { flow.server };
     Some(FlowRecord {
         header: Header { kind: kind::FLOW_CLOSE, padding: 0, time: boot_time, cgroup: here },
         client: flow.client,
         server: flow.server,
-        client_address: client.0,
-        server_address: server.0,
+        client_address: *client.0,
+        server_address: *server.0,
         dialled: if translated { flow.other_end } else { Address::NONE },
         client_port: client.1,
         server_port: server.1,
