@@ -11,10 +11,19 @@ use crate::{
     record::Header,
 };
 
-/// TCP, as in the IP header (IANA protocol numbers).
+/// TCP, as in the IP header (IANA protocol numbers). The only protocol whose flows open and close by packets; all
+/// others open with their first packet and end by silence.
 pub const PROTOCOL_TCP: u8 = 6;
 /// UDP.
 pub const PROTOCOL_UDP: u8 = 17;
+/// UDP-Lite (RFC 3828).
+pub const PROTOCOL_UDPLITE: u8 = 136;
+/// SCTP (RFC 9260).
+pub const PROTOCOL_SCTP: u8 = 132;
+/// ICMP (RFC 792): echo only. It has no ports.
+pub const PROTOCOL_ICMP: u8 = 1;
+/// ICMPv6 (RFC 4443): echo only.
+pub const PROTOCOL_ICMPV6: u8 = 58;
 
 /// The kernel let it pass.
 pub const VERDICT_ALLOW: u8 = 1;
@@ -49,13 +58,14 @@ pub struct FlowKey {
     pub low: Address,
     /// The larger end's address.
     pub high: Address,
-    /// Tells loopback flows of different network namespaces apart; zero for all others. Opaque.
+    /// Tells loopback flows of different network namespaces apart, and the receivers of one multicast packet; zero
+    /// for all others. Opaque.
     pub namespace: u64,
     /// The smaller end's port, host order.
     pub low_port: u16,
     /// The larger end's port, host order.
     pub high_port: u16,
-    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`].
+    /// As in the IP header.
     pub protocol: u8,
     /// Zero.
     pub padding: [u8; 3],
@@ -172,7 +182,7 @@ pub struct LedgerKey {
     pub target: Party,
     /// The server's port, host order; zero in a row that folds many.
     pub port: u16,
-    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`]; zero in a row that folds many.
+    /// As in the IP header; zero in a row that folds many.
     pub protocol: u8,
     /// [`VERDICT_ALLOW`], [`VERDICT_AUDIT`] or [`VERDICT_DENY`].
     pub verdict: u8,
@@ -209,7 +219,7 @@ pub struct SenderKey {
     pub namespace: u64,
     /// The port it sends from, host order.
     pub port: u16,
-    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`].
+    /// As in the IP header.
     pub protocol: u8,
     /// Zero.
     pub padding: [u8; 5],
@@ -252,7 +262,7 @@ pub struct FlowRecord {
     pub server_port: u16,
     /// The port that the client dialled, or zero.
     pub dialled_port: u16,
-    /// [`PROTOCOL_TCP`] or [`PROTOCOL_UDP`].
+    /// As in the IP header.
     pub protocol: u8,
     /// How it ended: one of [`end`].
     pub end: u8,

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cofferdam_common::network::{
-    LedgerKey, LedgerRow, PROTOCOL_TCP, PROTOCOL_UDP, Party, VERDICT_AUDIT, VERDICT_DENY,
-};
+use cofferdam_common::network::{LedgerKey, LedgerRow, Party, VERDICT_AUDIT, VERDICT_DENY};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -92,11 +90,7 @@ fn edge(
     Edge {
         source,
         target,
-        protocol: match key.protocol {
-            PROTOCOL_TCP => Protocol::Tcp,
-            PROTOCOL_UDP => Protocol::Udp,
-            _ => Protocol::Other,
-        },
+        protocol: Protocol::from_number(key.protocol),
         port: key.port,
         via: None,
         flows: row.flows,
@@ -198,7 +192,7 @@ impl Archive {
 mod tests {
     use cofferdam_common::{
         ids::{Address, CgroupId},
-        network::{VERDICT_ALLOW, Volume},
+        network::{PROTOCOL_TCP, VERDICT_ALLOW, Volume},
     };
     use jiff::Timestamp;
     use proptest::prelude::*;

@@ -26,7 +26,7 @@ use crate::{
 
 /// A datagram to a local socket arrives within microseconds. When the next one leaves this much later and the
 /// first has arrived nowhere here, the target is outside.
-const UDP_DECIDE_AFTER: u64 = 100_000_000;
+const DECIDE_AFTER: u64 = 100_000_000;
 
 /// At which end of the packet's way the hook runs.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -40,6 +40,10 @@ pub(crate) enum Hook {
 /// One packet passes.
 #[inline(always)]
 pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
+    if hook == Hook::Ingress && packet.is_multicast() {
+        // One packet, many receivers: each has a flow of its own. What the group as such got is the sender's flow.
+        packet.key.namespace = packet.cgroup.0;
+    }
     if let Some(flow) = find(&packet.key) {
         if !begins_anew(packet, hook, flow) {
             follow(packet, hook, flow);
@@ -54,7 +58,8 @@ pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
         follow(packet, hook, flow);
         return;
     }
-    if begin(packet, hook == Hook::Egress)
+    if packet.begins
+        && begin(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {
         follow(packet, hook, flow);
@@ -81,12 +86,12 @@ fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
 /// Enters a new flow; false when there is none to enter.
 #[inline(never)]
 fn begin(packet: &Packet, egress: bool) -> bool {
-    let adopted = !packet.is_udp() && !packet.is_syn();
+    let adopted = packet.is_tcp() && !packet.is_syn();
     if adopted && (packet.payload == 0 || packet.is_reset()) {
         return false;
     }
     let (source, target) = (packet.source(), packet.target());
-    let source_is_client = if packet.is_udp() {
+    let source_is_client = if !packet.is_tcp() {
         // Not a late answer of a well-known service to an ephemeral port, after the flow was given up as idle.
         source.1 >= 1024 || target.1 < 32_768
     } else {
@@ -163,17 +168,17 @@ fn follow(packet: &Packet, hook: Hook, flow: &mut Flow) {
                 decide(&packet.key, flow);
             }
         } else {
-            let waited = packet.is_udp() && flow.last_seen.saturating_sub(before) > UDP_DECIDE_AFTER;
+            let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
             if flow.flags & flag::DECIDED == 0 && (hook == Hook::Ingress || waited) {
                 decide(&packet.key, flow);
             }
             count(packet, from_client, flow);
         }
-        if packet.is_syn_ack() || (packet.is_udp() && flow.flags & flag::DECIDED != 0) {
+        if packet.is_syn_ack() || (!packet.is_tcp() && flow.flags & flag::DECIDED != 0) {
             open(&packet.key, flow);
         }
     }
-    if !packet.is_udp() {
+    if packet.is_tcp() {
         follow_end(packet, hook, from_client, flow);
     }
 }

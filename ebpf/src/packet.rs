@@ -1,4 +1,4 @@
-//! Reads the head of a packet: IPv4 or IPv6, TCP or UDP.
+//! Reads the head of a packet: IPv4 or IPv6, and what it carries.
 
 use core::ptr;
 
@@ -8,11 +8,18 @@ use aya_ebpf::{
 };
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::{FlowKey, PROTOCOL_TCP, PROTOCOL_UDP, SenderKey},
+    network::{
+        FlowKey, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDPLITE,
+        SenderKey,
+    },
     stats::failure,
 };
 
 use crate::offsets::offsets;
+
+const UDP_HEADER: usize = 8;
+const SCTP_HEADER: usize = 12;
+const ICMP_HEADER: usize = 8;
 
 /// EtherTypes as they stand in `__sk_buff.protocol` (network order).
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -66,7 +73,9 @@ pub(crate) struct Packet {
     pub(crate) key: FlowKey,
     /// Whether the sender is the low end of the key.
     pub(crate) source_is_low: bool,
-    /// Zero for UDP.
+    /// Whether it can be the first of a flow: an echo reply cannot.
+    pub(crate) begins: bool,
+    /// Zero for all but TCP.
     pub(crate) tcp_flags: u8,
     /// Bytes behind the TCP or UDP header.
     pub(crate) payload: u64,
@@ -92,18 +101,31 @@ impl Packet {
             return Err(failure::OTHER_PROTOCOL);
         };
 
+        let mut begins = true;
         let (source_port, target_port, tcp_flags, header) = match protocol {
             PROTOCOL_TCP => {
                 let head: Tcp = context.load(transport).map_err(|_| failure::UNPARSED)?;
                 (head.source_port, head.target_port, head.flags, usize::from(head.data_offset >> 4) * 4)
             }
-            PROTOCOL_UDP => {
-                let head: [u16; 2] = context.load(transport).map_err(|_| failure::UNPARSED)?;
-                (head[0], head[1], 0, 8)
+            PROTOCOL_UDP | PROTOCOL_UDPLITE | PROTOCOL_SCTP => {
+                let ports: [u16; 2] = context.load(transport).map_err(|_| failure::UNPARSED)?;
+                (ports[0], ports[1], 0, if protocol == PROTOCOL_SCTP { SCTP_HEADER } else { UDP_HEADER })
             }
-            // IPv6 routing, fragment and destination options headers: TCP or UDP may come behind them.
-            43 | 44 | 60 => return Err(failure::UNPARSED),
-            _ => return Err(failure::OTHER_PROTOCOL),
+            PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
+                let kind: u8 = context.load(transport).map_err(|_| failure::UNPARSED)?;
+                match (protocol, kind) {
+                    (PROTOCOL_ICMP, 8) | (PROTOCOL_ICMPV6, 128) => {}
+                    (PROTOCOL_ICMP, 0) | (PROTOCOL_ICMPV6, 129) => begins = false,
+                    // Errors and neighbour discovery: the kernel speaks, no workload does.
+                    _ => return Err(failure::OTHER_PROTOCOL),
+                }
+                (0, 0, 0, ICMP_HEADER)
+            }
+            // Group membership (IGMP), and MLD, whose packets begin with hop-by-hop options: as above.
+            0 | 2 => return Err(failure::OTHER_PROTOCOL),
+            // IPv6 routing, fragment and destination options headers: anything may come behind them.
+            43 | 44 | 60 if family == IPV6 => return Err(failure::UNPARSED),
+            _ => (0, 0, 0, 0),
         };
 
         let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
@@ -114,6 +136,7 @@ impl Packet {
         Ok(Self {
             key: key(low, high, protocol, namespace),
             source_is_low,
+            begins,
             tcp_flags,
             payload: u64::from(context.len()).saturating_sub((transport + header) as u64),
             // SAFETY: the context is valid for the whole program.
@@ -139,7 +162,7 @@ impl Packet {
         let (address, port) = self.source();
         SenderKey {
             address,
-            namespace: self.key.namespace,
+            namespace: if self.is_multicast() { 0 } else { self.key.namespace },
             port,
             protocol: self.key.protocol,
             padding: [0; 5],
@@ -147,8 +170,16 @@ impl Packet {
     }
 
     #[inline(always)]
-    pub(crate) fn is_udp(&self) -> bool {
-        self.key.protocol == PROTOCOL_UDP
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.key.protocol == PROTOCOL_TCP
+    }
+
+    /// Whether its target is a group (RFC 1112 section 4, RFC 4291 section 2.7).
+    #[inline(always)]
+    pub(crate) fn is_multicast(&self) -> bool {
+        let words = self.target().0.words();
+        let low = u64::from_be(words[1]);
+        u64::from_be(words[0]) >> 56 == 0xff || (words[0] == 0 && low >> 28 == 0xff_ffe)
     }
 
     /// The first packet of a TCP handshake.

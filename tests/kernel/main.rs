@@ -13,6 +13,8 @@ mod node;
 
 mod process;
 
+mod protocols;
+
 mod recording;
 
 mod robustness;

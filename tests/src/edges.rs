@@ -83,7 +83,7 @@ impl fmt::Display for Expected {
 /// How an edge reads in a comparison.
 #[must_use]
 pub fn name(edge: &Edge) -> String {
-    format!("{} -> {} {}/{}", edge.source, edge.target, edge.protocol, edge.port)
+    format!("{} -> {} {}", edge.source, edge.target, edge.protocol.service(edge.port))
 }
 
 /// The edges that the containers of these names have to do with. Others are the machine's own.

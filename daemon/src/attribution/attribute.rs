@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering};
 use cofferdam_common::{
     container::{AttachRecord, CGROUP_PATH_LIMIT, CgroupRecord},
     ids::{Address, CgroupId},
-    network::{FlowRecord, PROTOCOL_TCP, PROTOCOL_UDP, Party, end},
+    network::{FlowRecord, Party, end},
     process::{ExecRecord, ExitRecord, ForkRecord},
 };
 
@@ -100,11 +100,7 @@ impl Attribution {
             source: endpoint(source, record.client_address, record.client_port),
             target: endpoint(target, record.server_address, record.server_port),
             dialled,
-            protocol: match record.protocol {
-                PROTOCOL_TCP => Protocol::Tcp,
-                PROTOCOL_UDP => Protocol::Udp,
-                _ => Protocol::Other,
-            },
+            protocol: Protocol::from_number(record.protocol),
             verdict: Verdict::Allow,
             end: match record.end {
                 end::CLOSED => Some(FlowEnd::Closed),

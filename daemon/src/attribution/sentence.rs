@@ -49,7 +49,7 @@ fn fate(exit: &Exit) -> String {
 
 fn ends(flow: &FlowEvent) -> String {
     let (source, target) = (&flow.source.workload, &flow.target.workload);
-    format!("{source} -> {target} {}/{}", flow.protocol, flow.target.port)
+    format!("{source} -> {target} {}", flow.protocol.service(flow.target.port))
 }
 
 fn close(flow: &FlowEvent) -> String {

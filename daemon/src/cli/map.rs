@@ -59,12 +59,7 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
         let lane = Lane {
             source: edge.source.to_string(),
             target: edge.target.to_string(),
-            // A row that folds many has no port.
-            port: if edge.port == 0 {
-                edge.protocol.to_string()
-            } else {
-                format!("{}/{}", edge.protocol, edge.port)
-            },
+            port: edge.protocol.service(edge.port),
             via: edge.via.clone().unwrap_or_else(|| "-".to_owned()),
         };
         let traffic = lanes.entry(lane).or_default();

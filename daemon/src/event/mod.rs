@@ -5,6 +5,7 @@
 mod container;
 mod network;
 mod process;
+mod protocol;
 mod text;
 mod workload;
 
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{CgroupChange, CgroupEvent},
-    network::{Endpoint, FlowEnd, FlowEvent, Protocol, Verdict},
+    network::{Endpoint, FlowEnd, FlowEvent, Verdict},
     process::{Exec, Exit, Fork, Process},
+    protocol::Protocol,
     text::is_hostile,
     workload::{Runtime, Workload, WorkloadKind},
 };

@@ -4,19 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Workload;
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Many protocols folded into one, because the ledger was full.
-    Other,
-}
+use super::{Protocol, Workload};
 
 /// What the kernel decided.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -87,16 +75,6 @@ pub struct FlowEvent {
     pub packets_sent: u64,
     /// Packets from target to source.
     pub packets_received: u64,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Other => "other",
-        })
-    }
 }
 
 impl fmt::Display for Verdict {

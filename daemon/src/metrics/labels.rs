@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use crate::{
-    event::{Runtime, Workload, WorkloadKind},
+    event::{Protocol, Runtime, Workload, WorkloadKind},
     interaction::Edge,
 };
 
 /// The series that takes what does not fit.
 pub(super) const OTHER: &str = "other";
+/// The port of a protocol that has none.
+const NONE: &str = "none";
 /// Containers whose name no runtime has told: by name they would be their ids.
 pub(super) const UNNAMED: &str = "unnamed";
 /// Runtimes of containers, as labels have them. Known beforehand, so that their counters begin at 0.
@@ -40,7 +42,10 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
 /// The label of an edge's port: the server's, or `other` where it is nobody's service.
 pub(super) fn port(edge: &Edge) -> Cow<'static, str> {
     let outside = edge.target.kind == WorkloadKind::Outside;
-    let folded = edge.target.kind == WorkloadKind::Other || edge.port == 0;
+    let folded = edge.target.kind == WorkloadKind::Other || edge.protocol == Protocol::Other;
+    if edge.port == 0 && !folded {
+        return NONE.into();
+    }
     if folded || (outside && edge.port >= FIRST_EPHEMERAL) {
         return OTHER.into();
     }
@@ -133,6 +138,7 @@ mod tests {
         assert_eq!(port(&to_outside(443)), "443");
         assert_eq!(port(&to_outside(32_768)), "other");
         assert_eq!(port(&Edge { port: 40_000, ..edge() }), "40000");
-        assert_eq!(port(&Edge { port: 0, ..edge() }), "other");
+        assert_eq!(port(&Edge { port: 0, protocol: Protocol::Icmp, ..edge() }), "none");
+        assert_eq!(port(&Edge { port: 0, protocol: Protocol::Other, ..edge() }), "other");
     }
 }

@@ -15,7 +15,7 @@ use aya::{
 };
 use cofferdam_common::{
     ids::CgroupId,
-    network::{Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_UDP, Party, ROW_OTHER, VERDICT_ALLOW, flag},
+    network::{Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_TCP, Party, ROW_OTHER, VERDICT_ALLOW, flag},
     record::family,
     stats::{RecordStats, failure},
 };
@@ -261,7 +261,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
     let (client, server) = key.ends(flow.flags);
     let row = LedgerRow {
         attempts: 1,
-        flows: u64::from(key.protocol == PROTOCOL_UDP),
+        flows: u64::from(key.protocol != PROTOCOL_TCP),
         volume: flow.volume,
         first_seen: flow.last_seen,
         last_seen: flow.last_seen,

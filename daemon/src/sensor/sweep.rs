@@ -1,16 +1,16 @@
-//! Decides which flows have ended without saying so: UDP by silence, TCP attempts that no answer came to,
+//! Decides which flows have ended without saying so: all but TCP by silence, TCP attempts that no answer came to,
 //! connections whose last packets no hook saw (a socket in TIME-WAIT runs none). Pure.
 
 use std::time::Duration;
 
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::{Flow, FlowKey, FlowRecord, PROTOCOL_UDP, end, flag},
+    network::{Flow, FlowKey, FlowRecord, PROTOCOL_TCP, end, flag},
     record::{Header, kind},
 };
 
-/// A UDP flow is over after this long without a datagram.
-const UDP_IDLE: Duration = Duration::from_secs(30);
+/// A flow of any protocol but TCP is over after this long without a packet.
+const DATAGRAM_IDLE: Duration = Duration::from_secs(30);
 /// A TCP attempt is over after this long without a retry; Linux retries for 127 s, doubling from 1 s.
 const UNANSWERED: Duration = Duration::from_secs(70);
 /// A connection of which one side has said FIN or RST is over after this long in silence.
@@ -22,8 +22,8 @@ const TCP_IDLE: Duration = Duration::from_secs(6 * 3600);
 #[must_use]
 pub fn ended(key: &FlowKey, flow: &Flow, idle: Duration) -> Option<u8> {
     let has = |flags: u64| flow.flags & flags != 0;
-    if key.protocol == PROTOCOL_UDP {
-        return (idle >= UDP_IDLE).then_some(end::IDLE);
+    if key.protocol != PROTOCOL_TCP {
+        return (idle >= DATAGRAM_IDLE).then_some(end::IDLE);
     }
     if has(flag::RESET_SENT) {
         return (idle >= CLOSING).then_some(end::RESET);
@@ -66,7 +66,7 @@ pub fn close_record(key: &FlowKey, flow: &Flow, end: u8, boot_time: u64) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use cofferdam_common::network::{PROTOCOL_TCP, Volume};
+    use cofferdam_common::network::{PROTOCOL_UDP, Volume};
 
     use super::*;
 

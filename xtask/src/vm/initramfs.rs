@@ -13,7 +13,8 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 10] = [
+    "sctp",
     "veth",
     "bridge",
     "br_netfilter",

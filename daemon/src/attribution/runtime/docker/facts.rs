@@ -129,11 +129,7 @@ fn published(ports: &PortMap) -> Vec<PublishedPort> {
     for (inner, bindings) in ports {
         let Some((port, protocol)) = inner.split_once('/') else { continue };
         let Ok(container_port) = port.parse() else { continue };
-        let protocol = match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => Protocol::Other,
-        };
+        let protocol = protocol.parse().unwrap_or(Protocol::Other);
         for binding in bindings.iter().flatten() {
             let host_address =
                 binding.host_ip.as_deref().filter(|address| !address.is_empty()).unwrap_or("0.0.0.0");
