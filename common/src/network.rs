@@ -186,8 +186,10 @@ pub struct LedgerKey {
     pub protocol: u8,
     /// [`VERDICT_ALLOW`], [`VERDICT_AUDIT`] or [`VERDICT_DENY`].
     pub verdict: u8,
+    /// The port that the client dialled, where the target was translated on the way; else zero.
+    pub dialled_port: u16,
     /// Zero.
-    pub padding: u32,
+    pub padding: u16,
 }
 
 /// Counts of one row of the ledger. Updated by the hooks with atomic additions, never reset.

@@ -1,5 +1,7 @@
 //! The graph: who talked to whom, folded by workload. Pure: rows of the ledger in, edges out.
 
+pub mod proxy;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_common::network::{LedgerKey, LedgerRow, Party, VERDICT_AUDIT, VERDICT_DENY};
@@ -21,7 +23,8 @@ pub struct Edge {
     pub protocol: Protocol,
     /// The server's port.
     pub port: u16,
-    /// What it passed through on the way, where known.
+    /// What it passed through on the way, where known: `nat:PORT`, the port that was dialled and translated, or
+    /// `docker-proxy`.
     pub via: Option<String>,
     /// Flows that opened.
     pub flows: u64,
@@ -55,7 +58,7 @@ pub struct Verdicts {
 }
 
 /// What makes two edges one.
-type EdgeKey = (Arc<Workload>, Arc<Workload>, Protocol, u16);
+type EdgeKey = (Arc<Workload>, Arc<Workload>, Protocol, u16, Option<String>);
 
 /// Folds rows of the ledger into edges between the workloads that `resolve` names. What a workload does with
 /// itself is no interaction and left out.
@@ -92,7 +95,7 @@ fn edge(
         target,
         protocol: Protocol::from_number(key.protocol),
         port: key.port,
-        via: None,
+        via: (key.dialled_port != 0).then(|| format!("nat:{}", key.dialled_port)),
         flows: row.flows,
         attempts: row.attempts,
         bytes_sent: row.volume.bytes_sent,
@@ -114,7 +117,7 @@ pub struct Graph {
 impl Graph {
     /// Adds an edge.
     pub fn add(&mut self, edge: Edge) {
-        let key = (edge.source.clone(), edge.target.clone(), edge.protocol, edge.port);
+        let key = (edge.source.clone(), edge.target.clone(), edge.protocol, edge.port, edge.via.clone());
         match self.edges.get_mut(&key) {
             Some(known) => known.merge(&edge),
             None => {
@@ -131,6 +134,20 @@ impl Graph {
 }
 
 impl Edge {
+    /// Takes off what another edge counts too.
+    fn take_off(&mut self, half: &Self) {
+        let take = |from: &mut u64, what: u64| *from = from.saturating_sub(what);
+        take(&mut self.flows, half.flows);
+        take(&mut self.attempts, half.attempts);
+        take(&mut self.bytes_sent, half.bytes_sent);
+        take(&mut self.bytes_received, half.bytes_received);
+        take(&mut self.packets_sent, half.packets_sent);
+        take(&mut self.packets_received, half.packets_received);
+        take(&mut self.verdicts.allow, half.verdicts.allow);
+        take(&mut self.verdicts.audit, half.verdicts.audit);
+        take(&mut self.verdicts.deny, half.verdicts.deny);
+    }
+
     fn merge(&mut self, other: &Self) {
         self.flows += other.flows;
         self.attempts += other.attempts;
@@ -164,8 +181,14 @@ impl Archive {
             if self.graph.edges.len() >= Self::LIMIT {
                 self.folded += 1;
                 let other = Arc::new(Workload::named(WorkloadKind::Other, "other"));
-                edge =
-                    Edge { source: other.clone(), target: other, protocol: Protocol::Other, port: 0, ..edge };
+                edge = Edge {
+                    source: other.clone(),
+                    target: other,
+                    protocol: Protocol::Other,
+                    port: 0,
+                    via: None,
+                    ..edge
+                };
             }
             self.graph.add(edge);
         }
@@ -207,6 +230,7 @@ mod tests {
             port: 6379,
             protocol: PROTOCOL_TCP,
             verdict: VERDICT_ALLOW,
+            dialled_port: 0,
             padding: 0,
         };
         let volume = Volume { bytes_sent: bytes, ..Volume::default() };

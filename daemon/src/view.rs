@@ -11,8 +11,12 @@ use std::{
 use cofferdam_common::network::{LedgerKey, LedgerRow};
 
 use crate::{
-    attribution::Attribution,
-    interaction::{self, Archive, Edge},
+    attribution::{Attribution, Container},
+    event::Runtime,
+    interaction::{
+        self, Archive, Edge,
+        proxy::{self, Published},
+    },
     metrics::Metrics,
     sensor::{
         clock::Clock,
@@ -54,7 +58,7 @@ impl View {
         // Held while the kernel is read: rows that are just moved into the archive are seen once, not twice.
         let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.fold(&self.counts.ledger()?);
-        Ok(archive.with(live))
+        Ok(proxy::join(archive.with(live), &self.published()))
     }
 
     /// Moves the rows that `take` takes out of the kernel into the archive.
@@ -68,6 +72,27 @@ impl View {
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         archive.add(self.fold(&take()?));
         Ok(())
+    }
+
+    /// Ports of the host that lead to containers through a proxy.
+    fn published(&self) -> Vec<Published> {
+        let of = |container: Container| {
+            let workload = container.workload;
+            let proxy = if workload.runtime == Some(Runtime::Docker) { "docker-proxy" } else { "proxy" };
+            container.ports.into_iter().map(move |port| Published {
+                workload: Arc::clone(&workload),
+                port: port.container_port,
+                host_port: port.host_port,
+                protocol: port.protocol,
+                proxy,
+            })
+        };
+        let mut published: Vec<_> = self.attribution.containers().into_iter().flat_map(of).collect();
+        // The same port is published for each of the host's addresses.
+        published.dedup_by(|a, b| {
+            (a.host_port, a.protocol, a.port, &a.workload) == (b.host_port, b.protocol, b.port, &b.workload)
+        });
+        published
     }
 
     fn fold(&self, rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {

@@ -237,6 +237,7 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
         port: service_port(server),
         protocol: key.protocol,
         verdict: VERDICT_ALLOW,
+        dialled_port: if flow.flags & flag::TRANSLATED != 0 { flow.other_end_port } else { 0 },
         padding: 0,
     });
     if set_bits(&mut flow.flags, flag::DECIDED) & flag::DECIDED != 0 {

@@ -24,6 +24,7 @@ pub(crate) fn row(key: &mut LedgerKey) -> u32 {
     count_failure(failure::LEDGER_FULL);
     key.target = Party::OTHER;
     key.port = 0;
+    key.dialled_port = 0;
     key.protocol = 0;
     if let Some(row) = find(key) {
         return row;

@@ -81,8 +81,8 @@ fn play(scene: &Scene, node: &Node, host: &str) -> anyhow::Result<Vec<cofferdam_
     let by_proxy = connect_from(node, "127.0.0.1:8080 --count 4 --send 1000 --receive 2000")?;
     let by_translation = connect_from(node, &format!("{host_on_back}:8080 --count 3"))?;
     let neighbour = probe.connect(&format!("{host_on_front}:8080 --count 2"))?;
-    expected.push(edge("probe", host, "tcp/8080").counted(neighbour));
-    expected.push(edge(host, "web", "tcp/80").counted(by_proxy + by_translation + neighbour));
+    expected.push(edge("probe", "web", "tcp/80 via docker-proxy").counted(neighbour));
+    expected.push(edge(host, "web", "tcp/80").counted(by_proxy + by_translation));
 
     // Attempts that come to nothing: no such port, networks that Docker keeps apart, nobody there.
     api.connect(&format!("{cache4}:6400 --count 2"))?;

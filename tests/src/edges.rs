@@ -21,7 +21,7 @@ pub struct Expected {
     received: Option<u64>,
 }
 
-/// An edge by names (`web`, `host`, `outside 198.19.0.1`) and port (`tcp/80`).
+/// An edge by names (`web`, `host`, `outside 198.19.0.1`) and port (`tcp/80`, `tcp/80 via docker-proxy`).
 #[must_use]
 pub fn edge(source: &str, target: &str, port: &str) -> Expected {
     let (source, target, port) = (source.to_owned(), target.to_owned(), port.to_owned());
@@ -83,7 +83,8 @@ impl fmt::Display for Expected {
 /// How an edge reads in a comparison.
 #[must_use]
 pub fn name(edge: &Edge) -> String {
-    format!("{} -> {} {}", edge.source, edge.target, edge.protocol.service(edge.port))
+    let via = edge.via.as_ref().map(|via| format!(" via {via}")).unwrap_or_default();
+    format!("{} -> {} {}{via}", edge.source, edge.target, edge.protocol.service(edge.port))
 }
 
 /// The edges that the containers of these names have to do with. Others are the machine's own.

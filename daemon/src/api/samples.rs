@@ -51,6 +51,7 @@ pub(crate) fn row(flows: u64) -> (LedgerKey, LedgerRow) {
         port: 443,
         protocol: PROTOCOL_TCP,
         verdict: VERDICT_ALLOW,
+        dialled_port: 0,
         padding: 0,
     };
     let volume = Volume { bytes_sent: 10, bytes_received: 20, packets_sent: 1, packets_received: 2 };

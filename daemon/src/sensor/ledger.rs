@@ -213,6 +213,7 @@ impl Maps {
                 port: 0,
                 protocol: 0,
                 verdict: VERDICT_ALLOW,
+                dialled_port: 0,
                 padding: 0,
             };
             rows.push((key, last_resort));
@@ -272,6 +273,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
         port: server.1,
         protocol: key.protocol,
         verdict: VERDICT_ALLOW,
+        dialled_port: 0,
         padding: 0,
     };
     Some((key, row))
@@ -279,7 +281,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
 
 /// The same source, any target.
 fn folded(key: LedgerKey) -> LedgerKey {
-    LedgerKey { target: Party::OTHER, port: 0, protocol: 0, ..key }
+    LedgerKey { target: Party::OTHER, port: 0, protocol: 0, dialled_port: 0, ..key }
 }
 
 fn merge(into: &mut LedgerRow, row: &LedgerRow) {
