@@ -1,4 +1,4 @@
-//! Takes records out of the rings, the urgent ring first.
+//! Takes records out of the rings, so that what names things comes before what needs names.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use aya::maps::{MapData, RingBuf};
 
-/// Most records that are taken from one ring before the other is looked at.
+/// Most flow records that are taken at a time. Of the others all are: they are few, and name the flows' ends.
 pub const BATCH: usize = 1024;
 
 /// The head that the kernel puts before each record in a ring (`struct bpf_ringbuf_hdr`).
@@ -15,7 +15,12 @@ const RING_HEADER: usize = 8;
 
 /// Takes records out of both rings.
 pub struct Reader {
-    rings: [RingBuf<MapData>; 2],
+    records: RingBuf<MapData>,
+    flow_records: RingBuf<MapData>,
+    /// Flow records that wait for what names their ends, one behind the other.
+    held: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
     waiting: Waiting,
 }
 
@@ -24,22 +29,45 @@ pub(super) type Waiting = Arc<[AtomicU64; 2]>;
 
 impl Reader {
     pub(super) fn new(records: RingBuf<MapData>, flow_records: RingBuf<MapData>, waiting: Waiting) -> Self {
-        Self { rings: [records, flow_records], waiting }
+        Self { records, flow_records, held: Vec::new(), ends: Vec::new(), waiting }
     }
 
-    /// Hands up to a batch of records of each ring to `take`. Returns how many there were.
+    /// Hands records to `take`: all of process and container, and up to a batch of flows. Returns how many there were.
+    ///
+    /// A cgroup is made before its first flow, but its record lies in the other ring. So flows are taken out first,
+    /// and handed on last: whatever names their ends is in the other ring by then.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> usize {
-        let mut records = 0;
-        for (ring, waiting) in self.rings.iter_mut().zip(self.waiting.iter()) {
-            let mut bytes = 0;
-            for _ in 0..BATCH {
-                let Some(record) = ring.next() else { break };
-                bytes += (record.len().next_multiple_of(8) + RING_HEADER) as u64;
-                records += 1;
-                take(&record);
-            }
-            waiting.store(bytes, Ordering::Relaxed);
+        let [of_records, of_flows] = &*self.waiting;
+        self.held.clear();
+        self.ends.clear();
+        let mut bytes = 0;
+        while self.ends.len() < BATCH
+            && let Some(record) = self.flow_records.next()
+        {
+            bytes += room(record.len());
+            self.held.extend_from_slice(&record);
+            self.ends.push(self.held.len());
         }
-        records
+        of_flows.store(bytes, Ordering::Relaxed);
+
+        let (mut bytes, mut count) = (0, 0);
+        while let Some(record) = self.records.next() {
+            bytes += room(record.len());
+            count += 1;
+            take(&record);
+        }
+        of_records.store(bytes, Ordering::Relaxed);
+
+        let mut start = 0;
+        for end in &self.ends {
+            take(self.held.get(start..*end).unwrap_or_default());
+            start = *end;
+        }
+        count + self.ends.len()
     }
+}
+
+/// What a record takes up in its ring.
+fn room(length: usize) -> u64 {
+    (length.next_multiple_of(8) + RING_HEADER) as u64
 }
