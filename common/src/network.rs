@@ -227,6 +227,16 @@ pub struct SenderKey {
     pub padding: [u8; 5],
 }
 
+impl SenderKey {
+    /// The sender that is the client of a flow, as the flow's [`flag`]s tell.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_client(key: &FlowKey, flags: u64) -> Self {
+        let ((address, port), _) = key.ends(flags);
+        Self { address: *address, namespace: key.namespace, port, protocol: key.protocol, padding: [0; 5] }
+    }
+}
+
 /// What is known of a sender.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]

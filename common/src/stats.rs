@@ -24,9 +24,11 @@ pub mod failure {
     pub const UNPARSED: u32 = 3;
     /// A packet of a protocol that is not followed.
     pub const OTHER_PROTOCOL: u32 = 4;
+    /// The table of senders was full: should the flow be translated, its client is known by address only.
+    pub const SENDERS_FULL: u32 = 5;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] =
-        ["ledger_full", "ledger_overfull", "flows_full", "unparsed", "other_protocol"];
+        ["ledger_full", "ledger_overfull", "flows_full", "unparsed", "other_protocol", "senders_full"];
 }

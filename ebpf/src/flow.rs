@@ -21,7 +21,7 @@ use crate::{
     ledger,
     maps::{FLOW_RECORDS, FLOWS, SENDERS},
     packet::Packet,
-    translation::{follow_shadow, recognise_sender, rename_answer},
+    translation::{follow_shadow, forget_sender, recognise_sender, rename_answer},
 };
 
 /// A datagram to a local socket arrives within microseconds. When the next one leaves this much later and the
@@ -119,20 +119,23 @@ fn begin(packet: &Packet, egress: bool) -> bool {
         flow.server = packet.cgroup;
         flow.flags |= flag::SERVER_IS_LOCAL;
     }
+    match FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {}
+        // Another CPU was first (EEXIST): its entry is the one.
+        Err(-17) => return true,
+        Err(_) => {
+            count_failure(failure::FLOWS_FULL);
+            return false;
+        }
+    }
     if source_is_client && egress {
         let sender =
             Sender { cgroup: packet.cgroup, dialled: target.0, dialled_port: target.1, padding: [0; 6] };
-        // Cannot fail but for memory; without it the server's side shows the client's address.
-        let _ = SENDERS.insert(packet.sender(), &sender, 0);
-    }
-    match FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST)) {
-        // Another CPU was first (EEXIST): its entry is the one.
-        Ok(()) | Err(-17) => true,
-        Err(_) => {
-            count_failure(failure::FLOWS_FULL);
-            false
+        if SENDERS.insert(packet.sender(), &sender, 0).is_err() {
+            count_failure(failure::SENDERS_FULL);
         }
     }
+    true
 }
 
 /// One more packet of a flow.
@@ -307,6 +310,7 @@ fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
         }
         report(kind::FLOW_CLOSE, key, flow, end);
     }
+    forget_sender(key, flow);
     remove(key);
 }
 

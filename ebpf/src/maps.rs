@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
 };
 use cofferdam_common::{
     network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
@@ -33,11 +33,10 @@ pub(crate) static FAILURES: PerCpuArray<u64> = PerCpuArray::with_max_entries(fai
 #[map]
 pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
-/// Who sent last from an address and port, for servers behind an address translation. Written at the sender's
-/// egress, read at the receiver's ingress. A cache: an entry that was pushed out costs the client's name in a
-/// translated flow (its address is used instead), never a count.
+/// Who sends from an address and port, for flows whose addresses are translated on the way. Written when a client
+/// begins a flow, removed when the flow ends: by `flow`, or by the daemon where a flow ends by silence.
 #[map]
-pub(crate) static SENDERS: LruHashMap<SenderKey, Sender> = LruHashMap::with_max_entries(65_536, 0);
+pub(crate) static SENDERS: HashMap<SenderKey, Sender> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 
 /// Where a row of the ledger is. Written by `ledger`; the daemon reads it and removes rows of dead cgroups.
 #[map]

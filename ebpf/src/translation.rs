@@ -18,7 +18,7 @@ use crate::{
 #[inline(never)]
 pub(crate) fn recognise_sender(packet: &Packet, flow: &mut Flow) {
     let sender: SenderKey = packet.sender();
-    // SAFETY: only read, at once; a cache, of which a torn read costs a name.
+    // SAFETY: only read, at once; what a flow's entry says changes only when the flow begins anew.
     let Some(sender) = (unsafe { SENDERS.get(&sender) }) else { return };
     let (dialled, target) = ((sender.dialled, sender.dialled_port), packet.target());
     flow.client = sender.cgroup;
@@ -71,6 +71,7 @@ pub(crate) fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
 #[inline(never)]
 pub(crate) fn follow_shadow(packet: &Packet, from_client: bool, flow: &mut Flow) {
     if packet.is_reset() {
+        forget_sender(&packet.key, flow);
         remove(&packet.key);
     } else if finished(packet, from_client, flow) {
         let (client, _) = packet.key.ends(flow.flags);
@@ -81,8 +82,16 @@ pub(crate) fn follow_shadow(packet: &Packet, from_client: bool, flow: &mut Flow)
             report(kind::FLOW_CLOSE, &server_view, flow, end::CLOSED);
             remove(&server_view);
         }
+        forget_sender(&packet.key, flow);
         remove(&packet.key);
     }
+}
+
+/// The flow has ended: its client does not send for it any more.
+#[inline(never)]
+pub(crate) fn forget_sender(key: &FlowKey, flow: &Flow) {
+    // Of a flow without a local client there is no entry.
+    let _ = SENDERS.remove(&SenderKey::of_client(key, flow.flags));
 }
 
 /// The key of a flow like `like` between other ends.

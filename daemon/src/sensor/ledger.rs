@@ -15,7 +15,10 @@ use aya::{
 };
 use cofferdam_common::{
     ids::CgroupId,
-    network::{Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_TCP, Party, ROW_OTHER, VERDICT_ALLOW, flag},
+    network::{
+        Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_TCP, Party, ROW_OTHER, Sender, SenderKey,
+        VERDICT_ALLOW, flag,
+    },
     record::family,
     stats::{RecordStats, failure},
 };
@@ -48,6 +51,7 @@ struct Maps {
     index: maps::HashMap<MapData, LedgerKey, u32>,
     rows: Array<MapData, LedgerRow>,
     flows: maps::HashMap<MapData, FlowKey, Flow>,
+    senders: maps::HashMap<MapData, SenderKey, Sender>,
     free: Queue<MapData, u32>,
     stats: PerCpuArray<MapData, RecordStats>,
     failures: PerCpuArray<MapData, u64>,
@@ -78,6 +82,7 @@ impl Ledger {
             index: take(ebpf, "LEDGER_INDEX")?.try_into()?,
             rows: take(ebpf, "LEDGER_ROWS")?.try_into()?,
             flows: take(ebpf, "FLOWS")?.try_into()?,
+            senders: take(ebpf, "SENDERS")?.try_into()?,
             free,
             stats: take(ebpf, "RECORD_STATS")?.try_into()?,
             failures: take(ebpf, "FAILURES")?.try_into()?,
@@ -127,11 +132,13 @@ impl Ledger {
     /// # Errors
     /// When the map cannot be written. That the flow is gone already is no error, and then nothing is kept.
     pub fn give_up(&self, key: &FlowKey, flow: &Flow) -> anyhow::Result<bool> {
-        match lock(&self.maps).flows.remove(key) {
-            Ok(()) => {}
-            Err(MapError::KeyNotFound) => return Ok(false),
-            Err(error) if missing(&error) => return Ok(false),
-            Err(error) => return Err(error).context("cannot remove a flow"),
+        {
+            let mut maps = lock(&self.maps);
+            if !was_there(maps.flows.remove(key)).context("cannot remove a flow")? {
+                return Ok(false);
+            }
+            let sender = SenderKey::of_client(key, flow.flags);
+            was_there(maps.senders.remove(&sender)).context("cannot remove a sender")?;
         }
         if let Some((key, row)) = undecided(key, flow) {
             let mut given = lock(&self.given);
@@ -240,6 +247,15 @@ where
         }
     }
     Ok(found)
+}
+
+/// Whether there was an entry to remove.
+fn was_there(removed: Result<(), MapError>) -> Result<bool, MapError> {
+    match removed {
+        Ok(()) => Ok(true),
+        Err(error) if missing(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether an entry is not (any more) in the map.

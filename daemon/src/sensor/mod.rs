@@ -118,6 +118,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("FREE_ROWS", options.ledger_rows)
         .map_max_entries("SPARE_ROWS", options.ledger_rows)
         .map_max_entries("FLOWS", options.flows)
+        .map_max_entries("SENDERS", options.flows)
         .load(OBJECT)
         .context("the kernel refuses the maps")?;
     let pins = pins::Pins::make(&options.pin_directory, &ebpf)?;
