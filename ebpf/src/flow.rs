@@ -68,8 +68,9 @@ pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
 
 #[inline(always)]
 pub(crate) fn find(key: &FlowKey) -> Option<&'static mut Flow> {
-    // SAFETY: entries are not preallocated, so the memory stays this flow's until the program ends; counters and
-    // flags are only changed atomically, the rest by the one packet that decides.
+    // SAFETY: the memory stays a `Flow` until the program ends (RCU). If another CPU removes the entry just now, it
+    // may already be another flow's, which then gets a packet too many; ledger rows are never reused that way.
+    // Counters and flags are only changed atomically, the rest by the one packet that decides.
     FLOWS.get_ptr_mut(key).map(|flow| unsafe { &mut *flow })
 }
 
