@@ -12,7 +12,6 @@ use cofferdam_common::network::{LedgerKey, LedgerRow};
 
 use crate::{
     attribution::{Attribution, Container},
-    event::Runtime,
     interaction::{
         self, Archive, Edge,
         proxy::{self, Published},
@@ -78,13 +77,11 @@ impl View {
     fn published(&self) -> Vec<Published> {
         let of = |container: Container| {
             let workload = container.workload;
-            let proxy = if workload.runtime == Some(Runtime::Docker) { "docker-proxy" } else { "proxy" };
             container.ports.into_iter().map(move |port| Published {
                 workload: Arc::clone(&workload),
                 port: port.container_port,
                 host_port: port.host_port,
                 protocol: port.protocol,
-                proxy,
             })
         };
         let mut published: Vec<_> = self.attribution.containers().into_iter().flat_map(of).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Edge, Graph};
-use crate::event::{Protocol, Workload, WorkloadKind};
+use crate::event::{Protocol, Runtime, Workload, WorkloadKind};
 
 /// A port of the host behind which a proxy sits.
 #[derive(Clone, Debug)]
@@ -16,8 +16,13 @@ pub struct Published {
     pub host_port: u16,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// The proxy's name.
-    pub proxy: &'static str,
+}
+
+impl Published {
+    /// How the proxy of the container's runtime is called.
+    fn proxy(&self) -> &'static str {
+        if self.workload.runtime == Some(Runtime::Docker) { "docker-proxy" } else { "proxy" }
+    }
 }
 
 /// Joins the two halves of connections through the proxies of `published` ports. What the proxy's half did is taken
@@ -33,7 +38,7 @@ pub fn join(edges: Vec<Edge>, published: &[Published]) -> Vec<Edge> {
                 let edge = &mut edges[entering];
                 edge.target = Arc::clone(&port.workload);
                 edge.port = port.port;
-                edge.via = Some(port.proxy.to_owned());
+                edge.via = Some(port.proxy().to_owned());
             }
         }
     }
@@ -103,14 +108,10 @@ mod tests {
     }
 
     fn scene() -> Scene {
-        let web = named(WorkloadKind::Container, "web");
-        let published = Published {
-            workload: web.clone(),
-            port: 80,
-            host_port: 8080,
-            protocol: Protocol::Tcp,
-            proxy: "docker-proxy",
-        };
+        let web = Workload::named(WorkloadKind::Container, "web");
+        let web = Arc::new(Workload { runtime: Some(Runtime::Docker), ..web });
+        let published =
+            Published { workload: web.clone(), port: 80, host_port: 8080, protocol: Protocol::Tcp };
         Scene {
             host: named(WorkloadKind::Host, "host"),
             ci: named(WorkloadKind::Container, "ci"),
