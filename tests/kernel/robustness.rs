@@ -92,3 +92,24 @@ fn rows_of_a_cgroup_that_is_gone_can_be_taken_and_are_free_again() {
     assert_eq!(taken.iter().map(|(_, row)| row.volume.bytes_sent).collect::<Vec<_>>(), [10]);
     assert_eq!(node.rows_from(&client), []);
 }
+
+#[test]
+fn a_ledger_that_was_full_folds_the_next_source_as_well_as_the_first() {
+    let node = Node::with(|options| options.ledger_rows = 64);
+    let server = node.cgroup();
+    let receivers: Vec<_> = (0..80)
+        .map(|_| server.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds")))
+        .collect();
+    // More sources, one after the other, than there are rows kept for `other`.
+    for _ in 0..12 {
+        let client = node.cgroup();
+        let sender = client.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+        for receiver in &receivers {
+            sender.send_to(&[0; 10], receiver.local_addr().expect("an address")).expect("it sends");
+            receiver.recv(&mut [0; 20]).expect("it arrives");
+        }
+        let taken = node.loaded.ledger.take(&[client.id].into()).expect("taken");
+        assert_eq!(taken.iter().map(|(_, row)| row.attempts).sum::<u64>(), 80);
+    }
+    assert_eq!(failures(&node.counters(), "ledger_overfull"), 0);
+}

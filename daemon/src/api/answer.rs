@@ -126,7 +126,7 @@ impl Status {
             privileged_containers: count(containers.iter().filter(|container| container.privileged)),
             containers: count(containers.iter()),
             interactions: count(view.edges()?.iter()),
-            records_lost: view.counts.counters()?.families.iter().map(|family| family.lost).sum(),
+            records_lost: view.counts.lost()?,
             records_undecoded: view.metrics.records_undecoded(),
             events_dropped: view.events.dropped(),
             unattributed: view.attribution.unattributed(),

@@ -15,7 +15,7 @@ use crate::{
     attribution::Attribution,
     metrics::{Metrics, samples},
     sensor::{
-        counts::{Counters, Counts, HookStatus},
+        counts::{Counters, Counts, Family, HookStatus},
         features::Features,
     },
     sink::EventStream,
@@ -31,6 +31,10 @@ pub(crate) struct FakeCounts {
 impl Counts for FakeCounts {
     fn ledger(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
         Ok(self.rows.lock().expect("no test panicked").clone())
+    }
+
+    fn families(&self) -> anyhow::Result<Vec<Family>> {
+        Ok(samples::counters().families)
     }
 
     fn counters(&self) -> anyhow::Result<Counters> {

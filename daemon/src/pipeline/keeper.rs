@@ -59,7 +59,7 @@ struct Keeper {
 
 impl Keeper {
     fn report_losses(&mut self, ledger: &Ledger, loop_: &SyncSender<Injected>) -> anyhow::Result<()> {
-        for family in ledger.counters()?.families {
+        for family in ledger.families()? {
             let told = self.lost.entry(family.family.clone()).or_default();
             if family.lost > *told {
                 loop_.send(Injected::Lost(Lost { family: family.family, records: family.lost - *told }))?;

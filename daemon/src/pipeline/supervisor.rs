@@ -84,8 +84,7 @@ fn tell(state: &[NotifyState<'_>]) {
 fn sentence(view: &View) -> String {
     let running = |container: &Container| container.state == ContainerState::Running;
     let containers = view.attribution.containers().iter().filter(|container| running(container)).count();
-    let lost: u64 =
-        view.counts.counters().map_or(0, |counters| counters.families.iter().map(|f| f.lost).sum());
+    let lost = view.counts.lost().unwrap_or_default();
     let refused = view.hooks.iter().filter(|hook| hook.refused.is_some()).count();
     let hooks = match refused {
         0 => format!("all {} hooks attached", view.hooks.len()),

@@ -11,7 +11,21 @@ pub trait Counts: Send + Sync {
     /// When a map cannot be read.
     fn ledger(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>>;
 
-    /// Counters of the programs and use of their maps.
+    /// Records by family: cheap, unlike [`Counts::counters`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn families(&self) -> anyhow::Result<Vec<Family>>;
+
+    /// Records lost, of all families.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn lost(&self) -> anyhow::Result<u64> {
+        Ok(self.families()?.iter().map(|family| family.lost).sum())
+    }
+
+    /// Counters of the programs and use of their maps. Walks through the maps to tell how full they are.
     ///
     /// # Errors
     /// When a map cannot be read.

@@ -1,7 +1,7 @@
 //! Reads the ledger and the counters out of the kernel's maps.
 //!
 //! A count is in one of three places, and in one only: a row in the kernel, a flow that the kernel has not yet
-//! decided (no answer came), or [`Given`], what the daemon took over from flows that it gave up.
+//! decided (no answer came), or `given`: what the daemon took over from flows that it gave up.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -53,6 +53,9 @@ struct Maps {
     flows: maps::HashMap<MapData, FlowKey, Flow>,
     senders: maps::HashMap<MapData, SenderKey, Sender>,
     free: Queue<MapData, u32>,
+    spares: Queue<MapData, u32>,
+    /// From this row on, rows are kept for `other`.
+    first_spare: u32,
     stats: PerCpuArray<MapData, RecordStats>,
     failures: PerCpuArray<MapData, u64>,
     capacity: Capacity,
@@ -70,12 +73,12 @@ impl Ledger {
         let rows = options.ledger_rows;
         let spare = (rows / 8).min(1024);
         let mut free = Queue::try_from(take(ebpf, "FREE_ROWS")?)?;
-        let mut spares =
-            Queue::try_from(ebpf.map_mut("SPARE_ROWS").context("map SPARE_ROWS is not in the object")?)?;
-        for row in ROW_OTHER + 1..rows - spare {
+        let mut spares = Queue::try_from(take(ebpf, "SPARE_ROWS")?)?;
+        let first_spare = rows - spare;
+        for row in ROW_OTHER + 1..first_spare {
             free.push(row, 0).context("cannot fill the queue of free rows")?;
         }
-        for row in rows - spare..rows {
+        for row in first_spare..rows {
             spares.push(row, 0).context("cannot fill the queue of spare rows")?;
         }
         let maps = Maps {
@@ -84,6 +87,8 @@ impl Ledger {
             flows: take(ebpf, "FLOWS")?.try_into()?,
             senders: take(ebpf, "SENDERS")?.try_into()?,
             free,
+            spares,
+            first_spare,
             stats: take(ebpf, "RECORD_STATS")?.try_into()?,
             failures: take(ebpf, "FAILURES")?.try_into()?,
             capacity: Capacity {
@@ -105,13 +110,15 @@ impl Ledger {
     pub fn take(&self, gone: &HashSet<CgroupId>) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
         let concerns =
             |key: &LedgerKey| gone.contains(&key.source.cgroup) || gone.contains(&key.target.cgroup);
-        let mut maps = lock(&self.maps);
+        let maps = &mut *lock(&self.maps);
         let mut taken = Vec::new();
         for (key, row) in maps.index()?.into_iter().filter(|(key, _)| concerns(key)) {
             let counts = maps.rows.get(&row, 0)?;
             maps.index.remove(&key)?;
             maps.rows.set(row, LedgerRow::default(), 0)?;
-            maps.free.push(row, 0)?;
+            // Back to where it came from: else no row would be left for `other` after a while.
+            let home = if row < maps.first_spare { &mut maps.free } else { &mut maps.spares };
+            home.push(row, 0)?;
             taken.push((key, counts));
         }
         let mut given = lock(&self.given);
@@ -166,7 +173,7 @@ impl Counts for Ledger {
         Ok(rows)
     }
 
-    fn counters(&self) -> anyhow::Result<Counters> {
+    fn families(&self) -> anyhow::Result<Vec<Family>> {
         let maps = lock(&self.maps);
         let mut families = Vec::new();
         for (index, name) in (0..family::COUNT).zip(family::NAMES) {
@@ -177,6 +184,12 @@ impl Counts for Ledger {
                 lost: per_cpu.iter().map(|stats| stats.lost).sum(),
             });
         }
+        Ok(families)
+    }
+
+    fn counters(&self) -> anyhow::Result<Counters> {
+        let families = self.families()?;
+        let maps = lock(&self.maps);
         let mut failures = Vec::new();
         for (index, name) in (0..failure::COUNT).zip(failure::NAMES) {
             let count = maps.failures.get(&index, 0)?.iter().sum();

@@ -220,10 +220,10 @@ fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
     ebpf.take_map(name).with_context(|| format!("map {name} is not in the object"))
 }
 
-/// Where this program's executable prints offsets instead of doing anything else ([`offsets::print`]).
+/// The command with which this program prints offsets and does nothing else ([`offsets::print`]).
 pub const OFFSETS_COMMAND: &str = "kernel-offsets";
 
-/// Whether `path` lies on a BPF file system is the kernel's to say: pinning fails otherwise.
+/// Where the ledger is pinned on a BPF file system.
 #[must_use]
 pub fn pin_directory(bpffs: &Path) -> PathBuf {
     bpffs.join("cofferdam")
