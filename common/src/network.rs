@@ -48,6 +48,12 @@ pub mod end {
     pub const IDLE: u8 = 5;
     /// The cgroup of one side was removed. The daemon decides this.
     pub const GONE: u8 = 6;
+    /// It never opened: the client gave up after the server had answered, as a half-open port scan does.
+    pub const ABORTED: u8 = 7;
+    /// It never opened: a router, a firewall or this host said that the target cannot be reached.
+    pub const UNREACHABLE: u8 = 8;
+    /// It had opened, and the other side stopped answering: the kernel gave it up.
+    pub const TIMED_OUT: u8 = 9;
 }
 
 /// Which flow a packet belongs to: its two ends in a fixed order, so that both directions find the same entry.
@@ -202,10 +208,41 @@ pub struct LedgerRow {
     pub flows: u64,
     /// What passed.
     pub volume: Volume,
+    /// Flows that never opened, by how they ended.
+    pub failed: Failed,
     /// First and last packet, in nanoseconds of the coarse monotonic clock.
     pub first_seen: u64,
     /// See `first_seen`.
     pub last_seen: u64,
+}
+
+/// Flows that never opened, by how they ended ([`end`]).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Failed {
+    /// [`end::REFUSED`].
+    pub refused: u64,
+    /// [`end::UNREACHABLE`].
+    pub unreachable: u64,
+    /// [`end::ABORTED`].
+    pub aborted: u64,
+    /// [`end::UNANSWERED`].
+    pub unanswered: u64,
+}
+
+impl Failed {
+    /// The counter for an [`end`]; `None` where it says nothing about failure.
+    #[inline(always)]
+    #[must_use]
+    pub fn counter(&mut self, end: u8) -> Option<&mut u64> {
+        match end {
+            end::REFUSED => Some(&mut self.refused),
+            end::UNREACHABLE => Some(&mut self.unreachable),
+            end::ABORTED => Some(&mut self.aborted),
+            end::UNANSWERED => Some(&mut self.unanswered),
+            _ => None,
+        }
+    }
 }
 
 /// The row that takes what fits nowhere else. It is the array's first.

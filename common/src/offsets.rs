@@ -38,4 +38,22 @@ pub struct Offsets {
     pub root_hierarchy: u32,
     /// `sock_common.skc_net`
     pub sock_net: u32,
+    /// `sock_common.skc_family`
+    pub sock_family: u32,
+    /// `inet_sock.inet_sport`: the socket's own port, network order
+    pub sock_sport: u32,
+    /// `sock_common.skc_dport`: the other end's port, network order
+    pub sock_dport: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub sock_rcv_saddr: u32,
+    /// `sock_common.skc_daddr`
+    pub sock_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub sock_v6_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub sock_v6_daddr: u32,
+    /// `sock.sk_protocol`
+    pub sock_protocol: u32,
+    /// `sock.sk_err`
+    pub sock_err: u32,
 }

@@ -38,12 +38,48 @@ pub struct Edge {
     pub packets_sent: u64,
     /// Packets from target to source.
     pub packets_received: u64,
+    /// Flows that never opened, by why.
+    pub failed: Failed,
     /// Attempts by what the kernel decided.
     pub verdicts: Verdicts,
     /// First packet.
     pub first_seen: jiff::Timestamp,
     /// Last packet.
     pub last_seen: jiff::Timestamp,
+}
+
+/// Flows that never opened, by why. What is missing to `attempts - flows` is just opening.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Failed {
+    /// The target reset them, or a firewall refused in its name.
+    pub refused: u64,
+    /// A router, a firewall or the host said that the target cannot be reached.
+    pub unreachable: u64,
+    /// The source gave up after the target had answered, as a half-open port scan does.
+    pub aborted: u64,
+    /// No answer came.
+    pub unanswered: u64,
+}
+
+impl Failed {
+    /// Each count with its name.
+    #[must_use]
+    pub fn by_name(&self) -> [(&'static str, u64); 4] {
+        [
+            ("refused", self.refused),
+            ("unreachable", self.unreachable),
+            ("aborted", self.aborted),
+            ("unanswered", self.unanswered),
+        ]
+    }
+
+    /// Changes each count by another's, with `change`.
+    pub fn zip(&mut self, other: &Self, change: impl Fn(&mut u64, u64)) {
+        change(&mut self.refused, other.refused);
+        change(&mut self.unreachable, other.unreachable);
+        change(&mut self.aborted, other.aborted);
+        change(&mut self.unanswered, other.unanswered);
+    }
 }
 
 /// Attempts by what the kernel decided.
@@ -102,9 +138,16 @@ fn edge(
         bytes_received: row.volume.bytes_received,
         packets_sent: row.volume.packets_sent,
         packets_received: row.volume.packets_received,
+        failed: Failed {
+            refused: row.failed.refused,
+            unreachable: row.failed.unreachable,
+            aborted: row.failed.aborted,
+            unanswered: row.failed.unanswered,
+        },
         verdicts,
         first_seen: clock.from_monotonic(row.first_seen),
-        last_seen: clock.from_monotonic(row.last_seen),
+        // The coarse clock of the last packet may be behind the exact one of the first.
+        last_seen: clock.from_monotonic(row.last_seen.max(row.first_seen)),
     }
 }
 
@@ -146,6 +189,7 @@ impl Edge {
         take(&mut self.verdicts.allow, half.verdicts.allow);
         take(&mut self.verdicts.audit, half.verdicts.audit);
         take(&mut self.verdicts.deny, half.verdicts.deny);
+        self.failed.zip(&half.failed, take);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -158,6 +202,7 @@ impl Edge {
         self.verdicts.allow += other.verdicts.allow;
         self.verdicts.audit += other.verdicts.audit;
         self.verdicts.deny += other.verdicts.deny;
+        self.failed.zip(&other.failed, |count, more| *count += more);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
     }
@@ -234,7 +279,17 @@ mod tests {
             padding: 0,
         };
         let volume = Volume { bytes_sent: bytes, ..Volume::default() };
-        (key, LedgerRow { attempts, flows: attempts, volume, first_seen: 1, last_seen: 2 })
+        (
+            key,
+            LedgerRow {
+                attempts,
+                flows: attempts,
+                volume,
+                first_seen: 1,
+                last_seen: 2,
+                ..LedgerRow::default()
+            },
+        )
     }
 
     /// Cgroups 10 to 19 are one container, 20 to 29 the next.

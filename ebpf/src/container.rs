@@ -16,7 +16,7 @@ use cofferdam_common::{
 use crate::{
     emit::{current_cgroup, emit, header},
     maps::RECORDS,
-    offsets::{KernelPointer, offsets},
+    offsets::{KernelPointer, offset},
     process::tgid,
 };
 
@@ -74,10 +74,9 @@ fn fill(entry: &mut MaybeUninit<CgroupRecord>, kind: u32, subject: CgroupId, pat
 /// The id of a cgroup of the v2 hierarchy, whose number is 0 (as in /proc/PID/cgroup); `None` for those of v1.
 #[inline(always)]
 fn id(cgroup: KernelPointer) -> Option<CgroupId> {
-    let at = offsets();
-    let hierarchy: i32 = cgroup.follow(at.cgroup_root)?.read(at.root_hierarchy)?;
+    let hierarchy: i32 = cgroup.follow(offset!(cgroup_root))?.read(offset!(root_hierarchy))?;
     if hierarchy != 0 {
         return None;
     }
-    cgroup.follow(at.cgroup_kn)?.read(at.kernfs_id).map(CgroupId)
+    cgroup.follow(offset!(cgroup_kn))?.read(offset!(kernfs_id)).map(CgroupId)
 }

@@ -7,7 +7,9 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns},
+    helpers::generated::{
+        bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
+    },
     maps::RingBuf,
 };
 use cofferdam_common::{ids::CgroupId, record::Header};
@@ -22,6 +24,13 @@ use crate::{
 pub(crate) fn boot_time() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Nanoseconds of the monotonic clock.
+#[inline(always)]
+pub(crate) fn monotonic_time() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Nanoseconds of the coarse monotonic clock: a few milliseconds old, and a tenth of the price.

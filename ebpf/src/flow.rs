@@ -178,7 +178,9 @@ fn follow(packet: &Packet, hook: Hook, flow: &mut Flow) {
             }
             count(packet, from_client, flow);
         }
-        if packet.is_syn_ack() || (!packet.is_tcp() && flow.flags & flag::DECIDED != 0) {
+        // With the third packet of the handshake: a half-open scan never sends it.
+        let answers = hook == Hook::Egress && from_client && !packet.is_syn() && !packet.is_reset();
+        if flow.flags & flag::DECIDED != 0 && (answers || !packet.is_tcp()) {
             open(&packet.key, flow);
         }
     }
@@ -196,8 +198,13 @@ fn follow_end(packet: &Packet, hook: Hook, from_client: bool, flow: &mut Flow) {
             // What was sent before it may still be on its way: the receiving end closes.
             set_bits(&mut flow.flags, flag::RESET_SENT);
         } else {
-            let refused = flow.flags & flag::OPENED == 0 && !from_client;
-            close(&packet.key, flow, if refused { end::REFUSED } else { end::RESET });
+            let opened = flow.flags & (flag::OPENED | flag::ADOPTED) != 0;
+            let end = match (opened, from_client) {
+                (true, _) => end::RESET,
+                (false, true) => end::ABORTED,
+                (false, false) => end::REFUSED,
+            };
+            close(&packet.key, flow, end);
         }
     } else if finished(packet, from_client, flow) {
         close(&packet.key, flow, end::CLOSED);
@@ -304,10 +311,13 @@ fn add_to(volume: &mut Volume, bytes: u64, from_client: bool) {
 
 /// The flow has ended: reports it and forgets it. `flow` must not be used afterwards.
 #[inline(always)]
-fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
+pub(crate) fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
     if flow.flags & flag::SHADOW == 0 {
         if flow.flags & flag::DECIDED == 0 {
             decide(key, flow);
+        }
+        if flow.flags & (flag::OPENED | flag::ADOPTED) == 0 {
+            ledger::count_failed(flow.row, end);
         }
         report(kind::FLOW_CLOSE, key, flow, end);
     }

@@ -7,7 +7,8 @@ use cofferdam_common::{
 };
 
 use crate::{
-    emit::{coarse_time, count_failure},
+    atomic::add,
+    emit::{count_failure, monotonic_time},
     maps::{FREE_ROWS, LEDGER_INDEX, LEDGER_ROWS, SPARE_ROWS},
 };
 
@@ -43,6 +44,14 @@ pub(crate) fn get(row: u32) -> Option<&'static mut LedgerRow> {
     LEDGER_ROWS.get_ptr_mut(row).map(|row| unsafe { &mut *row })
 }
 
+/// A flow of this row never opened, and ended as `end` says.
+#[inline(never)]
+pub(crate) fn count_failed(row: u32, end: u8) {
+    if let Some(failed) = get(row).and_then(|row| row.failed.counter(end)) {
+        add(failed, 1);
+    }
+}
+
 #[inline(always)]
 fn find(key: &LedgerKey) -> Option<u32> {
     // SAFETY: a row's index is never changed while it is in the map.
@@ -58,7 +67,8 @@ enum Pool {
 #[inline(always)]
 fn claim(key: &LedgerKey, free: u32, pool: Pool) -> u32 {
     if let Some(row) = get(free) {
-        let now = coarse_time();
+        // Not the coarse clock, which is refused to tracepoints.
+        let now = monotonic_time();
         row.first_seen = now;
         row.last_seen = now;
     }

@@ -23,6 +23,8 @@ mod translation;
 
 mod ledger;
 
+mod failure;
+
 mod network;
 
 mod process;

@@ -1,12 +1,18 @@
-//! Family network: the two hooks at the root of the cgroup tree that see each packet which owns a socket.
+//! Family network: the two hooks at the root of the cgroup tree that see each packet which owns a socket, and one
+//! for what no packet says: why an attempt failed.
 //!
 //! Fail direction: allow. These hooks only watch; what they cannot follow passes and is counted.
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, cgroup_skb},
+    programs::{BtfTracePointContext, SkBuffContext},
+};
 
 use crate::{
     emit::count_failure,
+    failure,
     flow::{self, Hook},
+    offsets::KernelPointer,
     packet::Packet,
 };
 
@@ -25,9 +31,17 @@ pub(crate) fn cgroup_skb_ingress(context: SkBuffContext) -> i32 {
     watch(&context, Hook::Ingress)
 }
 
+/// kernel: TP_PROTO(const struct sock *sk)
+#[btf_tracepoint(function = "inet_sk_error_report")]
+pub(crate) fn inet_sk_error_report(context: BtfTracePointContext) -> i32 {
+    failure::observe(KernelPointer(context.arg(0)));
+    0
+}
+
 #[inline(always)]
 fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
     match Packet::read(context) {
+        Ok(packet) if hook == Hook::Ingress && packet.is_copy(context) => {}
         Ok(mut packet) => flow::observe(&mut packet, hook),
         Err(reason) => count_failure(reason),
     }

@@ -8,7 +8,7 @@ use cofferdam_common::offsets::Offsets;
 /// Set by the daemon before it loads the programs (`EbpfLoader::override_global`), so that the verifier knows
 /// each as a constant.
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets {
+pub(crate) static OFFSETS: Offsets = Offsets {
     task_pid: 0,
     task_tgid: 0,
     task_start_boottime: 0,
@@ -25,14 +25,27 @@ static OFFSETS: Offsets = Offsets {
     cgroup_root: 0,
     root_hierarchy: 0,
     sock_net: 0,
+    sock_family: 0,
+    sock_sport: 0,
+    sock_dport: 0,
+    sock_rcv_saddr: 0,
+    sock_daddr: 0,
+    sock_v6_rcv_saddr: 0,
+    sock_v6_daddr: 0,
+    sock_protocol: 0,
+    sock_err: 0,
 };
 
-/// The offsets of the running kernel.
-#[inline(always)]
-pub(crate) fn offsets() -> Offsets {
-    // SAFETY: a valid, aligned static; volatile, so that the compiler does not fold the zeros it sees.
-    unsafe { ptr::read_volatile(&OFFSETS) }
+/// The offset of one field in the running kernel.
+///
+/// Volatile, so that the compiler does not fold the zeros it sees; one field, so that no others are read.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a valid, aligned static.
+        unsafe { core::ptr::read_volatile(&raw const $crate::offsets::OFFSETS.$field) }
+    };
 }
+pub(crate) use offset;
 
 /// A pointer into the kernel, only ever followed by `bpf_probe_read_kernel`, which checks it.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_probe_read_kernel, bpf_skb_cgroup_id},
+    helpers::generated::{bpf_probe_read_kernel, bpf_sk_fullsock, bpf_skb_cgroup_id},
     programs::SkBuffContext,
 };
 use cofferdam_common::{
@@ -15,7 +15,7 @@ use cofferdam_common::{
     stats::failure,
 };
 
-use crate::offsets::offsets;
+use crate::offsets::offset;
 
 const UDP_HEADER: usize = 8;
 const SCTP_HEADER: usize = 12;
@@ -131,17 +131,30 @@ impl Packet {
         let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
         let source = (source, u16::from_be(source_port));
         let target = (target, u16::from_be(target_port));
-        let source_is_low = is_low(&source, &target);
-        let (low, high) = if source_is_low { (source, target) } else { (target, source) };
         Ok(Self {
-            key: key(low, high, protocol, namespace),
-            source_is_low,
+            key: key_between(source, target, protocol, namespace),
+            source_is_low: is_low(&source, &target),
             begins,
             tcp_flags,
             payload: u64::from(context.len()).saturating_sub((transport + header) as u64),
             // SAFETY: the context is valid for the whole program.
             cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(context.skb.skb) }),
         })
+    }
+
+    /// Whether a raw socket gets a copy of what another socket receives (raw(7)): it is neither end.
+    #[inline(always)]
+    pub(crate) fn is_copy(&self, context: &SkBuffContext) -> bool {
+        const SOCK_RAW: u32 = 3;
+        if !matches!(self.key.protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
+            return false;
+        }
+        // SAFETY: the context is valid for the whole program; the helper answers null for what is no full socket.
+        unsafe {
+            let socket = (*context.skb.skb).__bindgen_anon_2.sk;
+            let socket = if socket.is_null() { socket } else { bpf_sk_fullsock(socket) };
+            !socket.is_null() && (*socket).type_ == SOCK_RAW
+        }
     }
 
     /// Where it comes from.
@@ -188,12 +201,6 @@ impl Packet {
         self.tcp_flags & (SYN | ACK) == SYN
     }
 
-    /// The second packet of a TCP handshake.
-    #[inline(always)]
-    pub(crate) fn is_syn_ack(&self) -> bool {
-        self.tcp_flags & (SYN | ACK) == SYN | ACK
-    }
-
     #[inline(always)]
     pub(crate) fn is_reset(&self) -> bool {
         self.tcp_flags & RST != 0
@@ -221,9 +228,10 @@ pub(crate) fn is_low(one: &End, two: &End) -> bool {
     }
 }
 
-/// The key of the flow between two ends that are in order.
+/// The key of the flow between two ends, whichever of them sends.
 #[inline(always)]
-pub(crate) fn key(low: End, high: End, protocol: u8, namespace: u64) -> FlowKey {
+pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> FlowKey {
+    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
     FlowKey {
         low: low.0,
         high: high.0,
@@ -249,7 +257,7 @@ pub(crate) fn high(key: &FlowKey) -> End {
 
 /// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and ::1 (RFC 4291 section 2.5.3).
 #[inline(always)]
-fn is_loopback(address: &Address) -> bool {
+pub(crate) fn is_loopback(address: &Address) -> bool {
     let words = address.words();
     let low = u64::from_be(words[1]);
     words[0] == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
@@ -272,6 +280,6 @@ fn namespace(context: &SkBuffContext) -> u64 {
     let result = unsafe {
         bpf_probe_read_kernel(ptr::from_mut(&mut head).cast(), size_of_val(&head) as u32, socket.cast())
     };
-    let index = (offsets().sock_net / 8) as usize;
+    let index = (offset!(sock_net) / 8) as usize;
     if result == 0 && index < head.len() { head[index] } else { 0 }
 }

@@ -18,7 +18,7 @@ use cofferdam_common::{
 use crate::{
     emit::{current_cgroup, emit, header},
     maps::RECORDS,
-    offsets::{KernelPointer, offsets},
+    offsets::{KernelPointer, offset},
 };
 
 /// kernel: TP_PROTO(struct task_struct *parent, struct task_struct *child)
@@ -74,8 +74,8 @@ fn fill_exec(entry: &mut MaybeUninit<ExecRecord>, task: KernelPointer, binprm: K
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn sched_process_exit(context: BtfTracePointContext) -> i32 {
     let task = KernelPointer(context.arg(0));
-    let at = offsets();
-    let live: i32 = task.follow(at.task_signal).and_then(|signal| signal.read(at.signal_live)).unwrap_or(0);
+    let live: i32 =
+        task.follow(offset!(task_signal)).and_then(|signal| signal.read(offset!(signal_live))).unwrap_or(0);
     if live != 0 {
         return 0;
     }
@@ -83,7 +83,7 @@ pub(crate) fn sched_process_exit(context: BtfTracePointContext) -> i32 {
         entry.write(ExitRecord {
             header: header(kind::PROCESS_EXIT, current_cgroup()),
             tgid: tgid(task),
-            status: task.read(at.task_exit_code).unwrap_or(0),
+            status: task.read(offset!(task_exit_code)).unwrap_or(0),
             start_time: start_time(task),
         });
     });
@@ -92,28 +92,28 @@ pub(crate) fn sched_process_exit(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 pub(crate) fn tgid(task: KernelPointer) -> Tgid {
-    Tgid(task.read(offsets().task_tgid).unwrap_or(0))
+    Tgid(task.read(offset!(task_tgid)).unwrap_or(0))
 }
 
 #[inline(always)]
 fn thread(task: KernelPointer) -> u32 {
-    task.read(offsets().task_pid).unwrap_or(0)
+    task.read(offset!(task_pid)).unwrap_or(0)
 }
 
 #[inline(always)]
 fn start_time(task: KernelPointer) -> u64 {
-    task.read(offsets().task_start_boottime).unwrap_or(0)
+    task.read(offset!(task_start_boottime)).unwrap_or(0)
 }
 
 #[inline(always)]
 fn parent(task: KernelPointer) -> Tgid {
-    task.follow(offsets().task_real_parent).map_or(Tgid(0), tgid)
+    task.follow(offset!(task_real_parent)).map_or(Tgid(0), tgid)
 }
 
 /// Copies `linux_binprm.filename`; returns its length, or the limit when it was cut.
 #[inline(always)]
 fn read_path(buffer: *mut [u8; PATH_LIMIT], binprm: KernelPointer) -> u16 {
-    let Some(name) = binprm.follow(offsets().binprm_filename) else { return 0 };
+    let Some(name) = binprm.follow(offset!(binprm_filename)) else { return 0 };
     // SAFETY: the helper writes at most PATH_LIMIT bytes, the last of them NUL, or fails.
     let length = unsafe { bpf_probe_read_kernel_str(buffer.cast(), PATH_LIMIT as u32, name.0) };
     if length > 0 { (length - 1) as u16 } else { 0 }
@@ -123,10 +123,9 @@ fn read_path(buffer: *mut [u8; PATH_LIMIT], binprm: KernelPointer) -> u16 {
 /// Returns how many bytes were copied and how many there are.
 #[inline(always)]
 fn read_args(buffer: *mut [u8; ARGS_LIMIT], task: KernelPointer) -> (u16, u32) {
-    let at = offsets();
-    let Some(mm) = task.follow(at.task_mm) else { return (0, 0) };
-    let start: u64 = mm.read(at.mm_arg_start).unwrap_or(0);
-    let total = mm.read::<u64>(at.mm_arg_end).unwrap_or(0).saturating_sub(start);
+    let Some(mm) = task.follow(offset!(task_mm)) else { return (0, 0) };
+    let start: u64 = mm.read(offset!(mm_arg_start)).unwrap_or(0);
+    let total = mm.read::<u64>(offset!(mm_arg_end)).unwrap_or(0).saturating_sub(start);
     let mut length = total;
     if length > ARGS_LIMIT as u64 {
         length = ARGS_LIMIT as u64;

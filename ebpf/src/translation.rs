@@ -11,7 +11,7 @@ use crate::{
     atomic::set_bits,
     flow::{find, finished, remove, report},
     maps::SENDERS,
-    packet::{End, Packet, is_low, key},
+    packet::{End, Packet, is_low, key_between},
 };
 
 /// The client dialled another address than the one that the packet arrived at, or is outside.
@@ -97,6 +97,5 @@ pub(crate) fn forget_sender(key: &FlowKey, flow: &Flow) {
 /// The key of a flow like `like` between other ends.
 #[inline(always)]
 fn between(one: End, two: End, like: &FlowKey) -> FlowKey {
-    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
-    key(low, high, like.protocol, like.namespace)
+    key_between(one, two, like.protocol, like.namespace)
 }

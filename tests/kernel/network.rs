@@ -117,7 +117,7 @@ fn a_refused_connection_is_an_attempt_at_an_address_and_no_flow() {
     });
     assert_eq!((closed.end, closed.client, closed.server), (end::REFUSED, client.id, CgroupId::NONE));
     let (key, row) = node.row_from(&client, |row| row.attempts == 1);
-    assert_eq!((row.flows, key.target.cgroup), (0, CgroupId::NONE));
+    assert_eq!((row.flows, row.failed.refused, key.target.cgroup), (0, 1, CgroupId::NONE));
     assert_eq!(key.target.address, Address(Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets()));
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn row(flows: u64) -> (LedgerKey, LedgerRow) {
         padding: 0,
     };
     let volume = Volume { bytes_sent: 10, bytes_received: 20, packets_sent: 1, packets_received: 2 };
-    (key, LedgerRow { attempts: flows, flows, volume, first_seen: 1, last_seen: 2 })
+    (key, LedgerRow { attempts: flows, flows, volume, first_seen: 1, last_seen: 2, ..LedgerRow::default() })
 }
 
 pub(crate) fn features() -> Features {

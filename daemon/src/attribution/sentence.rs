@@ -56,6 +56,9 @@ fn close(flow: &FlowEvent) -> String {
     let how = match flow.end {
         Some(FlowEnd::Refused) => return "refused".to_owned(),
         Some(FlowEnd::Unanswered) => return "got no answer".to_owned(),
+        Some(FlowEnd::Unreachable) => return "found no way to its target".to_owned(),
+        Some(FlowEnd::Aborted) => return "was given up before it opened".to_owned(),
+        Some(FlowEnd::TimedOut) => "got no more answer",
         Some(FlowEnd::Reset) => "was reset",
         Some(FlowEnd::Idle) => "fell silent",
         Some(FlowEnd::Gone) => "ended with its container",

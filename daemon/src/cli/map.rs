@@ -9,7 +9,7 @@ use super::{
     Client, Failure,
     output::{ago, bytes, is_terminal, number, print, print_json, printable, table},
 };
-use crate::interaction::Edge;
+use crate::interaction::{Edge, Failed};
 
 /// What can be asked.
 #[derive(Args, Debug)]
@@ -48,9 +48,27 @@ struct Traffic {
     flows: u64,
     attempts: u64,
     denied: u64,
+    failed: Failed,
     sent: u64,
     received: u64,
     last: Timestamp,
+}
+
+impl Traffic {
+    /// `6 (4 refused, 1 unreachable)`: what did not become flows, and why as far as it is known.
+    fn failed(&self) -> String {
+        let all = self.attempts.saturating_sub(self.flows);
+        let denied = [("denied", self.denied)].into_iter().chain(self.failed.by_name());
+        let why: Vec<_> = denied.filter(|(_, count)| *count > 0).collect();
+        let text = |(name, count): &(&str, u64)| {
+            format!("{}{} {name}", if *name == "denied" { "✖ " } else { "" }, number(*count))
+        };
+        match &why[..] {
+            [] => number(all),
+            [one] if one.1 == all => text(one),
+            _ => format!("{} ({})", number(all), why.iter().map(text).collect::<Vec<_>>().join(", ")),
+        }
+    }
 }
 
 fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
@@ -66,6 +84,7 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
         traffic.flows += edge.flows;
         traffic.attempts += edge.attempts;
         traffic.denied += edge.verdicts.deny;
+        traffic.failed.zip(&edge.failed, |count, more| *count += more);
         traffic.sent += edge.bytes_sent;
         traffic.received += edge.bytes_received;
         traffic.last = traffic.last.max(edge.last_seen);
@@ -76,18 +95,13 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
 fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
     let header = ["SOURCE", "TARGET", "PORT", "VIA", "FLOWS", "FAILED", "SENT", "RECEIVED", "LAST"];
     let rows = lanes(edges).into_iter().map(|(lane, traffic)| {
-        let failed = traffic.attempts.saturating_sub(traffic.flows);
-        let failed = match traffic.denied {
-            0 => number(failed),
-            denied => format!("{} (✖ {} denied)", number(failed), number(denied)),
-        };
         [
             lane.source,
             lane.target,
             lane.port,
             lane.via,
             number(traffic.flows),
-            failed,
+            traffic.failed(),
             bytes(traffic.sent),
             bytes(traffic.received),
             ago(traffic.last, now, for_people),
@@ -138,9 +152,9 @@ mod tests {
     fn the_table_has_one_row_per_pair_and_port() {
         let now: Timestamp = "2026-11-24T10:00:02Z".parse().expect("a time");
         insta::assert_snapshot!(text(&edges(), now, true), @r#"
-        SOURCE    TARGET               PORT      VIA   FLOWS  FAILED    SENT  RECEIVED  LAST
-        shop/web  outside 203.0.113.7  tcp/443   br-1    412       3  1.2 MB    9.8 MB  2 s
-        shop/web  shop/api             tcp/8080  -       414       6  1.2 MB     20 MB  2 s
+        SOURCE    TARGET               PORT      VIA   FLOWS     FAILED    SENT  RECEIVED  LAST
+        shop/web  outside 203.0.113.7  tcp/443   br-1    412  3 refused  1.2 MB    9.8 MB  2 s
+        shop/web  shop/api             tcp/8080  -       414  6 refused  1.2 MB     20 MB  2 s
         "#);
         assert!(
             include_str!("../../../docs/cli.md").contains(&text(&edges(), now, true)),
@@ -178,6 +192,7 @@ mod tests {
             "attempts",
             "bytes_sent",
             "bytes_received",
+            "failed",
             "verdicts",
             "first_seen",
             "last_seen",

@@ -30,6 +30,12 @@ pub enum FlowEnd {
     Refused,
     /// It never opened: no answer came.
     Unanswered,
+    /// It never opened: a router, a firewall or the host said that the target cannot be reached.
+    Unreachable,
+    /// It never opened: the source gave up after the target had answered, as a half-open port scan does.
+    Aborted,
+    /// It had opened, and the other side stopped answering.
+    TimedOut,
     /// Nothing was sent for long.
     Idle,
     /// The container of one side was removed.

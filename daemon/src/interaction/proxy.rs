@@ -75,7 +75,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::interaction::Verdicts;
+    use crate::interaction::{Failed, Verdicts};
 
     fn named(kind: WorkloadKind, name: &str) -> Arc<Workload> {
         Arc::new(Workload::named(kind, name))
@@ -94,6 +94,7 @@ mod tests {
             bytes_received: flows * 100,
             packets_sent: flows,
             packets_received: flows,
+            failed: Failed::default(),
             verdicts: Verdicts { allow: flows, ..Verdicts::default() },
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,

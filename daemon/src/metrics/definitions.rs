@@ -38,6 +38,9 @@ metrics! {
         "Flows that opened, by client and server. Read from the kernel's ledger: exact even when records are lost."
     FLOW_ATTEMPTS: COUNTER "cofferdam_flow_attempts_total" ["source", "target", "protocol", "port"] limit LIMIT;
         "Flows begun, by client and server, whether they opened or not."
+    FLOW_FAILURES: COUNTER "cofferdam_flow_failures_total" ["source", "target", "protocol", "port", "reason"]
+        limit 4 * LIMIT;
+        "Flows that never opened: refused, unreachable, aborted (as by a half-open scan), unanswered."
     FLOW_BYTES: COUNTER "cofferdam_flow_bytes_total" ["source", "target", "protocol", "port", "direction"]
         limit 2 * LIMIT;
         "Payload bytes of flows: sent is from source to target, received is from target to source."

@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    definitions::{FLOW_ATTEMPTS, FLOW_BYTES, FLOWS},
+    definitions::{FLOW_ATTEMPTS, FLOW_BYTES, FLOW_FAILURES, FLOWS},
     labels,
     page::Page,
 };
-use crate::interaction::Edge;
+use crate::interaction::{Edge, Failed};
 
 /// How long a series stays after its edge has gone from the ledger: longer than two scrapes at any usual pace.
 const GRACE: Duration = Duration::from_mins(5);
@@ -23,6 +23,7 @@ type Labels = [String; 4];
 struct Totals {
     flows: u64,
     attempts: u64,
+    failed: Failed,
     sent: u64,
     received: u64,
 }
@@ -92,6 +93,7 @@ impl Totals {
         self.merge(Self {
             flows: edge.flows,
             attempts: edge.attempts,
+            failed: edge.failed,
             sent: edge.bytes_sent,
             received: edge.bytes_received,
         });
@@ -100,6 +102,7 @@ impl Totals {
     fn merge(&mut self, more: Self) {
         self.flows = self.flows.saturating_add(more.flows);
         self.attempts = self.attempts.saturating_add(more.attempts);
+        self.failed.zip(&more.failed, |count, more| *count = count.saturating_add(more));
         self.sent = self.sent.saturating_add(more.sent);
         self.received = self.received.saturating_add(more.received);
     }
@@ -108,6 +111,7 @@ impl Totals {
     fn raise(&mut self, to: Self) {
         self.flows = self.flows.max(to.flows);
         self.attempts = self.attempts.max(to.attempts);
+        self.failed.zip(&to.failed, |count, to| *count = to.max(*count));
         self.sent = self.sent.max(to.sent);
         self.received = self.received.max(to.received);
     }
@@ -116,6 +120,10 @@ impl Totals {
         let labels = [source, target, protocol, port];
         page.count(&FLOWS, &labels, self.flows);
         page.count(&FLOW_ATTEMPTS, &labels, self.attempts);
+        // Most edges never fail: those that do not take no series.
+        for (why, count) in self.failed.by_name().into_iter().filter(|(_, count)| *count > 0) {
+            page.count(&FLOW_FAILURES, &[source, target, protocol, port, why], count);
+        }
         page.count(&FLOW_BYTES, &[source, target, protocol, port, "sent"], self.sent);
         page.count(&FLOW_BYTES, &[source, target, protocol, port, "received"], self.received);
     }

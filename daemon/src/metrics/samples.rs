@@ -2,7 +2,7 @@
 
 use crate::{
     event::Protocol,
-    interaction::{Edge, Verdicts},
+    interaction::{Edge, Failed, Verdicts},
     sensor::counts::{Counters, Family, HookStatus, Named, Use},
     sink::samples::{api, web},
 };
@@ -17,6 +17,7 @@ pub(crate) fn edge() -> Edge {
         via: None,
         flows: 412,
         attempts: 415,
+        failed: Failed { refused: 3, ..Failed::default() },
         bytes_sent: 1_200_000,
         bytes_received: 9_800_000,
         packets_sent: 4_000,

@@ -108,7 +108,7 @@ fn close_flows(
     for (key, flow) in &flows {
         let idle = Duration::from_nanos(clock.age_of_monotonic(flow.last_seen));
         let Some(end) = ended(key, flow, idle) else { continue };
-        if ledger.give_up(key, flow)?
+        if ledger.give_up(key, flow, end)?
             && let Some(record) = sweep::close_record(key, flow, end, clock.boot_time())
         {
             loop_.send(Injected::Close(Box::new(record)))?;

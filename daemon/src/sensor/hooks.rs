@@ -39,7 +39,7 @@ pub struct Hook {
 }
 
 /// Every hook, in the order in which they are attached: what names things comes before what needs names.
-pub const HOOKS: [Hook; 8] = [
+pub const HOOKS: [Hook; 9] = [
     Hook {
         name: "cgroup_mkdir",
         attach: Attach::Tracepoint,
@@ -95,5 +95,12 @@ pub const HOOKS: [Hook; 8] = [
         family: "network",
         min_kernel: "5.11",
         without: "who talks to whom is unknown",
+    },
+    Hook {
+        name: "inet_sk_error_report",
+        attach: Attach::Tracepoint,
+        family: "network",
+        min_kernel: "5.14",
+        without: "unreachable targets count as unanswered, and only after a while",
     },
 ];

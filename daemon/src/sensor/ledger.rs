@@ -16,7 +16,7 @@ use aya::{
 use cofferdam_common::{
     ids::CgroupId,
     network::{
-        Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_TCP, Party, ROW_OTHER, Sender, SenderKey,
+        Failed, Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_TCP, Party, ROW_OTHER, Sender, SenderKey,
         VERDICT_ALLOW, flag,
     },
     record::family,
@@ -134,11 +134,12 @@ impl Ledger {
         lock(&self.maps).flows()
     }
 
-    /// Gives up a flow: forgets it in the kernel. What it counted and no row has is kept here.
+    /// Gives up a flow, which so ends as `end` says: forgets it in the kernel. What it counted and no row has is
+    /// kept here.
     ///
     /// # Errors
     /// When the map cannot be written. That the flow is gone already is no error, and then nothing is kept.
-    pub fn give_up(&self, key: &FlowKey, flow: &Flow) -> anyhow::Result<bool> {
+    pub fn give_up(&self, key: &FlowKey, flow: &Flow, end: u8) -> anyhow::Result<bool> {
         {
             let mut maps = lock(&self.maps);
             if !was_there(maps.flows.remove(key)).context("cannot remove a flow")? {
@@ -147,7 +148,7 @@ impl Ledger {
             let sender = SenderKey::of_client(key, flow.flags);
             was_there(maps.senders.remove(&sender)).context("cannot remove a sender")?;
         }
-        if let Some((key, row)) = undecided(key, flow) {
+        if let Some((key, row)) = given_up(key, flow, end) {
             let mut given = lock(&self.given);
             let key = if given.len() < GIVEN_LIMIT || given.contains_key(&key) { key } else { folded(key) };
             merge(given.entry(key).or_default(), &row);
@@ -288,24 +289,46 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
     if flow.flags & (flag::DECIDED | flag::SHADOW | flag::ADOPTED) != 0 {
         return None;
     }
-    let (client, server) = key.ends(flow.flags);
     let row = LedgerRow {
         attempts: 1,
         flows: u64::from(key.protocol != PROTOCOL_TCP),
         volume: flow.volume,
+        failed: Failed::default(),
         first_seen: flow.last_seen,
         last_seen: flow.last_seen,
     };
-    let key = LedgerKey {
+    Some((ledger_key(key, flow), row))
+}
+
+/// What a flow that ends as `end` adds to the ledger, beyond what the kernel has counted.
+fn given_up(key: &FlowKey, flow: &Flow, end: u8) -> Option<(LedgerKey, LedgerRow)> {
+    let mut found = undecided(key, flow);
+    if key.protocol == PROTOCOL_TCP && flow.flags & (flag::OPENED | flag::SHADOW | flag::ADOPTED) == 0 {
+        let decided = || {
+            let times =
+                LedgerRow { first_seen: flow.last_seen, last_seen: flow.last_seen, ..Default::default() };
+            (ledger_key(key, flow), times)
+        };
+        let (_, row) = found.get_or_insert_with(decided);
+        if let Some(failed) = row.failed.counter(end) {
+            *failed += 1;
+        }
+    }
+    found
+}
+
+fn ledger_key(key: &FlowKey, flow: &Flow) -> LedgerKey {
+    let (client, server) = key.ends(flow.flags);
+    let translated = flow.flags & flag::TRANSLATED != 0;
+    LedgerKey {
         source: Party::new(flow.client, client.0),
         target: Party::new(flow.server, server.0),
         port: server.1,
         protocol: key.protocol,
         verdict: VERDICT_ALLOW,
-        dialled_port: 0,
+        dialled_port: if translated { flow.other_end_port } else { 0 },
         padding: 0,
-    };
-    Some((key, row))
+    }
 }
 
 /// The same source, any target.
@@ -314,7 +337,7 @@ fn folded(key: LedgerKey) -> LedgerKey {
 }
 
 fn merge(into: &mut LedgerRow, row: &LedgerRow) {
-    into.first_seen = if into.attempts == 0 { row.first_seen } else { into.first_seen.min(row.first_seen) };
+    into.first_seen = if into.last_seen == 0 { row.first_seen } else { into.first_seen.min(row.first_seen) };
     into.last_seen = into.last_seen.max(row.last_seen);
     into.attempts += row.attempts;
     into.flows += row.flows;
@@ -322,6 +345,10 @@ fn merge(into: &mut LedgerRow, row: &LedgerRow) {
     into.volume.bytes_received += row.volume.bytes_received;
     into.volume.packets_sent += row.volume.packets_sent;
     into.volume.packets_received += row.volume.packets_received;
+    into.failed.refused += row.failed.refused;
+    into.failed.unreachable += row.failed.unreachable;
+    into.failed.aborted += row.failed.aborted;
+    into.failed.unanswered += row.failed.unanswered;
 }
 
 /// A panic of another thread while it held the lock leaves nothing half done here.

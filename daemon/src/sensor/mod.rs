@@ -132,7 +132,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .iter()
         .map(|hook| {
             let refused = located
-                .refusal(hook.family)
+                .refusal(hook)
                 .or_else(|| attach(&mut ebpf, hook, &btf, &root).err().map(|error| reason(&error)));
             status(hook, refused)
         })

@@ -7,19 +7,23 @@ use std::{io::Read as _, path::Path, process::Command};
 
 use anyhow::{Context as _, bail};
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
-use cofferdam_common::{
-    offsets::Offsets,
-    record::family::{self, CONTAINER, NETWORK, PROCESS},
-};
+use cofferdam_common::offsets::Offsets;
 use zerocopy::{FromBytes, IntoBytes};
+
+use super::hooks::Hook;
 
 /// Where the kernel describes its types.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// Structure, member, the field of [`Offsets`], and the family of hooks that cannot do without it.
-type Field = (&'static str, &'static str, fn(&mut Offsets) -> &mut u32, u32);
+/// Structure, member, the field of [`Offsets`], and who cannot do without it: a family of hooks, or one hook.
+type Field = (&'static str, &'static str, fn(&mut Offsets) -> &mut u32, &'static str);
 
-const FIELDS: [Field; 16] = [
+const PROCESS: &str = "process";
+const CONTAINER: &str = "container";
+const NETWORK: &str = "network";
+const ERRORS: &str = "inet_sk_error_report";
+
+const FIELDS: [Field; 25] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -36,6 +40,15 @@ const FIELDS: [Field; 16] = [
     ("cgroup", "root", |o| &mut o.cgroup_root, CONTAINER),
     ("cgroup_root", "hierarchy_id", |o| &mut o.root_hierarchy, CONTAINER),
     ("sock_common", "skc_net", |o| &mut o.sock_net, NETWORK),
+    ("sock_common", "skc_family", |o| &mut o.sock_family, ERRORS),
+    ("inet_sock", "inet_sport", |o| &mut o.sock_sport, ERRORS),
+    ("sock_common", "skc_dport", |o| &mut o.sock_dport, ERRORS),
+    ("sock_common", "skc_rcv_saddr", |o| &mut o.sock_rcv_saddr, ERRORS),
+    ("sock_common", "skc_daddr", |o| &mut o.sock_daddr, ERRORS),
+    ("sock_common", "skc_v6_rcv_saddr", |o| &mut o.sock_v6_rcv_saddr, ERRORS),
+    ("sock_common", "skc_v6_daddr", |o| &mut o.sock_v6_daddr, ERRORS),
+    ("sock", "sk_protocol", |o| &mut o.sock_protocol, ERRORS),
+    ("sock", "sk_err", |o| &mut o.sock_err, ERRORS),
 ];
 
 /// What was found.
@@ -43,8 +56,8 @@ const FIELDS: [Field; 16] = [
 pub struct Located {
     /// The offsets; zero where a field is missing.
     pub offsets: Offsets,
-    /// Fields that this kernel does not have, by the family that needs them.
-    pub missing: Vec<(u32, String)>,
+    /// Fields that this kernel does not have, by the family or the hook that needs them.
+    pub missing: Vec<(String, String)>,
 }
 
 /// Reads the BTF in a child that runs `argument` of this program's own executable, which calls [`print`].
@@ -64,7 +77,7 @@ pub fn from_child(argument: &str) -> anyhow::Result<Located> {
     let missing = String::from_utf8_lossy(missing)
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .filter_map(|(family, field)| Some((family.parse().ok()?, field.to_owned())))
+        .map(|(needed_by, field)| (needed_by.to_owned(), field.to_owned()))
         .collect();
     Ok(Located { offsets, missing })
 }
@@ -76,8 +89,8 @@ pub fn from_child(argument: &str) -> anyhow::Result<Located> {
 pub fn print(out: &mut impl std::io::Write) -> anyhow::Result<()> {
     let located = read(Path::new(BTF_PATH))?;
     out.write_all(located.offsets.as_bytes())?;
-    for (family, field) in &located.missing {
-        writeln!(out, "{family} {field}")?;
+    for (needed_by, field) in &located.missing {
+        writeln!(out, "{needed_by} {field}")?;
     }
     Ok(())
 }
@@ -94,25 +107,22 @@ pub fn read(path: &Path) -> anyhow::Result<Located> {
     let types = TypeInformation::new(&Bytes(&bytes))
         .map_err(|error| anyhow::anyhow!("{} is no BTF: {error:?}", path.display()))?;
     let mut located = Located::default();
-    for (structure, member, field, family) in FIELDS {
+    for (structure, member, field, needed_by) in FIELDS {
         match offset(&types, structure, member) {
             Some(offset) => *field(&mut located.offsets) = offset,
-            None => located.missing.push((family, format!("{structure}.{member}"))),
+            None => located.missing.push((needed_by.to_owned(), format!("{structure}.{member}"))),
         }
     }
     Ok(located)
 }
 
 impl Located {
-    /// Why hooks of a family cannot be attached; `None` when they can.
+    /// Why a hook cannot be attached; `None` when it can.
     #[must_use]
-    pub fn refusal(&self, family: &str) -> Option<String> {
-        let missing: Vec<&str> = self
-            .missing
-            .iter()
-            .filter(|(number, _)| family::NAMES.get(*number as usize) == Some(&family))
-            .map(|(_, field)| field.as_str())
-            .collect();
+    pub fn refusal(&self, hook: &Hook) -> Option<String> {
+        let needs = |needed_by: &str| needed_by == hook.family || needed_by == hook.name;
+        let missing = self.missing.iter().filter(|(needed_by, _)| needs(needed_by));
+        let missing: Vec<&str> = missing.map(|(_, field)| field.as_str()).collect();
         (!missing.is_empty()).then(|| format!("this kernel has no {}", missing.join(", ")))
     }
 }
