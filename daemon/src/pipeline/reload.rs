@@ -49,3 +49,42 @@ fn reload(view: &View) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use super::*;
+    use crate::{
+        api::samples,
+        config::{Config, Given, InForce, Source},
+    };
+
+    #[test]
+    fn a_reload_renames_peers_and_lets_counters_go_on_and_a_broken_file_does_nothing() {
+        let path = std::env::temp_dir().join(format!("cofferdam-reload-{}.yaml", std::process::id()));
+        let source = Source { file: Some(path.clone()), given: Given::default() };
+        let config = Arc::new(InForce::new(source, Config::default()));
+        let view = View { config, ..samples::view(Vec::new()) };
+        let target = || view.edges().unwrap()[0].target.to_string();
+        let shown = |target: &str| {
+            let series = format!(
+                r#"cofferdam_flows_total{{source="outside",target="{target}",protocol="tcp",port="443"}} "#
+            );
+            let page = view.metrics.scrape(&view);
+            page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
+        };
+        assert_eq!((target().as_str(), shown("outside")), ("outside 203.0.113.7", Some(3)));
+
+        fs::write(&path, "outside: {office: [203.0.113.0/24]}").unwrap();
+        reload(&view);
+        assert_eq!(target(), "outside office");
+        assert_eq!((shown("outside"), shown("outside:office")), (Some(3), Some(0)));
+
+        fs::write(&path, "outside: {}\nlimits:\n").unwrap();
+        reload(&view);
+        fs::remove_file(path).unwrap();
+        assert_eq!(target(), "outside office");
+        assert!(view.config.report().problem.is_some());
+    }
+}
