@@ -124,6 +124,16 @@ impl Default for Limits {
     }
 }
 
+impl Config {
+    /// The text of a file, over the defaults; `path` is for the messages.
+    ///
+    /// # Errors
+    /// What is wrong with it; of several problems the first.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        problem::parse(path, text)
+    }
+}
+
 impl Source {
     /// The file's path, whether it exists or not.
     #[must_use]
@@ -150,7 +160,7 @@ impl Source {
             Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => String::new(),
             Err(error) => return Err(Problem::unreadable(path, &error)),
         };
-        let mut config = problem::parse(path, &text)?;
+        let mut config = Config::parse(path, &text)?;
         self.given.apply(&mut config);
         Ok((config, Origins::new(path, &text, &self.given)))
     }

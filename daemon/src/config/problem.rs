@@ -45,10 +45,7 @@ impl Problem {
     }
 }
 
-/// The text of a file, over the defaults.
-///
-/// # Errors
-/// What is wrong with it; of several problems the first.
+/// [`Config::parse`].
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Problem> {
     let mut key = None;
     document(text, &mut key).map_err(|error| {

@@ -10,7 +10,7 @@ use crate::event::is_hostile;
 const FILE: &str = "/etc/cofferdam/config.yaml";
 
 fn parse(text: &str) -> Result<Config, Problem> {
-    problem::parse(Path::new(FILE), text)
+    Config::parse(Path::new(FILE), text)
 }
 
 fn broken(text: &str) -> String {

@@ -63,6 +63,9 @@ impl EdgeSeries {
     /// Takes in what the ledger says now that workloads have other names. The past stays with the series that counted
     /// it, and each series goes on from where it is: else rates would see traffic that there was not, or none.
     pub(super) fn rename(&mut self, edges: &[Edge], now: Instant) {
+        // Also those that nobody is called by now: who comes to be called so is counted from his beginning.
+        let own = self.series.values_mut().map(|series| &mut series.counter);
+        own.chain(self.other.as_mut()).for_each(|counter| counter.counted = Totals::default());
         self.take(edges, now, |counter, sum| counter.counted = sum);
     }
 
@@ -212,6 +215,15 @@ mod tests {
         series.update(&[flows(80, 13), flows(443, 6)], now);
         assert_eq!([shown(&series, "80"), shown(&series, "81")], [Some(11), Some(2)]);
         assert_eq!(shown(&series, "443"), Some(6));
+    }
+
+    #[test]
+    fn a_series_that_lost_all_its_peers_to_another_name_counts_the_next_peer_from_its_first_flow() {
+        let mut series = EdgeSeries::new(10);
+        series.update(&[flows(80, 9)], Instant::now());
+        series.rename(&[flows(81, 9)], Instant::now());
+        series.update(&[flows(80, 1), flows(81, 9)], Instant::now());
+        assert_eq!([shown(&series, "80"), shown(&series, "81")], [Some(10), Some(0)]);
     }
 
     #[test]
