@@ -6,6 +6,7 @@
 
 mod beyond;
 mod churn;
+mod config;
 mod leftovers;
 mod names;
 mod prometheus;

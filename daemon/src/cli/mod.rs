@@ -1,6 +1,7 @@
 //! The command line: one file per command. Data goes to stdout, talk to stderr.
 
 mod client;
+mod config;
 mod doctor;
 mod events;
 mod failure;
@@ -40,8 +41,8 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 4 no daemon answers, 5 not permitted or
-the kernel lacks something.
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration is broken,
+4 no daemon answers, 5 not permitted or the kernel lacks something.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -58,6 +59,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Says in a few lines how the daemon is.
     Status(status::Arguments),
+    /// Checks and shows the configuration.
+    Config(config::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
@@ -78,12 +81,13 @@ impl Cli {
         let client = Client::new(&self.run_dir);
         match self.command {
             None => status::overview(&client),
-            Some(Command::Run(arguments)) => run::run(arguments, self.run_dir),
+            Some(Command::Run(arguments)) => run::run(arguments, &self.run_dir),
             Some(Command::Events(arguments)) => events::run(&arguments, &client),
             Some(Command::Ps(arguments)) => ps::run(&arguments, &client),
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
+            Some(Command::Config(arguments)) => config::run(arguments),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }
     }

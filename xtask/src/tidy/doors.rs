@@ -9,15 +9,21 @@ const DOORS: &[(&str, &[&str])] = &[
     ("aya", &["sensor"]),
     ("bollard", &["attribution::runtime::docker"]),
     ("btfparse", &["sensor"]),
-    ("clap", &["cli", ""]),
+    // Each option of the daemon goes before a key of the file.
+    ("clap", &["cli", "", "config::options"]),
     ("comfy_table", &["cli"]),
     ("http_body_util", &["api", "cli"]),
     ("hyper", &["api", "cli"]),
     ("hyper_util", &["api", "cli"]),
+    ("globset", &["config::select"]),
+    ("ipnet", &["config::outside", "attribution::outside"]),
+    ("prefix_trie", &["attribution::outside"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),
     ("sd_notify", &["pipeline"]),
+    ("serde_path_to_error", &["config::problem"]),
+    ("serde_saphyr", &["config::problem"]),
     ("tracing_subscriber", &["cli", ""]),
     ("zerocopy", &["sensor"]),
 ];
