@@ -9,6 +9,8 @@ mod attempts;
 
 mod container;
 
+mod flood;
+
 mod network;
 
 mod node;
@@ -20,5 +22,7 @@ mod protocols;
 mod recording;
 
 mod robustness;
+
+mod shedding;
 
 mod namespace;

@@ -35,7 +35,7 @@ pub trait Counts: Send + Sync {
 /// Counters of the programs and use of their maps.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Records by family: `issued = delivered + lost`.
+    /// Records by family: `issued = delivered + shed + lost`.
     pub families: Vec<Family>,
     /// What hooks could not do, by name ([`cofferdam_common::stats::failure`]).
     pub failures: Vec<Named>,
@@ -52,6 +52,9 @@ pub struct Family {
     pub family: String,
     /// Records that hooks wanted to send.
     pub issued: u64,
+    /// Records over the budget of the workload that they are about.
+    #[serde(default)]
+    pub shed: u64,
     /// Records that found no room in the ring.
     pub lost: u64,
 }
