@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cofferdam_common::network::FlowRecord;
+use cofferdam_common::{ids::CgroupId, network::FlowRecord, record::family};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use crate::{
     attribution::{self, Attribution, runtime::docker},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
-    sensor::{self, clock::Clock, features, offsets, reader::Reader, record::Record},
+    sensor::{self, budgets::Missing, clock::Clock, features, offsets, reader::Reader, record::Record},
     sink::EventStream,
     view::{Heartbeat, View},
 };
@@ -63,8 +63,8 @@ pub struct Config {
 enum Injected {
     /// A flow that ended without a packet saying so.
     Close(Box<FlowRecord>),
-    /// Records that the kernel could not deliver.
-    Lost(Lost),
+    /// Records that were over their budget or found no room.
+    Missing(Missing),
 }
 
 /// Runs the daemon until it is told to stop.
@@ -122,8 +122,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         move || pipeline.run(&cancel)
     })?;
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
-        let (view, cancel) = (view.clone(), cancel.clone());
-        move || keeper::keep(&view, &ledger, &inject, &cancel)
+        let (view, cancel, budgets) = (view.clone(), cancel.clone(), loaded.budgets);
+        move || keeper::keep(&view, &ledger, budgets, &inject, &cancel)
     })?;
     let docker = docker::watch(Arc::clone(&attribution), config.docker_socket, cancel.clone());
     runtime.spawn(docker);
@@ -185,7 +185,7 @@ impl Pipeline {
                 Injected::Close(record) => {
                     self.attribution.attribute(&Record::FlowClose(*record), &clock, self.seq)
                 }
-                Injected::Lost(lost) => self.lost(lost, &clock),
+                Injected::Missing(missing) => self.lost(&missing, &clock),
             };
             self.metrics.observe(&event);
             self.events.publish(event);
@@ -193,12 +193,17 @@ impl Pipeline {
         found
     }
 
-    fn lost(&self, lost: Lost, clock: &Clock) -> Event {
+    fn lost(&self, missing: &Missing, clock: &Clock) -> Event {
+        let lost = Lost {
+            shed: missing.shed,
+            workload: (missing.payer != CgroupId::NONE).then(|| self.attribution.workload(missing.payer)),
+            ..Lost::of(family::NAMES.get(missing.family as usize).unwrap_or(&"unknown"), missing.lost)
+        };
         Event {
             schema_version: SCHEMA_VERSION,
             seq: self.seq,
             time: clock.from_boot(clock.boot_time()),
-            message: format!("{} records of family {} were lost", lost.records, lost.family),
+            message: lost.to_string(),
             kind: EventKind::Lost(lost),
         }
     }

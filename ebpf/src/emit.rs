@@ -70,18 +70,19 @@ pub(crate) fn emit<T: 'static>(
     // between: hence the atomic addition.
     let stats = unsafe { &mut *stats };
     let Some(tally) = tally(payer, family) else { return };
-    add(&mut stats.issued, 1);
+    // The tally first: when the sums have grown, what they are made of has.
     add(&mut tally.issued, 1);
+    add(&mut stats.issued, 1);
     let now = boot_time();
     if !pay(tally, family, now) {
-        add(&mut stats.shed, 1);
         add(&mut tally.shed, 1);
+        add(&mut stats.shed, 1);
     } else if let Some(mut entry) = ring.reserve::<T>(0) {
         fill(&mut entry, now);
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     } else {
-        add(&mut stats.lost, 1);
         add(&mut tally.lost, 1);
+        add(&mut stats.lost, 1);
     }
 }
 

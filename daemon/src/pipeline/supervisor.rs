@@ -84,11 +84,11 @@ fn tell(state: &[NotifyState<'_>]) {
 fn sentence(view: &View) -> String {
     let running = |container: &Container| container.state == ContainerState::Running;
     let containers = view.attribution.containers().iter().filter(|container| running(container)).count();
-    let lost = view.counts.lost().unwrap_or_default();
+    let (shed, lost) = view.counts.missing().unwrap_or_default();
     let refused = view.hooks.iter().filter(|hook| hook.refused.is_some()).count();
     let hooks = match refused {
         0 => format!("all {} hooks attached", view.hooks.len()),
         _ => format!("{refused} of {} hooks unavailable (see: cofferdam doctor)", view.hooks.len()),
     };
-    format!("observing {containers} containers; {lost} records lost; {hooks}")
+    format!("observing {containers} containers; {shed} records shed, {lost} lost; {hooks}")
 }

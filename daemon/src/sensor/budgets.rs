@@ -48,9 +48,9 @@ pub struct Allowances {
 impl Default for Allowances {
     fn default() -> Self {
         Self {
-            // A third of the flow ring; the daemon takes that much out of it in 20 ms.
+            // At once some quarter of what fits into the flow ring, so that no cgroup fills it alone.
             ordinary: Allowance { per_second: 20_000, burst: 8_000 },
-            // Half of the ring for security, where all records are as long as they can be.
+            // At once little more than half of its ring; a runtime that starts containers has to get by with it too.
             security: Allowance { per_second: 10_000, burst: 1_000 },
         }
     }
@@ -175,7 +175,7 @@ impl Budgets {
     ///
     /// # Errors
     /// When a map cannot be read or written.
-    pub fn settle(&mut self, standing: impl Fn(CgroupId) -> Standing) -> anyhow::Result<()> {
+    pub fn settle(&mut self, mut standing: impl FnMut(CgroupId) -> Standing) -> anyhow::Result<()> {
         let payers = self.payers()?;
         for (cgroup, payer) in &payers {
             let container = match standing(*cgroup) {

@@ -17,12 +17,13 @@ pub trait Counts: Send + Sync {
     /// When the map cannot be read.
     fn families(&self) -> anyhow::Result<Vec<Family>>;
 
-    /// Records lost, of all families.
+    /// Records shed, and records lost, of all families.
     ///
     /// # Errors
     /// When the map cannot be read.
-    fn lost(&self) -> anyhow::Result<u64> {
-        Ok(self.families()?.iter().map(|family| family.lost).sum())
+    fn missing(&self) -> anyhow::Result<(u64, u64)> {
+        let add = |(shed, lost), family: &Family| (shed + family.shed, lost + family.lost);
+        Ok(self.families()?.iter().fold((0, 0), add))
     }
 
     /// Counters of the programs and use of their maps. Walks through the maps to tell how full they are.
