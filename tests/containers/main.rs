@@ -5,7 +5,9 @@
 #![expect(clippy::print_stdout, reason = "what was measured, for who asks with --nocapture")]
 
 mod beyond;
+mod cgroups;
 mod churn;
+mod flood;
 mod leftovers;
 mod names;
 mod prometheus;

@@ -9,8 +9,6 @@ mod attempts;
 
 mod container;
 
-mod flood;
-
 mod network;
 
 mod node;

@@ -15,11 +15,9 @@ use cofferdam::sensor::{
 };
 use cofferdam_common::{budget::Tally, ids::CgroupId, record::family};
 
-use crate::{
-    flood::{self, Sender},
-    namespace::in_namespace,
-    node::{Cgroup, Node},
-};
+use cofferdam_tests::flood::{self, Sender};
+
+use crate::node::{Cgroup, Node};
 
 const SMALL: Allowance = Allowance { per_second: 1_000, burst: 100 };
 
@@ -28,6 +26,15 @@ fn frugal() -> Node {
 }
 
 impl Node {
+    /// Lets the egress hook see `records` segments from `port` of the caller's cgroup, as fast as it goes. Returns how
+    /// long that took.
+    fn flood(&self, port: u16, records: u32) -> Duration {
+        let begun = Instant::now();
+        let sensor = &self.loaded.sensor;
+        sensor.run_hook("cgroup_skb_egress", &flood::frame(port), records).expect("the hook runs");
+        begun.elapsed()
+    }
+
     fn family(&self, number: u32) -> Family {
         self.loaded.ledger.families().expect("counters").remove(number as usize)
     }
@@ -84,6 +91,10 @@ impl Node {
     }
 }
 
+fn sender(cgroup: &Cgroup, port: u16) -> Sender {
+    cgroup.enter(|| Sender::new(port)).expect("a raw socket")
+}
+
 /// The most that may pass of a flood that took `time`.
 fn most(allowance: Allowance, time: Duration) -> u64 {
     let cpus = thread::available_parallelism().map_or(1, NonZero::get) as u64;
@@ -94,7 +105,7 @@ fn most(allowance: Allowance, time: Duration) -> u64 {
 fn a_flood_passes_as_far_as_its_budget_goes_and_every_record_is_accounted_for() {
     let mut node = frugal();
     let cgroup = node.cgroup();
-    let time = cgroup.enter(|| flood::run(&node, 1, 20_000));
+    let time = cgroup.enter(|| node.flood(1, 20_000));
     let tally = node.tallies(family::NETWORK)[&cgroup.id];
     let delivered = node.delivered()[&(family::NETWORK, cgroup.id)];
     assert_eq!((tally.issued, tally.lost), (20_000, 0));
@@ -115,7 +126,7 @@ fn several_cpus_that_pay_from_one_budget_overdraw_it_by_no_more_than_they_are_ma
         thread::scope(|scope| {
             for port in 1..=4 {
                 let node = &node;
-                scope.spawn(move || flood::run(node, port, 50_000));
+                scope.spawn(move || node.flood(port, 50_000));
             }
         });
     });
@@ -139,7 +150,7 @@ impl Street {
     fn new(node: &Node) -> Self {
         let quiet = (0..50).map(|number| {
             let cgroup = node.cgroup();
-            let sender = Sender::new(&cgroup, 1000 + number);
+            let sender = sender(&cgroup, 1000 + number);
             (cgroup, sender)
         });
         Self { flooding: node.cgroup(), quiet: quiet.collect(), issued: 0, made: Vec::new() }
@@ -148,7 +159,7 @@ impl Street {
     /// Each quiet one does a little, and a cgroup comes and goes.
     fn live(&mut self, node: &Node) {
         for (_, sender) in &self.quiet {
-            sender.send(1);
+            sender.send(1).expect("it is sent");
         }
         self.issued += 1;
         self.made.push(node.cgroup().id);
@@ -191,53 +202,50 @@ impl Street {
 
 #[test]
 fn a_flood_of_packets_costs_fifty_quiet_neighbours_and_security_nothing() {
-    in_namespace(&flood::ADDRESSES, || {
-        let mut node = Node::start();
-        let mut street = Street::new(&node);
-        let senders = [1, 2].map(|port| Sender::new(&street.flooding, port));
-        let begun = Instant::now();
-        let mut time = Duration::ZERO;
-        thread::scope(|scope| {
-            let floods = senders.each_ref().map(|sender| scope.spawn(|| sender.send(250_000)));
-            while !floods.iter().all(ScopedJoinHandle::is_finished) {
-                street.live(&node);
-                node.drain();
-                time = begun.elapsed();
-            }
-        });
-        street.assert_fair(&mut node, "packets", time);
+    let mut node = Node::start();
+    let mut street = Street::new(&node);
+    let senders = [1, 2].map(|port| sender(&street.flooding, port));
+    let begun = Instant::now();
+    let mut time = Duration::ZERO;
+    thread::scope(|scope| {
+        let floods =
+            senders.each_ref().map(|sender| scope.spawn(|| sender.send(250_000).expect("they are sent")));
+        while !floods.iter().all(ScopedJoinHandle::is_finished) {
+            street.live(&node);
+            node.drain();
+            time = begun.elapsed();
+        }
     });
+    street.assert_fair(&mut node, "packets", time);
 }
 
 #[test]
 fn a_million_records_a_second_cost_fifty_quiet_neighbours_and_security_nothing() {
     const RECORDS: u32 = 50_000;
-    in_namespace(&flood::ADDRESSES, || {
-        let mut node = Node::start();
-        let mut street = Street::new(&node);
-        let mut time = Duration::ZERO;
-        for _ in 0..20 {
-            // The runs are of the cgroup that the process is in.
-            let flooding = &street.flooding;
-            let begun = Instant::now();
-            flooding.enter(|| {
-                thread::scope(|scope| {
-                    for port in [1, 2] {
-                        let node = &node;
-                        scope.spawn(move || flood::run(node, port, RECORDS));
-                    }
-                    for (_, sender) in &street.quiet {
-                        sender.send(1);
-                    }
-                });
+    let mut node = Node::start();
+    let mut street = Street::new(&node);
+    let mut time = Duration::ZERO;
+    for _ in 0..20 {
+        // The runs are of the cgroup that the process is in.
+        let flooding = &street.flooding;
+        let begun = Instant::now();
+        flooding.enter(|| {
+            thread::scope(|scope| {
+                for port in [1, 2] {
+                    let node = &node;
+                    scope.spawn(move || node.flood(port, RECORDS));
+                }
+                for (_, sender) in &street.quiet {
+                    sender.send(1).expect("it is sent");
+                }
             });
-            time += begun.elapsed();
-            street.live(&node);
-            street.issued += 1;
-            node.drain();
-        }
-        street.assert_fair(&mut node, "test runs", time);
-    });
+        });
+        time += begun.elapsed();
+        street.live(&node);
+        street.issued += 1;
+        node.drain();
+    }
+    street.assert_fair(&mut node, "test runs", time);
 }
 
 #[test]
@@ -248,7 +256,7 @@ fn a_container_gains_nothing_by_making_more_cgroups() {
     let begun = Instant::now();
     for number in 0..20 {
         let inside = container.nested(&format!("{number}"));
-        inside.enter(|| flood::run(&node, 1, 1_000));
+        inside.enter(|| node.flood(1, 1_000));
     }
     let time = begun.elapsed();
     let tally = node.tallies(family::NETWORK)[&container.id];
@@ -262,7 +270,7 @@ fn cgroups_that_were_there_before_their_container_was_known_pay_from_its_budget_
     let mut node = frugal();
     let container = node.cgroup();
     let inside = container.nested("inside");
-    inside.enter(|| flood::run(&node, 1, 1_000));
+    inside.enter(|| node.flood(1, 1_000));
     let before = node.tallies(family::NETWORK)[&inside.id];
     assert_eq!(before.issued, 1_000);
 
@@ -272,7 +280,7 @@ fn cgroups_that_were_there_before_their_container_was_known_pay_from_its_budget_
     budgets
         .settle(|cgroup| if cgroup == below { Standing::Below(ours) } else { Standing::Alone })
         .expect("settled");
-    inside.enter(|| flood::run(&node, 1, 1_000));
+    inside.enter(|| node.flood(1, 1_000));
     let tallies = node.tallies(family::NETWORK);
     assert_eq!(tallies[&ours].issued, 1_000);
     assert_eq!(tallies[&below], before, "what it sent before stays accounted for");
@@ -290,7 +298,7 @@ fn what_a_cgroup_that_is_gone_missed_is_told_once_and_its_budget_is_free_again()
     for _ in 0..3 {
         for _ in 0..30 {
             let cgroup = node.cgroup();
-            cgroup.enter(|| flood::run(&node, 1, 200));
+            cgroup.enter(|| node.flood(1, 200));
         }
         let budgets = &mut node.loaded.budgets;
         budgets
@@ -314,7 +322,7 @@ fn cgroups_for_which_no_budget_is_free_share_one() {
     let mut node = Node::with(|options| options.budgets = 2);
     let cgroups: Vec<_> = (0..5).map(|_| node.cgroup()).collect();
     for cgroup in &cgroups {
-        cgroup.enter(|| flood::run(&node, 1, 100));
+        cgroup.enter(|| node.flood(1, 100));
     }
     assert!(node.tallies(family::NETWORK)[&CgroupId::NONE].issued >= 400);
     assert!(node.failures("budgets_full") >= 4);
@@ -343,10 +351,10 @@ fn budgets_can_be_changed_while_the_hooks_run() {
     let cgroup = node.cgroup();
     let none = Allowance { per_second: 0, burst: 0 };
     node.loaded.limits.set(&Allowances { ordinary: none, security: none }).expect("set");
-    cgroup.enter(|| flood::run(&node, 1, 5_000));
+    cgroup.enter(|| node.flood(1, 5_000));
     assert_eq!(node.tallies(family::NETWORK)[&cgroup.id].shed, 0);
     node.loaded.limits.set(&Allowances { ordinary: SMALL, security: SMALL }).expect("set");
-    cgroup.enter(|| flood::run(&node, 1, 5_000));
+    cgroup.enter(|| node.flood(1, 5_000));
     assert!(node.tallies(family::NETWORK)[&cgroup.id].shed > 0);
     node.assert_exact();
 }
