@@ -77,6 +77,8 @@ pub struct Limit {
     pub interval: u64,
     /// Nanoseconds that can be saved up.
     pub window: u64,
+    /// Bytes that wait in the ring from which on it is crowded: then only those send who have half of that left.
+    pub crowded: u64,
 }
 
 #[cfg(test)]

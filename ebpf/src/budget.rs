@@ -5,8 +5,9 @@
 //! found out once, when a cgroup first sends; from then on a record costs one look-up.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
     helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
+    maps::RingBuf,
     programs::SkBuffContext,
 };
 use cofferdam_common::{
@@ -137,13 +138,16 @@ pub(crate) fn tally(account: Account, family: u32) -> Option<&'static mut Tally>
     get(account.0)?.families.get_mut(family as usize)
 }
 
-/// Pays for one record at time `now`; false when there is nothing left.
+/// Pays for one record at time `now`; false when there is nothing left, or too little while the ring is crowded.
+///
+/// While it is crowded, to be turned away costs as much as to be let through. So those that flood stay away until the
+/// daemon has caught up, and the rest of the ring is for those that send seldom.
 ///
 /// CPUs that pay at the same moment may each find the last record's worth: the budget is then overdrawn by one record
 /// less than they are many at most, and has to make up for it before the next one passes.
 #[inline(always)]
-pub(crate) fn pay(tally: &mut Tally, family: u32, now: u64) -> bool {
-    let Some(Limit { interval, window }) = LIMITS.get(family).copied() else { return true };
+pub(crate) fn pay(tally: &mut Tally, family: u32, ring: &RingBuf, now: u64) -> bool {
+    let Some(Limit { interval, window, crowded }) = LIMITS.get(family).copied() else { return true };
     if interval == 0 {
         return true;
     }
@@ -156,5 +160,5 @@ pub(crate) fn pay(tally: &mut Tally, family: u32, now: u64) -> bool {
     if compare_exchange(&mut tally.spent_until, spent_until, paid_until) != spent_until {
         add(&mut tally.spent_until, interval);
     }
-    true
+    now - paid_until >= window / 2 || ring.query(u64::from(BPF_RB_AVAIL_DATA)) < crowded
 }

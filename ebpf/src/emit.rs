@@ -55,7 +55,7 @@ pub(crate) fn header(kind: u32, cgroup: CgroupId, time: u64) -> Header {
 }
 
 /// Sends one record, which `fill` writes in place, with the time. Counts it as issued, and as shed when `payer` has
-/// nothing left to pay with, or as lost when the ring is full.
+/// too little left to pay with, or as lost when the ring is full.
 ///
 /// `fill` must write every byte of `T`: the ring hands out memory with old records in it.
 #[inline(always)]
@@ -74,7 +74,7 @@ pub(crate) fn emit<T: 'static>(
     add(&mut tally.issued, 1);
     add(&mut stats.issued, 1);
     let now = boot_time();
-    if !pay(tally, family, now) {
+    if !pay(tally, family, ring, now) {
         add(&mut tally.shed, 1);
         add(&mut stats.shed, 1);
     } else if let Some(mut entry) = ring.reserve::<T>(0) {

@@ -249,6 +249,28 @@ fn a_million_records_a_second_cost_fifty_quiet_neighbours_and_security_nothing()
 }
 
 #[test]
+fn a_ring_that_nobody_empties_keeps_room_for_those_that_are_quiet() {
+    let mut node = Node::with(|options| {
+        options.flow_ring_bytes = 1 << 18;
+        options.allowances.ordinary.burst = 400;
+    });
+    let flooding = node.cgroup();
+    let quiet: Vec<_> = (0..50).map(|_| node.cgroup()).collect();
+    flooding.enter(|| node.flood(1, 100_000));
+    for cgroup in &quiet {
+        cgroup.enter(|| node.flood(1, 2));
+    }
+    let tallies = node.tallies(family::NETWORK);
+    let flood = tallies[&flooding.id];
+    assert_eq!((flood.issued, flood.lost), (100_000, 0));
+    for cgroup in &quiet {
+        let tally = tallies[&cgroup.id];
+        assert_eq!((tally.issued, tally.shed, tally.lost), (2, 0, 0));
+    }
+    node.assert_exact();
+}
+
+#[test]
 fn a_container_gains_nothing_by_making_more_cgroups() {
     let mut node = frugal();
     let container = node.cgroup();

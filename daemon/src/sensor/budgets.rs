@@ -19,7 +19,7 @@ use cofferdam_common::{
     record::family,
 };
 
-use super::{ledger::walk, take};
+use super::{Options, ledger::walk, take};
 
 /// Programs that found a budget are done with it after this long, so that it can be cleared and given to another.
 const RETIRE_AFTER: Duration = Duration::from_secs(2);
@@ -68,18 +68,27 @@ impl Allowances {
 }
 
 impl Allowance {
-    fn limit(self) -> Limit {
+    fn limit(self, ring_bytes: u32) -> Limit {
         let interval = 1_000_000_000_u64.checked_div(self.per_second.into()).unwrap_or(0);
-        Limit { interval, window: interval * u64::from(self.burst.max(1)) }
+        Limit {
+            interval,
+            window: interval * u64::from(self.burst.max(1)),
+            crowded: u64::from(ring_bytes) / 2,
+        }
     }
 }
 
 /// Sets how much a budget is, at any time.
-pub struct Limits(Array<MapData, Limit>);
+pub struct Limits {
+    limits: Array<MapData, Limit>,
+    /// Size of the ring that each family is sent through.
+    rings: [u32; family::COUNT as usize],
+}
 
 impl Limits {
-    pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
-        Ok(Self(take(ebpf, "LIMITS")?.try_into()?))
+    pub(super) fn new(ebpf: &mut Ebpf, options: &Options) -> anyhow::Result<Self> {
+        let rings = [options.record_ring_bytes, options.flow_ring_bytes, options.security_ring_bytes];
+        Ok(Self { limits: take(ebpf, "LIMITS")?.try_into()?, rings })
     }
 
     /// Takes effect with the next record.
@@ -87,8 +96,10 @@ impl Limits {
     /// # Errors
     /// When the map cannot be written.
     pub fn set(&mut self, allowances: &Allowances) -> anyhow::Result<()> {
-        for family in 0..family::COUNT {
-            self.0.set(family, allowances.of(family).limit(), 0).context("cannot set the budgets")?;
+        for (family, ring) in (0..).zip(self.rings) {
+            self.limits
+                .set(family, allowances.of(family).limit(ring), 0)
+                .context("cannot set the budgets")?;
         }
         Ok(())
     }
@@ -261,18 +272,18 @@ mod tests {
 
     #[test]
     fn a_record_costs_its_share_of_a_second_and_a_burst_can_be_saved_up() {
-        let limit = Allowance { per_second: 1_000, burst: 50 }.limit();
-        assert_eq!(limit, Limit { interval: 1_000_000, window: 50_000_000 });
+        let limit = Allowance { per_second: 1_000, burst: 50 }.limit(4096);
+        assert_eq!(limit, Limit { interval: 1_000_000, window: 50_000_000, crowded: 2048 });
     }
 
     #[test]
     fn nothing_per_second_is_no_limit() {
-        assert_eq!(Allowance { per_second: 0, burst: 50 }.limit().interval, 0);
+        assert_eq!(Allowance { per_second: 0, burst: 50 }.limit(4096).interval, 0);
     }
 
     #[test]
     fn a_burst_of_none_would_let_nothing_through_for_ever() {
-        let limit = Allowance { per_second: 10, burst: 0 }.limit();
+        let limit = Allowance { per_second: 10, burst: 0 }.limit(4096);
         assert_eq!(limit.window, limit.interval);
     }
 }

@@ -151,7 +151,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let waiting = reader::Waiting::default();
     let ledger = Ledger::new(&mut ebpf, options, Arc::clone(&waiting))?;
     let budgets = Budgets::new(&mut ebpf, options.budgets)?;
-    let mut limits = Limits::new(&mut ebpf)?;
+    let mut limits = Limits::new(&mut ebpf, options)?;
     limits.set(&options.allowances)?;
     let rings =
         [ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, ring(&mut ebpf, "SECURITY_RECORDS")?];
