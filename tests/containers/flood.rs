@@ -34,9 +34,9 @@ const QUIET: RangeInclusive<u64> = 1..=50;
 /// Of each of two runs.
 const RECORDS: u64 = 4_000_000;
 
-/// The egress hook of this daemon, by the kernel's number. The kernel knows 15 letters of its name.
+/// The egress hook of this daemon, by the kernel's number.
 fn egress_hook(daemon: &Daemon) -> anyhow::Result<String> {
-    let said = run(Command::new("bpftool").args(["--json", "prog", "show", "name", "cgroup_skb_egre"]))?;
+    let said = run(Command::new("bpftool").args(["--json", "prog", "show", "name", "cgroup_skb_egress"]))?;
     let told: Value = serde_json::from_str(&said)?;
     let of_daemon = |program: &&Value| {
         program["pids"].as_array().into_iter().flatten().any(|user| user["pid"] == daemon.pid())

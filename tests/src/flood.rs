@@ -12,6 +12,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 /// The port that all segments go to.
 pub const TO_PORT: u16 = 7000;
 
+/// `<linux/in.h>`: raw packets with their IP head.
+const IPPROTO_RAW: i32 = 255;
+
 /// Where frames come from and go to: they are never sent.
 const ELSEWHERE: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 9, 1), Ipv4Addr::new(198, 18, 9, 2)];
 
@@ -52,8 +55,8 @@ impl Sender {
     /// # Errors
     /// When this is not root.
     pub fn new(port: u16) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(PROTOCOL_TCP))))?;
-        socket.set_header_included_v4(true)?;
+        // Takes whole packets of any protocol, and gets none.
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)))?;
         socket.connect(&SockAddr::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
         Ok(Self { socket, segment: segment([Ipv4Addr::LOCALHOST; 2], port) })
     }
