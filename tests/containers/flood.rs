@@ -1,11 +1,12 @@
 //! A million events per second out of one container, and fifty quiet ones beside it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     ops::RangeInclusive,
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,19 +32,25 @@ use crate::{
 /// Numbers of containers: the one that floods, and the quiet ones.
 const FLOODING: u64 = 0;
 const QUIET: RangeInclusive<u64> = 1..=50;
+/// Between one record of each quiet one and the next.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Of each of two runs.
 const RECORDS: u64 = 4_000_000;
 
-/// The egress hook of this daemon, by the kernel's number.
+/// The egress hook of this daemon, by the kernel's number: of those of its name, the one that the daemon holds.
 fn egress_hook(daemon: &Daemon) -> anyhow::Result<String> {
-    let said = run(Command::new("bpftool").args(["--json", "prog", "show", "name", "cgroup_skb_egress"]))?;
-    let told: Value = serde_json::from_str(&said)?;
-    let of_daemon = |program: &&Value| {
-        program["pids"].as_array().into_iter().flatten().any(|user| user["pid"] == daemon.pid())
-    };
-    let programs = told.as_array().map_or_else(|| vec![&told], |programs| programs.iter().collect());
-    let program = programs.into_iter().find(of_daemon).with_context(|| format!("no egress hook: {said}"))?;
-    Ok(program["id"].to_string())
+    let mut held = BTreeSet::new();
+    for file in fs::read_dir(format!("/proc/{}/fdinfo", daemon.pid()))? {
+        let told = fs::read_to_string(file?.path()).unwrap_or_default();
+        held.extend(
+            told.lines().filter_map(|line| line.strip_prefix("prog_id:")).map(|id| id.trim().to_owned()),
+        );
+    }
+    let said = run(Command::new("bpftool").args(["--json", "prog", "show"]))?;
+    let programs: Vec<Value> = serde_json::from_str(&said)?;
+    let egress = programs.iter().filter(|program| program["name"] == "cgroup_skb_egress");
+    let mut ids = egress.map(|program| program["id"].to_string());
+    ids.find(|id| held.contains(id)).with_context(|| format!("no egress hook among {held:?}: {said}"))
 }
 
 /// Lets the hook see frames of a container, as fast as it goes.
@@ -100,6 +107,7 @@ fn a_flood_of_a_million_events_a_second_is_shed_by_name_and_fifty_quiet_containe
             fs::remove_dir(parent.container(1000 + rounds)?)?;
         }
         time = begun.elapsed();
+        thread::sleep(PAUSE);
     }
     for mut flood in floods {
         ensure!(flood.wait()?.success(), "bpftool failed");
