@@ -15,6 +15,8 @@ pub mod container;
 
 pub mod stats;
 
+pub mod budget;
+
 pub mod offsets;
 
 #[cfg(feature = "user")]

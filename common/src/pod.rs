@@ -1,6 +1,6 @@
 //! Lets aya copy our types in and out of maps. The only `unsafe` of this crate.
 
-use crate::{ids, network, offsets, stats};
+use crate::{budget, ids, network, offsets, stats};
 
 /// Each type is `#[repr(C)]` or transparent and derives zerocopy's `FromBytes` and `IntoBytes`, which prove what
 /// `Pod` asks for: every bit pattern is valid and there is no padding.
@@ -14,6 +14,9 @@ macro_rules! pod {
 }
 
 pod!(
+    budget::Budget,
+    budget::Limit,
+    budget::Payer,
     ids::CgroupId,
     network::Flow,
     network::FlowKey,

@@ -2,12 +2,14 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Per family of records and CPU. `issued = delivered + lost`, exactly.
+/// Per family of records and CPU. `issued = delivered + shed + lost`, exactly.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 pub struct RecordStats {
     /// Records that a hook wanted to send.
     pub issued: u64,
+    /// Records over their cgroup's budget ([`crate::budget`]), which were not sent.
+    pub shed: u64,
     /// Records that found no room in the ring.
     pub lost: u64,
 }
@@ -26,9 +28,18 @@ pub mod failure {
     pub const OTHER_PROTOCOL: u32 = 4;
     /// The table of senders was full: should the flow be translated, its client is known by address only.
     pub const SENDERS_FULL: u32 = 5;
+    /// No budget was free: the cgroup pays from the shared one. Counted each time one is asked for.
+    pub const BUDGETS_FULL: u32 = 6;
     /// How many there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
     /// Their names, by index.
-    pub const NAMES: [&str; COUNT as usize] =
-        ["ledger_full", "ledger_overfull", "flows_full", "unparsed", "other_protocol", "senders_full"];
+    pub const NAMES: [&str; COUNT as usize] = [
+        "ledger_full",
+        "ledger_overfull",
+        "flows_full",
+        "unparsed",
+        "other_protocol",
+        "senders_full",
+        "budgets_full",
+    ];
 }

@@ -74,9 +74,16 @@ pub struct Limits {
     pub flows: Flows,
     /// Size of the ring for flow records.
     pub flow_ring_bytes: RingBytes,
-    /// Size of the ring for process and container records.
+    /// Size of the ring for process records.
     pub record_ring_bytes: RingBytes,
+    /// Records of flows, and of processes, that each container or other cgroup may send per second; 0 is no limit.
+    pub records_per_second: Records,
+    /// Records of flows that it may send at once after a pause; of processes an eighth of that.
+    pub record_burst: Records,
 }
+
+/// How many records.
+pub type Records = Whole<0, 1_000_000_000>;
 
 /// How many rows a ledger may have.
 pub type LedgerRows = Whole<64, 1_048_576>;
@@ -120,6 +127,8 @@ impl Default for Limits {
             flows: Whole(131_072),
             flow_ring_bytes: Whole(4 << 20),
             record_ring_bytes: Whole(1 << 20),
+            records_per_second: Whole(20_000),
+            record_burst: Whole(8_000),
         }
     }
 }

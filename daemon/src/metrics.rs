@@ -2,6 +2,7 @@
 //!
 //! `definitions` is the list. Nothing here waits for anything but a short lock that is never held over I/O.
 
+mod bounded;
 mod daemon;
 mod definitions;
 mod edges;
@@ -21,11 +22,11 @@ use std::{
 
 use cofferdam_common::record::family;
 
-use self::{definitions as metric, edges::EdgeSeries, page::Page};
+use self::{bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page};
 use crate::{
     attribution::{ContainerState, Overflows, RuntimeState, RuntimeStatus},
     config::Report,
-    event::{CgroupChange, CgroupEvent, Event, EventKind, Workload, WorkloadKind},
+    event::{CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
     interaction::Edge,
     sensor::counts::{Counters, HookStatus},
     sink::KINDS,
@@ -46,17 +47,12 @@ pub struct Metrics {
     undecoded: AtomicU64,
     starts: [AtomicU64; labels::RUNTIMES.len()],
     stops: [AtomicU64; labels::RUNTIMES.len()],
-    execs: Mutex<Execs>,
+    execs: Mutex<Bounded<String>>,
+    /// Records that did not come through, by workload, family and why.
+    missing: Mutex<Bounded<[String; 3]>>,
     edges: Mutex<EdgeSeries>,
     info_folded: AtomicU64,
     scrape_failures: [AtomicU64; PARTS.len()],
-}
-
-/// Programs begun, by workload.
-#[derive(Clone, Debug, Default)]
-struct Execs {
-    counts: BTreeMap<String, u64>,
-    folded: u64,
 }
 
 /// What a scrape is made of.
@@ -92,6 +88,7 @@ impl Metrics {
             starts: array::from_fn(|_| AtomicU64::new(0)),
             stops: array::from_fn(|_| AtomicU64::new(0)),
             execs: Mutex::default(),
+            missing: Mutex::default(),
             edges: Mutex::new(EdgeSeries::new(metric::FLOWS.limit)),
             info_folded: AtomicU64::new(0),
             scrape_failures: array::from_fn(|_| AtomicU64::new(0)),
@@ -105,14 +102,28 @@ impl Metrics {
         }
         match &event.kind {
             EventKind::ProcessExec(exec) => {
-                lock(&self.execs).count(&labels::workload(&exec.workload), metric::PROCESS_EXECS.limit);
+                let workload = labels::workload(&exec.workload).into_owned();
+                let other = |_| labels::OTHER.to_owned();
+                lock(&self.execs).add(workload, other, metric::PROCESS_EXECS.limit, 1);
             }
+            EventKind::Lost(lost) => self.count_missing(lost),
             EventKind::Cgroup(cgroup) if is_containers_own(cgroup) => match cgroup.change {
                 CgroupChange::Made => count_runtime(&self.starts, &cgroup.workload),
                 CgroupChange::Removed => count_runtime(&self.stops, &cgroup.workload),
                 CgroupChange::Attached => {}
             },
             _ => {}
+        }
+    }
+
+    fn count_missing(&self, lost: &Lost) {
+        let workload = lost.workload.as_deref().map_or(labels::OTHER.into(), labels::workload);
+        for (reason, count) in [("shed", lost.shed), ("lost", lost.records)] {
+            if count > 0 {
+                let of = |workload: &str| [workload, &lost.family, reason].map(str::to_owned);
+                let limit = metric::RECORDS_MISSING.limit;
+                lock(&self.missing).add(of(&workload), |_| of(labels::OTHER), limit, count);
+            }
         }
     }
 
@@ -273,23 +284,10 @@ impl Metrics {
         for (workload, count) in &execs.counts {
             page.count(&metric::PROCESS_EXECS, &[workload], *count);
         }
-    }
-}
-
-impl Execs {
-    fn count(&mut self, workload: &str, limit: usize) {
-        let full = self.counts.len() >= limit;
-        let label = if full && !self.counts.contains_key(workload) {
-            self.folded += 1;
-            labels::OTHER
-        } else {
-            workload
-        };
-        match self.counts.get_mut(label) {
-            Some(count) => *count += 1,
-            None => {
-                self.counts.insert(label.to_owned(), 1);
-            }
+        let missing = lock(&self.missing).clone();
+        page.count(&metric::SERIES_FOLDED, &[metric::RECORDS_MISSING.name], missing.folded);
+        for (labels, count) in &missing.counts {
+            page.count(&metric::RECORDS_MISSING, &labels.each_ref().map(String::as_str), *count);
         }
     }
 }

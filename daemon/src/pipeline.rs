@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cofferdam_common::network::FlowRecord;
+use cofferdam_common::{ids::CgroupId, network::FlowRecord, record::family};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,7 +30,14 @@ use crate::{
     config::{Config, InForce, Source},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
-    sensor::{self, clock::Clock, features, offsets, reader::Reader, record::Record},
+    sensor::{
+        self,
+        budgets::{Allowance, Allowances, Missing},
+        clock::Clock,
+        features, offsets,
+        reader::Reader,
+        record::Record,
+    },
     sink::EventStream,
     view::{Heartbeat, View},
 };
@@ -55,8 +62,8 @@ const INJECTED_LIMIT: usize = 1024;
 enum Injected {
     /// A flow that ended without a packet saying so.
     Close(Box<FlowRecord>),
-    /// Records that the kernel could not deliver.
-    Lost(Lost),
+    /// Records that were over their budget or found no room.
+    Missing(Missing),
 }
 
 /// Runs the daemon until it is told to stop. `run_dir` holds the lock and the socket of the API; `source` is where
@@ -87,6 +94,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         flow_ring_bytes: config.limits.flow_ring_bytes.get(),
         ledger_rows: config.limits.ledger_rows.get(),
         flows: config.limits.flows.get(),
+        allowances: allowances(config),
+        ..sensor::Options::default()
     };
     let loaded = sensor::load(&options, &located)?;
     let ledger = Arc::new(loaded.ledger);
@@ -122,8 +131,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         move || pipeline.run(&cancel)
     })?;
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
-        let (view, cancel) = (view.clone(), cancel.clone());
-        move || keeper::keep(&view, &ledger, &inject, &cancel)
+        let (view, cancel, budgets) = (view.clone(), cancel.clone(), loaded.budgets);
+        move || keeper::keep(&view, &ledger, budgets, &inject, &cancel)
     })?;
     let docker =
         docker::watch(Arc::clone(&attribution), config.runtimes.docker.path().to_owned(), cancel.clone());
@@ -138,6 +147,14 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// What each cgroup may send.
+fn allowances(config: &Config) -> Allowances {
+    let limits = &config.limits;
+    let ordinary =
+        Allowance { per_second: limits.records_per_second.get(), burst: limits.record_burst.get() };
+    Allowances { ordinary, ..Allowances::default() }
 }
 
 /// The data path.
@@ -186,7 +203,7 @@ impl Pipeline {
                 Injected::Close(record) => {
                     self.attribution.attribute(&Record::FlowClose(*record), &clock, self.seq)
                 }
-                Injected::Lost(lost) => self.lost(lost, &clock),
+                Injected::Missing(missing) => self.lost(&missing, &clock),
             };
             self.metrics.observe(&event);
             self.events.publish(event);
@@ -194,12 +211,17 @@ impl Pipeline {
         found
     }
 
-    fn lost(&self, lost: Lost, clock: &Clock) -> Event {
+    fn lost(&self, missing: &Missing, clock: &Clock) -> Event {
+        let lost = Lost {
+            shed: missing.shed,
+            workload: (missing.payer != CgroupId::NONE).then(|| self.attribution.workload(missing.payer)),
+            ..Lost::of(family::NAMES.get(missing.family as usize).unwrap_or(&"unknown"), missing.lost)
+        };
         Event {
             schema_version: SCHEMA_VERSION,
             seq: self.seq,
             time: clock.from_boot(clock.boot_time()),
-            message: format!("{} records of family {} were lost", lost.records, lost.family),
+            message: lost.to_string(),
             kind: EventKind::Lost(lost),
         }
     }

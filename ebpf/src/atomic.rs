@@ -19,3 +19,20 @@ pub(crate) fn set_bits(flags: &mut u64, bits: u64) -> u64 {
     }
     value
 }
+
+/// Sets a value if it is still what `expected` says. Returns what it was before.
+#[inline(always)]
+pub(crate) fn compare_exchange(value: &mut u64, expected: u64, new: u64) -> u64 {
+    let before;
+    // SAFETY: as in `add`; the instruction takes and returns the expected value in r0.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({0} + 0, r0, {1})",
+            in(reg) value,
+            in(reg) new,
+            inout("r0") expected => before,
+            options(nostack),
+        );
+    }
+    before
+}

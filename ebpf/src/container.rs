@@ -10,12 +10,13 @@ use aya_ebpf::{
 use cofferdam_common::{
     container::{AttachRecord, CGROUP_PATH_LIMIT, CgroupRecord},
     ids::CgroupId,
-    record::{family, kind},
+    record::{Header, family, kind},
 };
 
 use crate::{
+    budget::account_of_current,
     emit::{current_cgroup, emit, header},
-    maps::RECORDS,
+    maps::SECURITY_RECORDS,
     offsets::{KernelPointer, offset},
     process::tgid,
 };
@@ -39,9 +40,11 @@ pub(crate) fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
 pub(crate) fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
     let Some(subject) = id(KernelPointer(context.arg(0))) else { return 0 };
     let task = KernelPointer(context.arg(2));
-    emit::<AttachRecord>(&RECORDS, family::CONTAINER, |entry| {
+    // Who moves it pays, and not the cgroup that it is moved to.
+    let cgroup = current_cgroup();
+    emit::<AttachRecord>(&SECURITY_RECORDS, family::CONTAINER, account_of_current(cgroup), |entry, now| {
         entry.write(AttachRecord {
-            header: header(kind::CGROUP_ATTACHED, current_cgroup()),
+            header: header(kind::CGROUP_ATTACHED, cgroup, now),
             subject,
             tgid: tgid(task),
             padding: 0,
@@ -53,17 +56,20 @@ pub(crate) fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(kind: u32, cgroup: KernelPointer, path: KernelPointer) {
     let Some(subject) = id(cgroup) else { return };
-    emit::<CgroupRecord>(&RECORDS, family::CONTAINER, |entry| fill(entry, kind, subject, path));
+    let cgroup = current_cgroup();
+    emit::<CgroupRecord>(&SECURITY_RECORDS, family::CONTAINER, account_of_current(cgroup), |entry, now| {
+        fill(entry, header(kind, cgroup, now), subject, path);
+    });
 }
 
 #[inline(always)]
-fn fill(entry: &mut MaybeUninit<CgroupRecord>, kind: u32, subject: CgroupId, path: KernelPointer) {
+fn fill(entry: &mut MaybeUninit<CgroupRecord>, header: Header, subject: CgroupId, path: KernelPointer) {
     let record = entry.as_mut_ptr();
     // SAFETY: the ring handed out memory for one record, which is cleared, so that every byte is written; the
     // helper writes at most the size of the path, the last byte NUL, or fails.
     unsafe {
         ptr::write_bytes(record, 0, 1);
-        (*record).header = header(kind, current_cgroup());
+        (*record).header = header;
         (*record).subject = subject;
         let buffer = ptr::addr_of_mut!((*record).path);
         let length = bpf_probe_read_kernel_str(buffer.cast(), CGROUP_PATH_LIMIT as u32, path.0);

@@ -7,7 +7,7 @@
 //! What most packets need is one function; what happens once per flow is a function of its own in the program
 //! (`inline(never)`), for a call chain may use no more than 512 bytes of stack.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, programs::SkBuffContext};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{Flow, FlowKey, FlowRecord, LedgerKey, Party, Sender, VERDICT_ALLOW, Volume, end, flag},
@@ -17,6 +17,7 @@ use cofferdam_common::{
 
 use crate::{
     atomic::{add, set_bits},
+    budget::{account, introduce},
     emit::{boot_time, coarse_time, count_failure, emit, header},
     ledger,
     maps::{FLOW_RECORDS, FLOWS, SENDERS},
@@ -39,7 +40,7 @@ pub(crate) enum Hook {
 
 /// One packet passes.
 #[inline(always)]
-pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
+pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) {
     if hook == Hook::Ingress && packet.is_multicast() {
         // One packet, many receivers: each has a flow of its own. What the group as such got is the sender's flow.
         packet.key.namespace = packet.cgroup.0;
@@ -62,6 +63,7 @@ pub(crate) fn observe(packet: &mut Packet, hook: Hook) {
         && begin(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {
+        introduce(context, packet.cgroup);
         follow(packet, hook, flow);
     }
 }
@@ -337,11 +339,13 @@ pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     let translated = flow.flags & flag::TRANSLATED != 0;
     let here = if target_is_local { flow.server } else { flow.client };
-    emit::<FlowRecord>(&FLOW_RECORDS, family::NETWORK, |entry| {
+    // Who began it pays, where it is of this host: nobody can use up the budget of those that it talks to.
+    let payer = account(if flow.client == CgroupId::NONE { here } else { flow.client });
+    emit::<FlowRecord>(&FLOW_RECORDS, family::NETWORK, payer, |entry, now| {
         let record = entry.as_mut_ptr();
         // SAFETY: the ring handed out memory for one record, of which every field is written here, in place.
         unsafe {
-            (*record).header = header(kind, here);
+            (*record).header = header(kind, here, now);
             (*record).client = flow.client;
             (*record).server = if target_is_local { flow.server } else { CgroupId::NONE };
             (*record).client_address = *client.0;

@@ -15,6 +15,8 @@ mod offsets;
 
 mod emit;
 
+mod budget;
+
 mod packet;
 
 mod flow;

@@ -2,9 +2,11 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use cofferdam_common::{
+    budget::{Budget, Limit, Payer},
+    ids::CgroupId,
     network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
     record::family,
     stats::{RecordStats, failure},
@@ -12,7 +14,7 @@ use cofferdam_common::{
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 
-/// Records of the families process and container. Written by their hooks, read by the daemon.
+/// Records of the family process. Written by its hooks, read by the daemon.
 #[map]
 pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
@@ -20,7 +22,12 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static FLOW_RECORDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Records issued and lost, by family. Written by `emit`, read by the daemon.
+/// Records that matter for security and come seldom: today the family container. Apart from all others and with a
+/// budget of its own, so that no flood of ordinary records costs one of them, and none of these fills it alone.
+#[map]
+pub(crate) static SECURITY_RECORDS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
+
+/// Records issued, shed and lost, by family. Written by `emit`, read by the daemon.
 #[map]
 pub(crate) static RECORD_STATS: PerCpuArray<RecordStats> = PerCpuArray::with_max_entries(family::COUNT, 0);
 
@@ -54,3 +61,24 @@ pub(crate) static FREE_ROWS: Queue<u32> = Queue::with_max_entries(16_384, 0);
 /// Rows kept for `other` rows, for when the free ones are used up. Filled by the daemon, taken by `ledger`.
 #[map]
 pub(crate) static SPARE_ROWS: Queue<u32> = Queue::with_max_entries(16_384, 0);
+
+/// Which budget a cgroup pays from. Written by `budget` when a cgroup first sends, and by the daemon, which says
+/// what is a container and removes cgroups that are gone. Preallocated: tracing hooks insert into it.
+#[map]
+pub(crate) static PAYERS: HashMap<CgroupId, Payer> = HashMap::with_max_entries(16_384, 0);
+
+/// The container of a cgroup that lies below it: what `budget` has found, so that it need not search again.
+#[map]
+pub(crate) static NESTED: LruHashMap<CgroupId, CgroupId> = LruHashMap::with_max_entries(4_096, 0);
+
+/// The budgets. Written by `budget`, read by the daemon, which clears those that are free again.
+#[map]
+pub(crate) static BUDGETS: Array<Budget> = Array::with_max_entries(8_192, 0);
+
+/// Budgets that are free. Filled by the daemon, taken by `budget`.
+#[map]
+pub(crate) static FREE_BUDGETS: Queue<u32> = Queue::with_max_entries(8_192, 0);
+
+/// How much a budget is, by family. Written by the daemon at any time; zero is no limit.
+#[map]
+pub(crate) static LIMITS: Array<Limit> = Array::with_max_entries(family::COUNT, 0);

@@ -42,7 +42,7 @@ pub(crate) fn inet_sk_error_report(context: BtfTracePointContext) -> i32 {
 fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
     match Packet::read(context) {
         Ok(packet) if hook == Hook::Ingress && packet.is_copy(context) => {}
-        Ok(mut packet) => flow::observe(&mut packet, hook),
+        Ok(mut packet) => flow::observe(context, &mut packet, hook),
         Err(reason) => count_failure(reason),
     }
     PASS

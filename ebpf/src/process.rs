@@ -12,10 +12,11 @@ use aya_ebpf::{
 use cofferdam_common::{
     ids::Tgid,
     process::{ARGS_LIMIT, ExecRecord, ExitRecord, ForkRecord, PATH_LIMIT},
-    record::{family, kind},
+    record::{Header, family, kind},
 };
 
 use crate::{
+    budget::account_of_current,
     emit::{current_cgroup, emit, header},
     maps::RECORDS,
     offsets::{KernelPointer, offset},
@@ -29,9 +30,10 @@ pub(crate) fn sched_process_fork(context: BtfTracePointContext) -> i32 {
     if tgid.0 != thread(child) {
         return 0;
     }
-    emit::<ForkRecord>(&RECORDS, family::PROCESS, |entry| {
+    let cgroup = current_cgroup();
+    emit::<ForkRecord>(&RECORDS, family::PROCESS, account_of_current(cgroup), |entry, now| {
         entry.write(ForkRecord {
-            header: header(kind::PROCESS_FORK, current_cgroup()),
+            header: header(kind::PROCESS_FORK, cgroup, now),
             tgid,
             parent: self::tgid(parent),
             start_time: start_time(child),
@@ -44,12 +46,20 @@ pub(crate) fn sched_process_fork(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     let (task, binprm) = (KernelPointer(context.arg(0)), KernelPointer(context.arg(2)));
-    emit::<ExecRecord>(&RECORDS, family::PROCESS, |entry| fill_exec(entry, task, binprm));
+    let cgroup = current_cgroup();
+    emit::<ExecRecord>(&RECORDS, family::PROCESS, account_of_current(cgroup), |entry, now| {
+        fill_exec(entry, header(kind::PROCESS_EXEC, cgroup, now), task, binprm);
+    });
     0
 }
 
 #[inline(always)]
-fn fill_exec(entry: &mut MaybeUninit<ExecRecord>, task: KernelPointer, binprm: KernelPointer) {
+fn fill_exec(
+    entry: &mut MaybeUninit<ExecRecord>,
+    header: Header,
+    task: KernelPointer,
+    binprm: KernelPointer,
+) {
     let record = entry.as_mut_ptr();
     // SAFETY: the ring handed out memory for one record, and every field of it is written here: the two buffers
     // by the helpers, which leave zeros behind what they wrote or are cleared first.
@@ -57,7 +67,7 @@ fn fill_exec(entry: &mut MaybeUninit<ExecRecord>, task: KernelPointer, binprm: K
         ptr::write_bytes(record, 0, 1);
         // SAFETY: a helper without arguments.
         let ids = bpf_get_current_uid_gid();
-        (*record).header = header(kind::PROCESS_EXEC, current_cgroup());
+        (*record).header = header;
         (*record).tgid = tgid(task);
         (*record).parent = parent(task);
         (*record).start_time = start_time(task);
@@ -79,9 +89,10 @@ pub(crate) fn sched_process_exit(context: BtfTracePointContext) -> i32 {
     if live != 0 {
         return 0;
     }
-    emit::<ExitRecord>(&RECORDS, family::PROCESS, |entry| {
+    let cgroup = current_cgroup();
+    emit::<ExitRecord>(&RECORDS, family::PROCESS, account_of_current(cgroup), |entry, now| {
         entry.write(ExitRecord {
-            header: header(kind::PROCESS_EXIT, current_cgroup()),
+            header: header(kind::PROCESS_EXIT, cgroup, now),
             tgid: tgid(task),
             status: task.read(offset!(task_exit_code)).unwrap_or(0),
             start_time: start_time(task),

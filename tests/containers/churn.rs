@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -12,51 +11,20 @@ use anyhow::{Context as _, ensure};
 use cofferdam::{event::WorkloadKind, interaction::Edge};
 use cofferdam_tests::{Daemon, command::wait_for};
 
-use crate::{alone, docker};
+use crate::{
+    alone,
+    cgroups::{Parent, id},
+    docker,
+};
 
-const CONTAINERS: usize = 1000;
+const CONTAINERS: u64 = 1000;
 
-/// Where the brief containers are: a parent as `--cgroup-parent` would make it.
-struct Parent {
-    root: PathBuf,
-    path: PathBuf,
-}
-
-impl Parent {
-    fn make() -> anyhow::Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let root = PathBuf::from(fields.find(|fields| fields[2] == "cgroup2").context("no cgroup2")?[1]);
-        let path = root.join(format!("cofferdam-churn-{}", std::process::id()));
-        fs::create_dir(&path)?;
-        Ok(Self { root, path })
-    }
-
-    /// A container that connects to `port` and ends.
-    fn brief(&self, id: &str, port: u16) -> anyhow::Result<()> {
-        let cgroup = self.path.join(id);
-        fs::create_dir(&cgroup)?;
-        enter(&cgroup)?;
-        let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
-        enter(&self.root)?;
-        fs::remove_dir(&cgroup)?;
-        connected.map(drop).context("cannot connect")
-    }
-}
-
-impl Drop for Parent {
-    fn drop(&mut self) {
-        let _ = enter(&self.root);
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(entry.path());
-        }
-        let _ = fs::remove_dir(&self.path);
-    }
-}
-
-fn enter(cgroup: &Path) -> anyhow::Result<()> {
-    fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string())
-        .context("this process does not move")
+/// A container that connects to `port` and ends.
+fn brief(parent: &Parent, number: u64, port: u16) -> anyhow::Result<()> {
+    let cgroup = parent.container(number)?;
+    let connected = parent.inside(&cgroup, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)))?;
+    fs::remove_dir(&cgroup)?;
+    connected.map(drop).context("cannot connect")
 }
 
 /// Flows by source, of the brief containers' edges.
@@ -75,10 +43,9 @@ fn a_thousand_brief_containers_each_have_their_flow_also_when_their_rows_are_gon
     let port = listener.local_addr()?.port();
     let mut expected = BTreeMap::new();
     for number in 0..CONTAINERS {
-        let id = format!("{number:064x}");
-        parent.brief(&id, port)?;
+        brief(&parent, number, port)?;
         listener.accept()?;
-        expected.insert(id, 1);
+        expected.insert(id(number), 1);
     }
     wait_for("the map of all of them", Duration::from_secs(10), || {
         (flows(&daemon.map().ok()?, port) == expected).then_some(())
@@ -87,9 +54,7 @@ fn a_thousand_brief_containers_each_have_their_flow_also_when_their_rows_are_gon
 
     // Rows of cgroups that are gone make room in the kernel; what they counted stays.
     let rows = || daemon.metric("cofferdam_map_entries", &[r#"map="ledger""#]).ok();
-    wait_for("the rows to be freed", Duration::from_secs(40), || {
-        (rows()? < CONTAINERS as u64 / 10).then_some(())
-    })?;
+    wait_for("the rows to be freed", Duration::from_secs(40), || (rows()? < CONTAINERS / 10).then_some(()))?;
     ensure!(flows(&daemon.map()?, port) == expected, "a flow was lost on the way into the archive");
     Ok(())
 }

@@ -5,8 +5,10 @@
 #![expect(clippy::print_stdout, reason = "what was measured, for who asks with --nocapture")]
 
 mod beyond;
+mod cgroups;
 mod churn;
 mod config;
+mod flood;
 mod leftovers;
 mod names;
 mod prometheus;

@@ -1,4 +1,4 @@
-//! 200,000 short connections: the ledger is exact, and so is the count of what the ring lost.
+//! 200,000 short connections: the ledger is exact, and so is the count of what was shed and lost.
 
 use std::time::{Duration, Instant};
 
@@ -50,24 +50,25 @@ fn assert_exact(daemon: &Daemon, made: Counts) -> anyhow::Result<()> {
     check(daemon, &["client", "server"], &expected).map(drop)
 }
 
-/// What became of the records of flows: issued, lost, delivered.
-fn records(daemon: &Daemon) -> anyhow::Result<(u64, u64, u64)> {
+/// What became of the records of flows: issued, shed, lost, delivered.
+fn records(daemon: &Daemon) -> anyhow::Result<[u64; 4]> {
     let page = daemon.settled_metrics()?;
     let family = [r#"family="network""#];
     let total = |what: &str| sum(&page, &format!("cofferdam_records_{what}_total"), &family);
-    Ok((total("issued")?, total("lost")?, total("delivered")?))
+    Ok([total("issued")?, total("shed")?, total("lost")?, total("delivered")?])
 }
 
-fn assert_every_record_is_accounted_for(daemon: &Daemon) -> anyhow::Result<(u64, u64)> {
-    let mut last = (0, 0, 0);
-    let even = wait_for("issued = delivered + lost", Duration::from_secs(10), || {
+fn assert_every_record_is_accounted_for(daemon: &Daemon) -> anyhow::Result<[u64; 3]> {
+    let mut last = [0; 4];
+    let even = wait_for("issued = delivered + shed + lost", Duration::from_secs(10), || {
         last = records(daemon).ok()?;
-        (last.0 == last.1 + last.2).then_some(())
+        let [issued, rest @ ..] = last;
+        (issued == rest.iter().sum::<u64>()).then_some(())
     });
-    let (issued, lost, delivered) = last;
-    println!("records of flows: {issued} issued, {lost} lost, {delivered} delivered");
-    even.map(|()| (issued, lost))
-        .map_err(|error| error.context(format!("issued {issued}, lost {lost}, delivered {delivered}")))
+    let [issued, shed, lost, delivered] = last;
+    let told = format!("{issued} issued, {shed} shed, {lost} lost, {delivered} delivered");
+    println!("records of flows: {told}");
+    even.map(|()| [issued, shed, lost]).map_err(|error| error.context(told))
 }
 
 #[test]
@@ -109,14 +110,33 @@ fn the_ledger_stays_exact_when_the_ring_loses_most_records() -> anyhow::Result<(
     let _turn = alone()?;
     let (_node, docker) = docker()?;
     let (client, server) = pair(&docker)?;
-    let daemon = Daemon::start_with(&docker, &["--flow-ring-bytes", "4096"])?;
+    let daemon = Daemon::start_with(&docker, &["--flow-ring-bytes", "4096", "--records-per-second", "0"])?;
     let made = rush(&client, &server, "")?;
     assert_exact(&daemon, made)?;
-    let (issued, lost) = assert_every_record_is_accounted_for(&daemon)?;
+    let [issued, shed, lost] = assert_every_record_is_accounted_for(&daemon)?;
     assert!(
         issued >= 2 * CONNECTIONS,
         "each flow issues an open and a close record, but {issued} were issued"
     );
     assert!(lost > 0, "a ring of one page lost nothing");
+    assert_eq!(shed, 0, "there was no budget to keep to");
     Ok(())
+}
+
+#[test]
+fn what_a_container_sheds_is_told_by_name_and_the_ledger_stays_exact() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (_node, docker) = docker()?;
+    let (client, server) = pair(&docker)?;
+    let daemon = Daemon::start_with(&docker, &["--records-per-second", "100", "--record-burst", "50"])?;
+    let made = rush(&client, &server, "")?;
+    assert_exact(&daemon, made)?;
+    let [issued, shed, _] = assert_every_record_is_accounted_for(&daemon)?;
+    assert!(issued >= 2 * CONNECTIONS && shed > 0, "{shed} of {issued} were shed");
+    let of_client = [r#"workload="client""#, r#"family="network""#, r#"reason="shed""#];
+    wait_for("all of it to be the client's", Duration::from_secs(10), || {
+        let page = daemon.settled_metrics().ok()?;
+        let told = sum(&page, "cofferdam_workload_records_missing_total", &of_client).ok()?;
+        (told == shed).then_some(())
+    })
 }

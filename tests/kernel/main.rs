@@ -21,4 +21,6 @@ mod recording;
 
 mod robustness;
 
+mod shedding;
+
 mod namespace;

@@ -107,6 +107,12 @@ impl Node {
         records
     }
 
+    /// How often hooks could not do something.
+    pub(crate) fn failures(&self, name: &str) -> u64 {
+        let counters = self.counters();
+        counters.failures.iter().filter(|failure| failure.name == name).map(|failure| failure.count).sum()
+    }
+
     pub(crate) fn counters(&self) -> Counters {
         self.loaded.ledger.counters().expect("counters")
     }
@@ -180,6 +186,15 @@ impl Cgroup {
         let result = act();
         join(&self.root);
         result
+    }
+
+    /// Joins it and then `other`, as often.
+    pub(crate) fn come_and_go(&self, other: &Self, times: usize) {
+        for _ in 0..times {
+            join(&self.path);
+            join(&other.path);
+        }
+        join(&self.root);
     }
 }
 

@@ -222,6 +222,14 @@ impl Daemon {
         Events::listen(&mut self.client(&["events", "--json"]))
     }
 
+    /// [`Daemon::events`] of one workload, and what is lost of any.
+    ///
+    /// # Errors
+    /// As [`Daemon::events`].
+    pub fn events_of(&self, workload: &str) -> anyhow::Result<Events> {
+        Events::listen(&mut self.client(&["events", "--json", "--of", workload]))
+    }
+
     /// Stops it in order, as systemd does, and says how it ended.
     ///
     /// # Errors

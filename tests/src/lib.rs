@@ -17,6 +17,8 @@ mod events;
 
 pub mod edges;
 
+pub mod flood;
+
 pub mod prometheus;
 
 pub mod leftovers;

@@ -52,6 +52,9 @@ pub struct Status {
     pub interactions: u64,
     /// Records that found no room in a ring.
     pub records_lost: u64,
+    /// Records over the budget of who had to pay for them.
+    #[serde(default)]
+    pub records_shed: u64,
     /// Records that could not be read.
     pub records_undecoded: u64,
     /// Events that readers of the stream were too slow for.
@@ -117,6 +120,7 @@ impl Status {
     pub fn of(view: &View) -> anyhow::Result<Self> {
         let mut containers = view.attribution.containers();
         containers.retain(|container| container.state != ContainerState::Exited);
+        let (records_shed, records_lost) = view.counts.missing()?;
         let refused = count(view.hooks.iter().filter(|hook| hook.refused.is_some()));
         Ok(Self {
             schema_version: API_VERSION,
@@ -129,7 +133,8 @@ impl Status {
             privileged_containers: count(containers.iter().filter(|container| container.privileged)),
             containers: count(containers.iter()),
             interactions: count(view.edges()?.iter()),
-            records_lost: view.counts.lost()?,
+            records_lost,
+            records_shed,
             records_undecoded: view.metrics.records_undecoded(),
             events_dropped: view.events.dropped(),
             unattributed: view.attribution.unattributed(),

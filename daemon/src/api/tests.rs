@@ -91,7 +91,7 @@ async fn the_status_says_how_it_is_in_numbers() {
     let status: Status = doors.json("/v1/status").await;
     assert_eq!(status.state, State::Observing);
     assert_eq!((status.hooks_attached, status.hooks_refused), (1, 1));
-    assert_eq!((status.interactions, status.records_lost, status.containers), (1, 17, 0));
+    assert_eq!((status.interactions, status.records_shed, status.records_lost), (1, 40, 17));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +221,10 @@ async fn it_is_ready_only_with_hooks() {
     let (status, body) = some.get("/readyz").await;
     assert_eq!(
         (status, body.as_str()),
-        (StatusCode::OK, "ready; not attached: sched_process_exec (see: cofferdam doctor)\n")
+        (
+            StatusCode::OK,
+            "ready; not attached: sched_process_exec; 40 records shed, 17 lost (see: cofferdam doctor)\n"
+        )
     );
     assert_eq!(some.get("/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
     assert!(some.get("/").await.1.contains("href=\"/metrics\""));

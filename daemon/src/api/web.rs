@@ -55,13 +55,23 @@ async fn ready(Shared(app): Shared<App>) -> (StatusCode, String) {
         let reason = app.view.hooks.iter().find_map(|hook| hook.refused.clone());
         format!("no hook is attached: {}\n", reason.as_deref().unwrap_or("the sensor has not started"))
     });
-    answer(blind.or_else(|| stalled(app.view.heartbeat.age())), || {
-        if refused.is_empty() {
-            "ready\n".to_owned()
-        } else {
-            format!("ready; not attached: {} (see: cofferdam doctor)\n", refused.join(", "))
-        }
-    })
+    let (shed, lost) = app.view.counts.missing().unwrap_or_default();
+    answer(blind.or_else(|| stalled(app.view.heartbeat.age())), || readiness(&refused, shed, lost))
+}
+
+/// Ready, and what is not as it should be.
+fn readiness(refused: &[&str], shed: u64, lost: u64) -> String {
+    let mut text = "ready".to_owned();
+    if !refused.is_empty() {
+        text += &format!("; not attached: {}", refused.join(", "));
+    }
+    if shed + lost > 0 {
+        text += &format!("; {shed} records shed, {lost} lost");
+    }
+    if text.len() > "ready".len() {
+        text += " (see: cofferdam doctor)";
+    }
+    text + "\n"
 }
 
 fn stalled(age: Duration) -> Option<String> {
@@ -88,6 +98,15 @@ async fn landing() -> Html<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readiness_tells_what_is_missing() {
+        assert_eq!(readiness(&[], 0, 0), "ready\n");
+        let text =
+            "ready; not attached: sched_process_exec; 40 records shed, 17 lost (see: cofferdam doctor)\n";
+        assert_eq!(readiness(&["sched_process_exec"], 40, 17), text);
+        assert_eq!(readiness(&[], 40, 0), "ready; 40 records shed, 0 lost (see: cofferdam doctor)\n");
+    }
 
     #[test]
     fn a_pipeline_that_does_not_turn_is_told_with_how_long() {

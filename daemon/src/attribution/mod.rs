@@ -151,6 +151,24 @@ impl Attribution {
         self.tables().containers()
     }
 
+    /// The cgroups that are containers' own and not yet gone: what lies below them is the container's too.
+    #[must_use]
+    pub fn containers_own(&self) -> Vec<CgroupId> {
+        self.tables().containers_own().collect()
+    }
+
+    /// The own cgroup of the container that a cgroup belongs to.
+    #[must_use]
+    pub fn container_of(&self, cgroup: CgroupId) -> Option<CgroupId> {
+        self.tables().container_of(cgroup)
+    }
+
+    /// Whether a cgroup is known and not removed.
+    #[must_use]
+    pub fn is_live(&self, cgroup: CgroupId) -> bool {
+        self.tables().is_live(cgroup)
+    }
+
     /// A runtime of the system told about a container.
     pub fn learn(&self, facts: ContainerFacts) {
         self.tables_mut().learn(facts);

@@ -20,7 +20,7 @@ pub(super) fn of(kind: &EventKind) -> String {
         EventKind::FlowOpen(flow) => format!("{} opened", ends(flow)),
         EventKind::FlowClose(flow) => format!("{} {}", ends(flow), close(flow)),
         EventKind::Cgroup(change) => cgroup(change),
-        EventKind::Lost(lost) => format!("{} records of family {} were lost", lost.records, lost.family),
+        EventKind::Lost(lost) => lost.to_string(),
     }
 }
 

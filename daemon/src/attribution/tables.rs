@@ -149,6 +149,23 @@ impl Tables {
         }
     }
 
+    /// The cgroups that are containers' own and not yet gone.
+    pub(super) fn containers_own(&self) -> impl Iterator<Item = CgroupId> {
+        self.containers.values().filter_map(Entry::cgroup)
+    }
+
+    /// The own cgroup of the container that a cgroup belongs to.
+    pub(super) fn container_of(&self, id: CgroupId) -> Option<CgroupId> {
+        match &self.cgroups.get(&id)?.resident {
+            Resident::Container(key) => self.containers.get(key)?.cgroup(),
+            Resident::Other(_) | Resident::Nobody => None,
+        }
+    }
+
+    pub(super) fn is_live(&self, id: CgroupId) -> bool {
+        id == CgroupId::ROOT || self.cgroups.get(&id).is_some_and(|cgroup| cgroup.life == Life::Live)
+    }
+
     pub(super) fn live(&self) -> HashSet<CgroupId> {
         self.in_state(Life::Live).collect()
     }

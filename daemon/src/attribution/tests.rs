@@ -321,6 +321,24 @@ fn a_container_that_ended_stays_in_the_list_until_the_runtime_removes_it() {
 }
 
 #[test]
+fn what_a_container_makes_below_its_own_cgroup_is_known_to_be_its_own() {
+    let host = Host::shop();
+    let (inside, unit) = (CgroupId(103), CgroupId(104));
+    host.made(inside, &format!("/docker/{WEB}/docker/{DB}"));
+    host.made(unit, "/system.slice/nginx.service");
+    assert_eq!(host.0.container_of(inside), Some(WEB_CGROUP), "whatever it calls itself");
+    assert_eq!(host.0.container_of(WEB_CGROUP), Some(WEB_CGROUP));
+    assert_eq!(host.0.container_of(unit), None);
+    let mut own = host.0.containers_own();
+    own.sort_unstable();
+    assert_eq!(own, [WEB_CGROUP, DB_CGROUP]);
+
+    host.removed(WEB_CGROUP, &format!("/docker/{WEB}"));
+    assert_eq!(host.0.containers_own(), [DB_CGROUP]);
+    assert!(!host.0.is_live(WEB_CGROUP) && host.0.is_live(inside) && host.0.is_live(CgroupId::ROOT));
+}
+
+#[test]
 fn an_unknown_cgroup_is_counted_searched_for_and_named_when_found() {
     let root = std::env::temp_dir().join(format!("cofferdam-tree-{}", std::process::id()));
     let directory = root.join("docker").join(WEB);

@@ -194,6 +194,8 @@ mod tests {
         ✖ sched_process_exec  not attached (tp_btf, process): the kernel has no BTF; without it, programs that start are not reported
         ! records             17 of 1,000 network records lost
                               → map and metrics stay exact, events have gaps: enlarge the ring (cofferdam run --flow-ring-bytes)
+        ! records             40 of 1,000 network records shed
+                              → map and metrics stay exact: cofferdam_workload_records_missing_total tells who floods (or: cofferdam run --records-per-second)
         ! hooks               2 times ledger_full
                               → more rows keep more apart (cofferdam run --ledger-rows)
         1 problem above.

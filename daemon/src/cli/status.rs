@@ -93,6 +93,7 @@ fn text(status: &Status) -> String {
 fn troubles(status: &Status) -> String {
     let mut text = String::new();
     for (count, thing) in [
+        (status.records_shed, plural(status.records_shed, "record") + " shed"),
         (status.events_dropped, plural(status.events_dropped, "event") + " dropped"),
         (status.records_undecoded, plural(status.records_undecoded, "record") + " undecoded"),
         (status.unattributed, number(status.unattributed) + " unattributed"),
@@ -159,6 +160,7 @@ mod tests {
             privileged_containers: 2,
             interactions: 31,
             records_lost: 0,
+            records_shed: 0,
             records_undecoded: 0,
             events_dropped: 0,
             unattributed: 0,
@@ -224,6 +226,7 @@ mod tests {
         let ill = Status {
             state: State::Stalled,
             records_lost: 1_204,
+            records_shed: 30_000,
             events_dropped: 3,
             unattributed: 1,
             runtimes: Vec::new(),
@@ -231,7 +234,7 @@ mod tests {
         };
         insta::assert_snapshot!(plain(&text(&ill)), @r#"
         Cofferdam 0.1.0 · stalled: the pipeline does not turn · up 12 s · kernel 6.12.8 · no container runtime
-          14 containers (2 privileged)   31 interactions   1,204 records lost   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
+          14 containers (2 privileged)   31 interactions   1,204 records lost   30,000 records shed   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
         "#);
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
 
-use super::{Config, Flows, LedgerRows, RingBytes, SocketPath};
+use super::{Config, Flows, LedgerRows, Records, RingBytes, SocketPath};
 
 /// What was set on the command line and in the environment, and by which of them.
 #[derive(Clone, Debug, Default)]
@@ -32,32 +32,51 @@ struct Options {
     /// Size of the ring that carries flow records; a power of two. [default: 4194304]
     #[arg(long, env = "COFFERDAM_FLOW_RING_BYTES", value_name = "BYTES")]
     flow_ring_bytes: Option<RingBytes>,
-    /// Size of the ring that carries records of processes and containers; a power of two. [default: 1048576]
+    /// Size of the ring that carries records of processes; a power of two. [default: 1048576]
     #[arg(long, env = "COFFERDAM_RECORD_RING_BYTES", value_name = "BYTES")]
     record_ring_bytes: Option<RingBytes>,
+    /// Records of flows, and of processes, that each container or other cgroup may send per second for good; 0 is no
+    /// limit. [default: 20000]
+    #[arg(long, env = "COFFERDAM_RECORDS_PER_SECOND", value_name = "RECORDS")]
+    records_per_second: Option<Records>,
+    /// Records of flows that it may send at once after a pause; of processes an eighth of that. [default: 8000]
+    #[arg(long, env = "COFFERDAM_RECORD_BURST", value_name = "RECORDS")]
+    record_burst: Option<Records>,
 }
 
 /// Each option's key in the file.
-const KEYS: [(&str, &str); 6] = [
+const KEYS: [(&str, &str); 8] = [
     ("listen", "listen"),
     ("docker_socket", "runtimes.docker"),
     ("ledger_rows", "limits.ledger_rows"),
     ("flows", "limits.flows"),
     ("flow_ring_bytes", "limits.flow_ring_bytes"),
     ("record_ring_bytes", "limits.record_ring_bytes"),
+    ("records_per_second", "limits.records_per_second"),
+    ("record_burst", "limits.record_burst"),
 ];
 
 impl Given {
     /// Puts what was given before what is in `config`.
     pub(super) fn apply(&self, config: &mut Config) {
-        let Options { listen, docker_socket, ledger_rows, flows, flow_ring_bytes, record_ring_bytes } =
-            self.options.clone();
+        let Options {
+            listen,
+            docker_socket,
+            ledger_rows,
+            flows,
+            flow_ring_bytes,
+            record_ring_bytes,
+            records_per_second,
+            record_burst,
+        } = self.options.clone();
         put(listen, &mut config.listen);
         put(docker_socket, &mut config.runtimes.docker);
         put(ledger_rows, &mut config.limits.ledger_rows);
         put(flows, &mut config.limits.flows);
         put(flow_ring_bytes, &mut config.limits.flow_ring_bytes);
         put(record_ring_bytes, &mut config.limits.record_ring_bytes);
+        put(records_per_second, &mut config.limits.records_per_second);
+        put(record_burst, &mut config.limits.record_burst);
     }
 
     /// The option or variable that set a key.

@@ -9,6 +9,8 @@ mod protocol;
 mod text;
 mod workload;
 
+use std::{fmt, sync::Arc};
+
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -55,17 +57,45 @@ pub enum EventKind {
     FlowClose(FlowEvent),
     /// A cgroup was made, removed or joined.
     Cgroup(CgroupEvent),
-    /// Records were lost before they could become events.
+    /// Records were shed or lost before they could become events.
     Lost(Lost),
 }
 
-/// Records that the kernel could not deliver since the last such event.
+/// What is missing since the last such event.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Lost {
     /// The family they belonged to.
     pub family: String,
-    /// How many.
+    /// Records, or events of a reader, that found no room.
     pub records: u64,
+    /// Records that were over the budget of the workload.
+    #[serde(default)]
+    pub shed: u64,
+    /// Whose records they were; absent where nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Arc<Workload>>,
+}
+
+impl Lost {
+    /// So many found no room, of nobody in particular.
+    #[must_use]
+    pub fn of(family: &str, records: u64) -> Self {
+        Self { family: family.to_owned(), records, shed: 0, workload: None }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, records, shed, workload } = self;
+        if let Some(workload) = workload {
+            write!(f, "{workload}: ")?;
+        }
+        match (shed, records) {
+            (0, lost) => write!(f, "{lost} records of family {family} were lost"),
+            (shed, 0) => write!(f, "{shed} records of family {family} were shed"),
+            (shed, lost) => write!(f, "{shed} records of family {family} were shed, {lost} lost"),
+        }
+    }
 }
 
 impl EventKind {
@@ -94,7 +124,7 @@ impl EventKind {
             Self::FlowOpen(flow) | Self::FlowClose(flow) => {
                 vec![&flow.source.workload, &flow.target.workload]
             }
-            Self::Lost(_) => Vec::new(),
+            Self::Lost(lost) => lost.workload.as_deref().into_iter().collect(),
         }
     }
 }

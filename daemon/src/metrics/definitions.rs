@@ -69,9 +69,13 @@ metrics! {
     RECORDS_ISSUED: COUNTER "cofferdam_records_issued_total" ["family"];
         "Records that hooks wanted to send to the daemon."
     RECORDS_DELIVERED: COUNTER "cofferdam_records_delivered_total" ["family"];
-        "Records that came out of the ring: issued = delivered + lost, once the ring is empty."
+        "Records that came out of the ring: issued = delivered + shed + lost, once the ring is empty."
+    RECORDS_SHED: COUNTER "cofferdam_records_shed_total" ["family"];
+        "Records over the budget of the cgroup that has to pay for them, which were not sent."
     RECORDS_LOST: COUNTER "cofferdam_records_lost_total" ["family"];
         "Records that found no room in the ring."
+    RECORDS_MISSING: COUNTER "cofferdam_workload_records_missing_total" ["workload", "family", "reason"] limit LIMIT;
+        "Records that were shed or lost, by the workload that had to pay for them."
     RECORDS_UNDECODED: COUNTER "cofferdam_records_undecoded_total" [];
         "Records that the daemon could not read."
     RING_USED: GAUGE "cofferdam_ring_used_bytes" ["ring"];

@@ -13,6 +13,7 @@ pub(super) fn write(page: &mut Page, readings: &Readings) {
     for name in family::NAMES {
         let family = counters.families.iter().find(|family| family.family == name);
         page.count(&metric::RECORDS_ISSUED, &[name], family.map_or(0, |family| family.issued));
+        page.count(&metric::RECORDS_SHED, &[name], family.map_or(0, |family| family.shed));
         page.count(&metric::RECORDS_LOST, &[name], family.map_or(0, |family| family.lost));
     }
     for reason in failure::NAMES {

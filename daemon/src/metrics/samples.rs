@@ -31,7 +31,7 @@ pub(crate) fn edge() -> Edge {
 pub(crate) fn counters() -> Counters {
     let named = |name: &str| name.to_owned();
     Counters {
-        families: vec![Family { family: named("network"), issued: 1_000, lost: 17 }],
+        families: vec![Family { family: named("network"), issued: 1_000, shed: 40, lost: 17 }],
         failures: vec![Named { name: named("ledger_full"), count: 2 }],
         rings: vec![Use { name: named("network"), used: 4_096, capacity: 1 << 20 }],
         maps: vec![Use { name: named("ledger"), used: 31, capacity: 16_384 }],

@@ -103,19 +103,26 @@ fn a_container_counts_once_however_many_cgroups_it_makes_inside() {
 }
 
 #[test]
-fn execs_are_counted_by_workload_up_to_the_limit() {
+fn execs_are_counted_by_workload() {
     let metrics = Metrics::new();
     metrics.observe(&events::exec());
     metrics.observe(&events::exec());
     let text = render(&metrics, &readings());
     assert_eq!(value(&text, r#"cofferdam_process_execs_total{workload="shop/web"}"#), Some(2.0));
+}
 
-    let mut execs = Execs::default();
-    for workload in ["a", "b", "c", "d", "a"] {
-        execs.count(workload, 2);
+#[test]
+fn what_a_workload_missed_is_counted_by_family_and_reason() {
+    let metrics = Metrics::new();
+    metrics.observe(&events::lost());
+    metrics.observe(&events::lost());
+    let text = render(&metrics, &readings());
+    for (reason, count) in [("shed", 460.0), ("lost", 34.0)] {
+        let labels = format!(r#"workload="shop/web",family="network",reason="{reason}""#);
+        let series = format!("cofferdam_workload_records_missing_total{{{labels}}}");
+        assert_eq!(value(&text, &series), Some(count), "{text}");
     }
-    assert_eq!(execs.counts, BTreeMap::from([("a".into(), 2), ("b".into(), 1), ("other".into(), 2)]));
-    assert_eq!(execs.folded, 2);
+    assert_eq!(value(&text, r#"cofferdam_records_shed_total{family="network"}"#), Some(40.0));
 }
 
 #[test]
@@ -138,6 +145,7 @@ fn hostile_names_do_not_break_the_format() {
 fn every_metric_of_the_list_is_written() {
     let metrics = Metrics::new();
     metrics.observe(&events::exec());
+    metrics.observe(&events::lost());
     let text = render(&metrics, &readings());
     for definition in definitions::ALL {
         assert!(text.contains(&format!("# TYPE {} ", definition.name)), "{}\n{text}", definition.name);

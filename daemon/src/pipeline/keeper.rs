@@ -1,5 +1,5 @@
-//! Keeps the ledger: gives up flows that ended without saying so, moves rows of workloads that are gone into the
-//! archive, and tells the loop what was lost.
+//! Keeps the ledger and the budgets: gives up flows that ended without saying so, moves rows of workloads that are gone
+//! into the archive, sees to it that containers pay for what lies below them, and tells the loop what was shed or lost.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,8 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Injected;
 use crate::{
-    event::Lost,
-    sensor::{clock::Clock, counts::Counts as _, ledger::Ledger, sweep},
+    sensor::{
+        budgets::{Budgets, Standing},
+        clock::Clock,
+        counts::Counts as _,
+        ledger::Ledger,
+        sweep,
+    },
     view::View,
 };
 
@@ -28,16 +33,30 @@ const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// Packets of a cgroup that was removed may still be under way for a moment.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(super) fn keep(view: &View, ledger: &Ledger, loop_: &SyncSender<Injected>, cancel: &CancellationToken) {
-    let mut keeper = Keeper { lost: HashMap::new(), gone: HashMap::new() };
+pub(super) fn keep(
+    view: &View,
+    ledger: &Ledger,
+    budgets: Budgets,
+    loop_: &SyncSender<Injected>,
+    cancel: &CancellationToken,
+) {
+    let mut keeper = Keeper {
+        budgets,
+        missing: (0, 0),
+        containers: HashSet::new(),
+        dead: HashMap::new(),
+        gone: HashMap::new(),
+    };
     let mut swept = Instant::now();
     while !cancel.is_cancelled() {
         thread::sleep(TICK);
-        let result = keeper.report_losses(ledger, loop_).and_then(|()| {
+        let result = keeper.mark_containers(view).and_then(|()| {
+            keeper.report_missing(ledger, loop_)?;
             if swept.elapsed() < SWEEP_EVERY {
                 return Ok(());
             }
             swept = Instant::now();
+            keeper.settle_budgets(view)?;
             close_flows(ledger, loop_, sweep::ended)?;
             keeper.archive_gone(view, ledger, loop_)
         });
@@ -51,21 +70,58 @@ pub(super) fn keep(view: &View, ledger: &Ledger, loop_: &SyncSender<Injected>, c
 }
 
 struct Keeper {
-    /// Losses that were told, by family.
-    lost: HashMap<String, u64>,
+    budgets: Budgets,
+    /// Records shed, and records lost, that were told.
+    missing: (u64, u64),
+    /// Containers' own cgroups, which pay for all below them.
+    containers: HashSet<CgroupId>,
+    /// Cgroups that have a budget and are not alive, and since when we know.
+    dead: HashMap<CgroupId, Instant>,
     /// Cgroups that are gone, and since when we know.
     gone: HashMap<CgroupId, Instant>,
 }
 
 impl Keeper {
-    fn report_losses(&mut self, ledger: &Ledger, loop_: &SyncSender<Injected>) -> anyhow::Result<()> {
-        for family in ledger.families()? {
-            let told = self.lost.entry(family.family.clone()).or_default();
-            if family.lost > *told {
-                loop_.send(Injected::Lost(Lost { family: family.family, records: family.lost - *told }))?;
-                *told = family.lost;
+    /// Lets containers that are new pay for all below them.
+    fn mark_containers(&mut self, view: &View) -> anyhow::Result<()> {
+        let mut marked = HashSet::new();
+        for cgroup in view.attribution.containers_own() {
+            // Where no budget is free the shared one pays, until there is one.
+            if self.containers.contains(&cgroup) || self.budgets.pay_for_all_below(cgroup)? {
+                marked.insert(cgroup);
             }
         }
+        self.containers = marked;
+        Ok(())
+    }
+
+    fn report_missing(&mut self, ledger: &Ledger, loop_: &SyncSender<Injected>) -> anyhow::Result<()> {
+        let missing = ledger.missing()?;
+        if missing != self.missing {
+            self.missing = missing;
+            for missing in self.budgets.missing()? {
+                loop_.send(Injected::Missing(missing))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back the budgets of cgroups that have been gone for a while. What they missed has been told just before.
+    fn settle_budgets(&mut self, view: &View) -> anyhow::Result<()> {
+        self.budgets.clear()?;
+        let (attribution, mut dead) = (&view.attribution, HashMap::new());
+        self.budgets.settle(|cgroup| {
+            if attribution.is_live(cgroup) {
+                return attribution.container_of(cgroup).map_or(Standing::Alone, Standing::Below);
+            }
+            let since = self.dead.get(&cgroup).copied().unwrap_or_else(Instant::now);
+            if since.elapsed() >= GRACE {
+                return Standing::Gone;
+            }
+            dead.insert(cgroup, since);
+            Standing::Alone
+        })?;
+        self.dead = dead;
         Ok(())
     }
 

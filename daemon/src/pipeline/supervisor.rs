@@ -87,7 +87,7 @@ pub(super) fn tell(state: &[NotifyState<'_>]) {
 pub(super) fn sentence(view: &View) -> String {
     let running = |container: &Container| container.state == ContainerState::Running;
     let containers = view.attribution.containers().iter().filter(|container| running(container)).count();
-    let lost = view.counts.lost().unwrap_or_default();
+    let (shed, lost) = view.counts.missing().unwrap_or_default();
     let refused = view.hooks.iter().filter(|hook| hook.refused.is_some()).count();
     let hooks = match refused {
         0 => format!("all {} hooks attached", view.hooks.len()),
@@ -97,5 +97,5 @@ pub(super) fn sentence(view: &View) -> String {
         Some(_) => "; config file broken, the old one is in force (see: cofferdam status)",
         None => "",
     };
-    format!("observing {containers} containers; {lost} records lost; {hooks}{config}")
+    format!("observing {containers} containers; {shed} records shed, {lost} lost; {hooks}{config}")
 }

@@ -17,12 +17,13 @@ pub trait Counts: Send + Sync {
     /// When the map cannot be read.
     fn families(&self) -> anyhow::Result<Vec<Family>>;
 
-    /// Records lost, of all families.
+    /// Records shed, and records lost, of all families.
     ///
     /// # Errors
     /// When the map cannot be read.
-    fn lost(&self) -> anyhow::Result<u64> {
-        Ok(self.families()?.iter().map(|family| family.lost).sum())
+    fn missing(&self) -> anyhow::Result<(u64, u64)> {
+        let add = |(shed, lost), family: &Family| (shed + family.shed, lost + family.lost);
+        Ok(self.families()?.iter().fold((0, 0), add))
     }
 
     /// Counters of the programs and use of their maps. Walks through the maps to tell how full they are.
@@ -35,7 +36,7 @@ pub trait Counts: Send + Sync {
 /// Counters of the programs and use of their maps.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Records by family: `issued = delivered + lost`.
+    /// Records by family: `issued = delivered + shed + lost`.
     pub families: Vec<Family>,
     /// What hooks could not do, by name ([`cofferdam_common::stats::failure`]).
     pub failures: Vec<Named>,
@@ -52,6 +53,9 @@ pub struct Family {
     pub family: String,
     /// Records that hooks wanted to send.
     pub issued: u64,
+    /// Records over the budget of the workload that they are about.
+    #[serde(default)]
+    pub shed: u64,
     /// Records that found no room in the ring.
     pub lost: u64,
 }

@@ -27,7 +27,7 @@ use super::{
     Options,
     clock::Clock,
     counts::{Counters, Counts, Family, Named, Use},
-    reader::Waiting,
+    reader::{RINGS, Waiting},
     take,
 };
 
@@ -65,7 +65,7 @@ struct Maps {
 struct Capacity {
     rows: u32,
     flows: u32,
-    rings: [u32; 2],
+    rings: [u32; RINGS.len()],
 }
 
 impl Ledger {
@@ -94,7 +94,7 @@ impl Ledger {
             capacity: Capacity {
                 rows,
                 flows: options.flows,
-                rings: [options.record_ring_bytes, options.flow_ring_bytes],
+                rings: [options.record_ring_bytes, options.flow_ring_bytes, options.security_ring_bytes],
             },
         };
         Ok(Self { maps: Mutex::new(maps), given: Mutex::default(), waiting })
@@ -182,6 +182,7 @@ impl Counts for Ledger {
             families.push(Family {
                 family: name.to_owned(),
                 issued: per_cpu.iter().map(|stats| stats.issued).sum(),
+                shed: per_cpu.iter().map(|stats| stats.shed).sum(),
                 lost: per_cpu.iter().map(|stats| stats.lost).sum(),
             });
         }
@@ -205,7 +206,7 @@ impl Counts for Ledger {
             fill("ledger", maps.index()?.len() as u64, maps.capacity.rows),
             fill("flows", maps.flows()?.len() as u64, maps.capacity.flows),
         ];
-        let rings = ["records", "flow_records"].iter().zip(self.waiting.iter()).zip(maps.capacity.rings);
+        let rings = RINGS.iter().zip(self.waiting.iter()).zip(maps.capacity.rings);
         let rings =
             rings.map(|((name, used), size)| fill(name, used.load(Ordering::Relaxed), size)).collect();
         Ok(Counters { families, failures, rings, maps: entries })
@@ -245,7 +246,7 @@ impl Maps {
 
 /// Reads a hash map that changes meanwhile: the kernel begins anew when the entry at which the walk stands was
 /// removed, so that entries may come twice, and the walk could go on for ever.
-fn walk<K, V, I>(capacity: u32, iterate: impl Fn() -> I) -> Result<HashMap<K, V>, MapError>
+pub(super) fn walk<K, V, I>(capacity: u32, iterate: impl Fn() -> I) -> Result<HashMap<K, V>, MapError>
 where
     K: Eq + std::hash::Hash,
     I: Iterator<Item = Result<(K, V), MapError>>,

@@ -11,16 +11,19 @@ use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, TestRun as _, TestRunOptions},
 };
 
 use self::{
+    budgets::{Allowances, Budgets, Limits},
     counts::HookStatus,
     hooks::{Attach, HOOKS, Hook},
     ledger::Ledger,
     offsets::Located,
     reader::Reader,
 };
+
+pub mod budgets;
 
 pub mod clock;
 
@@ -52,10 +55,16 @@ pub struct Options {
     pub cgroup_root: PathBuf,
     /// Where the ledger is pinned; a directory below bpffs, made at start and removed at the end.
     pub pin_directory: PathBuf,
-    /// Size of the ring for process and container records: a power of two, at least a page.
+    /// Size of the ring for process records: a power of two, at least a page.
     pub record_ring_bytes: u32,
     /// Size of the ring for flow records: a power of two, at least a page.
     pub flow_ring_bytes: u32,
+    /// Size of the ring for records that matter for security: a power of two, at least a page.
+    pub security_ring_bytes: u32,
+    /// How many records each cgroup may send.
+    pub allowances: Allowances,
+    /// Budgets that are kept apart: cgroups that are none of a container's inner ones.
+    pub budgets: u32,
     /// Rows of the ledger, of which an eighth (1,024 at most) is kept for `other`.
     pub ledger_rows: u32,
     /// Flows that can be open at once.
@@ -69,6 +78,9 @@ impl Default for Options {
             pin_directory: PathBuf::from("/sys/fs/bpf/cofferdam"),
             record_ring_bytes: 1 << 20,
             flow_ring_bytes: 4 << 20,
+            security_ring_bytes: 1 << 19,
+            allowances: Allowances::default(),
+            budgets: 8_192,
             ledger_rows: 16_384,
             flows: 131_072,
         }
@@ -90,6 +102,10 @@ pub struct Loaded {
     pub reader: Reader,
     /// The counts.
     pub ledger: Ledger,
+    /// Who may send how much.
+    pub budgets: Budgets,
+    /// How much that is.
+    pub limits: Limits,
 }
 
 /// Loads the programs and attaches every hook that this kernel takes.
@@ -99,12 +115,18 @@ pub struct Loaded {
 /// is refused is no error: [`Sensor::hooks`] tells why.
 pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     ensure!(!OBJECT.is_empty(), "this binary was built without its kernel programs (AYA_BUILD_SKIP)");
-    for (name, size) in [("record", options.record_ring_bytes), ("flow", options.flow_ring_bytes)] {
+    let rings = [
+        ("record", options.record_ring_bytes),
+        ("flow", options.flow_ring_bytes),
+        ("security", options.security_ring_bytes),
+    ];
+    for (name, size) in rings {
         ensure!(
             size.is_power_of_two() && size >= 4096,
             "the {name} ring must have a power of two of bytes, 4096 at least, not {size}"
         );
     }
+    ensure!(options.budgets >= 2, "one budget is shared: 2 are needed at least, not {}", options.budgets);
     ensure!(options.ledger_rows >= 64, "the ledger needs 64 rows at least, not {}", options.ledger_rows);
 
     let btf = Btf::from_sys_fs().context("cannot read the kernel's types")?;
@@ -113,6 +135,10 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .override_global("OFFSETS", &located.offsets, true)
         .map_max_entries("RECORDS", options.record_ring_bytes)
         .map_max_entries("FLOW_RECORDS", options.flow_ring_bytes)
+        .map_max_entries("SECURITY_RECORDS", options.security_ring_bytes)
+        .map_max_entries("PAYERS", options.budgets * 2)
+        .map_max_entries("BUDGETS", options.budgets)
+        .map_max_entries("FREE_BUDGETS", options.budgets)
         .map_max_entries("LEDGER_INDEX", options.ledger_rows)
         .map_max_entries("LEDGER_ROWS", options.ledger_rows)
         .map_max_entries("FREE_ROWS", options.ledger_rows)
@@ -124,7 +150,12 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let pins = pins::Pins::make(&options.pin_directory, &ebpf)?;
     let waiting = reader::Waiting::default();
     let ledger = Ledger::new(&mut ebpf, options, Arc::clone(&waiting))?;
-    let reader = Reader::new(ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, waiting);
+    let budgets = Budgets::new(&mut ebpf, options.budgets)?;
+    let mut limits = Limits::new(&mut ebpf, options)?;
+    limits.set(&options.allowances)?;
+    let rings =
+        [ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, ring(&mut ebpf, "SECURITY_RECORDS")?];
+    let reader = Reader::new(rings, waiting);
 
     let root = File::open(&options.cgroup_root)
         .with_context(|| format!("cannot open {}", options.cgroup_root.display()))?;
@@ -141,7 +172,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         let reason = hooks.first().and_then(|hook| hook.refused.clone()).unwrap_or_default();
         bail!("the kernel takes none of the hooks: {reason}");
     }
-    Ok(Loaded { sensor: Sensor { ebpf, hooks, _pins: pins }, reader, ledger })
+    Ok(Loaded { sensor: Sensor { ebpf, hooks, _pins: pins }, reader, ledger, budgets, limits })
 }
 
 impl Sensor {
@@ -149,6 +180,21 @@ impl Sensor {
     #[must_use]
     pub fn hooks(&self) -> &[HookStatus] {
         &self.hooks
+    }
+
+    /// Lets a packet hook see an Ethernet frame `times` over, as if a socket of the caller's cgroup had sent or got it.
+    /// Nothing is sent. Returns what a run took on average, in nanoseconds: for tests and measurements.
+    ///
+    /// # Errors
+    /// When there is no such hook, or the kernel refuses the run.
+    pub fn run_hook(&self, hook: &str, frame: &[u8], times: u32) -> anyhow::Result<u128> {
+        match self.ebpf.program(hook) {
+            Some(Program::CgroupSkb(program)) => {
+                let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::new() };
+                Ok(program.test_run(options)?.duration.as_nanos())
+            }
+            _ => bail!("{hook} is no hook that sees packets"),
+        }
     }
 
     /// How many instructions the verifier followed for each attached program.

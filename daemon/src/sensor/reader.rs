@@ -6,68 +6,95 @@ use std::sync::{
 };
 
 use aya::maps::{MapData, RingBuf};
+use cofferdam_common::record::Header;
+use zerocopy::FromBytes as _;
 
-/// Most flow records that are taken at a time. Of the others all are: they are few, and name the flows' ends.
+/// Most records that are taken at a time of flows, and of processes. Those for security are all taken: their number is
+/// bounded by their ring, and they name the others' ends.
 pub const BATCH: usize = 1024;
 
 /// The head that the kernel puts before each record in a ring (`struct bpf_ringbuf_hdr`).
 const RING_HEADER: usize = 8;
 
-/// Takes records out of both rings.
+/// The rings, in the order of [`Waiting`].
+pub(super) const RINGS: [&str; 3] = ["records", "flow_records", "security_records"];
+
+/// Takes records out of all rings.
 pub struct Reader {
-    records: RingBuf<MapData>,
-    flow_records: RingBuf<MapData>,
-    /// Flow records that wait for what names their ends, one behind the other.
-    held: Vec<u8>,
-    /// Where each of them ends.
-    ends: Vec<usize>,
+    records: Ring,
+    flow_records: Ring,
+    security_records: Ring,
     waiting: Waiting,
 }
 
 /// Bytes that were found waiting in each ring at the last look.
-pub(super) type Waiting = Arc<[AtomicU64; 2]>;
+pub(super) type Waiting = Arc<[AtomicU64; RINGS.len()]>;
+
+/// A ring, and what was taken out of it and is not yet handed on.
+struct Ring {
+    ring: RingBuf<MapData>,
+    held: Vec<u8>,
+    /// Where each record in `held` ends.
+    ends: Vec<usize>,
+}
 
 impl Reader {
-    pub(super) fn new(records: RingBuf<MapData>, flow_records: RingBuf<MapData>, waiting: Waiting) -> Self {
-        Self { records, flow_records, held: Vec::new(), ends: Vec::new(), waiting }
+    pub(super) fn new(rings: [RingBuf<MapData>; RINGS.len()], waiting: Waiting) -> Self {
+        let [records, flow_records, security_records] =
+            rings.map(|ring| Ring { ring, held: Vec::new(), ends: Vec::new() });
+        Self { records, flow_records, security_records, waiting }
     }
 
-    /// Hands records to `take`: all of process and container, and up to a batch of flows. Returns how many there were.
+    /// Hands records to `take`. Returns how many there were.
     ///
-    /// A cgroup is made before its first flow, but its record lies in the other ring. So flows are taken out first,
-    /// and handed on last: whatever names their ends is in the other ring by then.
+    /// A cgroup is made before its first process and flow, but its record lies in another ring. So flows are taken out
+    /// first and handed on last: whatever names their ends has been seen by then. Records of processes and for
+    /// security are handed on in the order of their times.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> usize {
-        let [of_records, of_flows] = &*self.waiting;
-        self.held.clear();
-        self.ends.clear();
-        let mut bytes = 0;
-        while self.ends.len() < BATCH
-            && let Some(record) = self.flow_records.next()
-        {
-            bytes += room(record.len());
-            self.held.extend_from_slice(&record);
-            self.ends.push(self.held.len());
-        }
-        of_flows.store(bytes, Ordering::Relaxed);
+        let [of_records, of_flows, of_security] = &*self.waiting;
+        of_flows.store(self.flow_records.hold(BATCH), Ordering::Relaxed);
+        of_records.store(self.records.hold(BATCH), Ordering::Relaxed);
+        of_security.store(self.security_records.hold(usize::MAX), Ordering::Relaxed);
 
-        let (mut bytes, mut count) = (0, 0);
-        while let Some(record) = self.records.next() {
-            bytes += room(record.len());
-            count += 1;
-            take(&record);
+        let mut security = self.security_records.held().peekable();
+        for record in self.records.held() {
+            while let Some(earlier) = security.next_if(|earlier| time(earlier) <= time(record)) {
+                take(earlier);
+            }
+            take(record);
         }
-        of_records.store(bytes, Ordering::Relaxed);
-
-        let mut start = 0;
-        for end in &self.ends {
-            take(self.held.get(start..*end).unwrap_or_default());
-            start = *end;
-        }
-        count + self.ends.len()
+        security.chain(self.flow_records.held()).for_each(take);
+        [&self.records, &self.flow_records, &self.security_records].map(|ring| ring.ends.len()).iter().sum()
     }
 }
 
-/// What a record takes up in its ring.
-fn room(length: usize) -> u64 {
-    (length.next_multiple_of(8) + RING_HEADER) as u64
+impl Ring {
+    /// Takes out what is there, up to `limit` records. Returns how much room that took up.
+    fn hold(&mut self, limit: usize) -> u64 {
+        self.held.clear();
+        self.ends.clear();
+        let mut room = 0;
+        while self.ends.len() < limit
+            && let Some(record) = self.ring.next()
+        {
+            room += record.len().next_multiple_of(8) + RING_HEADER;
+            self.held.extend_from_slice(&record);
+            self.ends.push(self.held.len());
+        }
+        room as u64
+    }
+
+    fn held(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let record = self.held.get(start..*end).unwrap_or_default();
+            start = *end;
+            record
+        })
+    }
+}
+
+/// When a record happened; what is no record comes first.
+fn time(record: &[u8]) -> u64 {
+    Header::read_from_prefix(record).map_or(0, |(header, _)| header.time)
 }

@@ -123,7 +123,7 @@ fn notice(count: u64) -> Event {
         seq: 0,
         time: jiff::Timestamp::now(),
         message: format!("this reader was too slow: {count} events were not sent to it"),
-        kind: EventKind::Lost(Lost { family: STREAM_FAMILY.to_owned(), records: count }),
+        kind: EventKind::Lost(Lost::of(STREAM_FAMILY, count)),
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
             stream.publish(exec(seq));
         }
         let notice = parsed(&reader.next().await.expect("a notice"));
-        assert_eq!(notice.kind, EventKind::Lost(Lost { family: "stream".to_owned(), records: 6 }));
+        assert_eq!(notice.kind, EventKind::Lost(Lost::of("stream", 6)));
         assert_eq!(notice.seq, 0);
         assert_eq!(parsed(&reader.next().await.expect("an event")).seq, 7);
         assert_eq!(stream.dropped(), 6);

@@ -99,8 +99,8 @@ pub(crate) fn cgroup(change: CgroupChange) -> Event {
 }
 
 pub(crate) fn lost() -> Event {
-    let kind = Lost { family: "network".to_owned(), records: 17 };
-    event(7, "17 records of family network were lost", EventKind::Lost(kind))
+    let kind = Lost { shed: 230, workload: Some(web()), ..Lost::of("network", 17) };
+    event(7, "shop/web: 230 records of family network were shed, 17 lost", EventKind::Lost(kind))
 }
 
 /// One of each, in the order of the list of kinds.

@@ -66,6 +66,7 @@ const TOOLS: &[Tool] = &[
     tool("ip", "iproute2", Need::VirtualMachine),
     tool("xz", "xz-utils", Need::VirtualMachine),
     tool("mmdebstrap", "mmdebstrap", Need::Systemd),
+    tool("bpftool", "bpftool", Need::Containers),
     tool("bpftool", "bpftool", Need::Systemd),
     tool("systemd-analyze", "systemd", Need::Systemd),
 ];

@@ -186,6 +186,14 @@ pub(super) fn counters(counters: &Counters) -> Vec<Check> {
             Some("map and metrics stay exact, events have gaps: enlarge the ring (cofferdam run --flow-ring-bytes)"),
         )
     });
+    let shed = counters.families.iter().filter(|family| family.shed > 0).map(|family| {
+        let finding = format!("{} of {} {} records shed", number(family.shed), number(family.issued), family.family);
+        Check::note(
+            "records",
+            &finding,
+            Some("map and metrics stay exact: cofferdam_workload_records_missing_total tells who floods (or: cofferdam run --records-per-second)"),
+        )
+    });
     // Packets of other protocols are no trouble; the metric tells about them.
     let failures = counters.failures.iter().filter(|named| named.count > 0 && named.name != "other_protocol");
     let failures = failures.map(|named| {
@@ -193,6 +201,7 @@ pub(super) fn counters(counters: &Counters) -> Vec<Check> {
             "ledger_full" | "ledger_overfull" => {
                 Some("more rows keep more apart (cofferdam run --ledger-rows)")
             }
+            "budgets_full" => Some("very many cgroups: the last to come share one budget of records"),
             _ => None,
         };
         Check::note("hooks", &format!("{} times {}", number(named.count), named.name), advice)
@@ -203,7 +212,7 @@ pub(super) fn counters(counters: &Counters) -> Vec<Check> {
             format!("{} is nearly full: {} of {}", map.name, number(map.used), number(map.capacity));
         Check::note("maps", &finding, None)
     });
-    lost.chain(failures).chain(full).collect()
+    lost.chain(shed).chain(failures).chain(full).collect()
 }
 
 #[cfg(test)]
