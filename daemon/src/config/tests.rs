@@ -35,13 +35,15 @@ fn source(file: &Path) -> Source {
 fn a_whole_file_is_read() {
     let text = "listen: '[::1]:9000'\nruntimes:\n  docker: /run/docker.sock\n\
         limits:\n  ledger_rows: 4096\n  flow_ring_bytes: 8192\n  record_ring_bytes: 4096\n  flows: 2048\n\
+        \u{20} records_per_second: 0\n  record_burst: 7\n\
         outside:\n  stripe: [203.0.113.0/24, 198.51.100.7]\n";
     let config = parse(text).unwrap_or_else(|problem| panic!("{problem}"));
-    let Limits { ledger_rows, flows, flow_ring_bytes, record_ring_bytes } = config.limits;
+    let limits = &config.limits;
     assert_eq!(config.listen, "[::1]:9000".parse().unwrap());
     assert_eq!(config.runtimes.docker.path(), Path::new("/run/docker.sock"));
-    assert_eq!((ledger_rows.get(), flows.get()), (4_096, 2_048));
-    assert_eq!((flow_ring_bytes.get(), record_ring_bytes.get()), (8_192, 4_096));
+    assert_eq!((limits.ledger_rows.get(), limits.flows.get()), (4_096, 2_048));
+    assert_eq!((limits.flow_ring_bytes.get(), limits.record_ring_bytes.get()), (8_192, 4_096));
+    assert_eq!((limits.records_per_second.get(), limits.record_burst.get()), (0, 7));
     let networks: Vec<_> = config.outside.networks().map(|(name, cidr)| format!("{name} {cidr}")).collect();
     assert_eq!(networks, ["stripe 203.0.113.0/24", "stripe 198.51.100.7/32"]);
 }
