@@ -4,6 +4,9 @@ mod client;
 mod doctor;
 mod events;
 mod failure;
+#[cfg(test)]
+mod hostile;
+mod log;
 mod map;
 mod output;
 mod ps;
@@ -17,6 +20,7 @@ use clap::{Parser, Subcommand};
 use self::client::Client;
 pub use self::{
     failure::Failure,
+    log::log_to_stderr,
     output::{printable, printable_json},
 };
 use crate::sensor::{OFFSETS_COMMAND, offsets};
