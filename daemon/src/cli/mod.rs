@@ -1,12 +1,14 @@
 //! The command line: one file per command. Data goes to stdout, talk to stderr.
 
 mod client;
+mod completions;
 mod doctor;
 mod events;
 mod failure;
 #[cfg(test)]
 mod hostile;
 mod log;
+mod man;
 mod map;
 mod output;
 mod ps;
@@ -45,7 +47,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 4 no daemon answers, 5 not permitted or
-the kernel lacks something.
+the kernel lacks something, 130 interrupted.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +64,10 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Says in a few lines how the daemon is.
     Status(status::Arguments),
+    /// Prints a script that completes this command line in a shell.
+    Completions(completions::Arguments),
+    /// Writes the manual pages.
+    Man(man::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
@@ -88,6 +94,8 @@ impl Cli {
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
+            Some(Command::Completions(arguments)) => completions::run(&arguments),
+            Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }
     }

@@ -10,10 +10,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("bollard", &["attribution::runtime::docker"]),
     ("btfparse", &["sensor"]),
     ("clap", &["cli", ""]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("http_body_util", &["api", "cli"]),
-    ("hyper", &["api", "cli"]),
-    ("hyper_util", &["api", "cli"]),
+    // The transport under bollard bounds what a socket may send.
+    ("hyper", &["api", "cli", "attribution::runtime::docker"]),
+    ("hyper_util", &["api", "cli", "attribution::runtime::docker"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),
