@@ -19,6 +19,8 @@ pub mod edges;
 
 pub mod prometheus;
 
+pub mod socket;
+
 pub mod leftovers;
 
 pub mod recording;
