@@ -54,7 +54,11 @@ fn names_that_mean_harm_stay_names_for_every_reader() -> anyhow::Result<()> {
     let web = docker.container("web", &Options::new().with(&["--label", LABEL]))?;
     let cgroup = Cgroup::make(UNIT)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    run(&mut within(&cgroup.0, listener.local_addr()?.port()))?;
+    listener.set_nonblocking(true)?;
+    let mut client = within(&cgroup.0, listener.local_addr()?.port()).spawn()?;
+    // Closed at once, which ends the client.
+    wait_for("the evil unit to connect", Duration::from_secs(10), || listener.accept().ok())?;
+    ensure!(client.wait()?.success(), "the evil unit failed");
 
     let exec = events.wait_for("the program in the evil unit", |event| match &event.kind {
         EventKind::ProcessExec(exec) => exec.workload.name.starts_with("evil") && exec.args.len() > 3,
@@ -90,8 +94,12 @@ fn names_that_mean_harm_stay_names_for_every_reader() -> anyhow::Result<()> {
 fn within(cgroup: &Path, port: u16) -> Command {
     let script =
         r#"echo $$ > "$1/cgroup.procs" && exec busybox sh -c 'exec busybox nc 127.0.0.1 "$0"' "$2" "$3""#;
-    let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(cgroup).arg(port.to_string()).arg(OsStr::from_bytes(ARGUMENT));
+    let mut command = Command::new("timeout");
+    command
+        .args(["20", "sh", "-c", script, "sh"])
+        .arg(cgroup)
+        .arg(port.to_string())
+        .arg(OsStr::from_bytes(ARGUMENT));
     command.stdin(Stdio::null());
     command
 }

@@ -1,6 +1,9 @@
 //! Docker's socket behaves badly: the daemon is ready all the same, and names are right as soon as they can be had.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use cofferdam_tests::{
@@ -26,13 +29,17 @@ fn names_come_right_after_each_way_in_which_a_socket_can_misbehave() -> anyhow::
         let mut socket = Socket::new(node.directory().join("bad.sock"), docker.socket().to_owned());
         socket.behave(manner)?;
         let told = |text: &str| format!("{manner:?}: {text}");
+        let begun = Instant::now();
         let daemon = start(&docker, &socket).with_context(|| told("not ready"))?;
+        let ready = begun.elapsed();
         let made = probe.connect(&format!("{}:80", web.address("bridge")?))?;
+        let begun = Instant::now();
         socket.behave(Manner::Behaves)?;
         wait_for(&told("names"), Duration::from_secs(30), || {
             let listed = daemon.containers().ok()?.to_string();
             (listed.contains(r#""web""#) && listed.contains(r#""probe""#)).then_some(())
         })?;
+        println!("{manner:?}: ready after {ready:.1?}, names {:.1?} after it behaved", begun.elapsed());
         check(&daemon, &["web", "probe"], &[edge("probe", "web", "tcp/80").counted(made)])
             .with_context(|| told("the map"))?;
     }

@@ -21,8 +21,9 @@ const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// The most memory a target may have, in MiB, and the longest that one input may take, in seconds.
-const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=10"];
+/// The most memory a target may have, in MiB, and when an input counts as never ending, in seconds: not before, since a
+/// machine that is busy is slow.
+const LIMITS: [&str; 2] = ["-rss_limit_mb=1024", "-timeout=120"];
 
 /// Builds the targets and runs each of them, or only those that are named.
 pub(crate) fn run(only: &[String], seconds: u32) -> Result<Tally> {
