@@ -73,12 +73,15 @@ impl Failed {
         ]
     }
 
-    /// Changes each count by another's, with `change`.
-    pub fn zip(&mut self, other: &Self, change: impl Fn(&mut u64, u64)) {
-        change(&mut self.refused, other.refused);
-        change(&mut self.unreachable, other.unreachable);
-        change(&mut self.aborted, other.aborted);
-        change(&mut self.unanswered, other.unanswered);
+    /// Each count and another's, as `of` makes one of them.
+    #[must_use]
+    pub fn each(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            refused: of(self.refused, other.refused),
+            unreachable: of(self.unreachable, other.unreachable),
+            aborted: of(self.aborted, other.aborted),
+            unanswered: of(self.unanswered, other.unanswered),
+        }
     }
 }
 
@@ -189,7 +192,7 @@ impl Edge {
         take(&mut self.verdicts.allow, half.verdicts.allow);
         take(&mut self.verdicts.audit, half.verdicts.audit);
         take(&mut self.verdicts.deny, half.verdicts.deny);
-        self.failed.zip(&half.failed, take);
+        self.failed = self.failed.each(half.failed, u64::saturating_sub);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -202,7 +205,7 @@ impl Edge {
         self.verdicts.allow += other.verdicts.allow;
         self.verdicts.audit += other.verdicts.audit;
         self.verdicts.deny += other.verdicts.deny;
-        self.failed.zip(&other.failed, |count, more| *count += more);
+        self.failed = self.failed.each(other.failed, u64::saturating_add);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
     }

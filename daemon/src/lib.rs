@@ -3,6 +3,8 @@
 //! Modules stand in the order in which an event passes through them.
 #![forbid(unsafe_code)]
 
+pub mod config;
+
 pub mod pipeline;
 
 pub mod sensor;

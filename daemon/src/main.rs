@@ -10,6 +10,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.log_level());
     let Err(failure) = cli.execute() else { return ExitCode::SUCCESS };
+    if let Some(report) = failure.report() {
+        let _ = write!(anstream::stderr(), "{report}");
+    }
     if let Some(sentence) = failure.sentence() {
         // Nobody is left to tell where stderr is closed.
         let _ = writeln!(anstream::stderr(), "cofferdam: {}", printable(&sentence));

@@ -24,6 +24,7 @@ use cofferdam_common::record::family;
 use self::{definitions as metric, edges::EdgeSeries, page::Page};
 use crate::{
     attribution::{ContainerState, Overflows, RuntimeState, RuntimeStatus},
+    config::Report,
     event::{CgroupChange, CgroupEvent, Event, EventKind, Workload, WorkloadKind},
     interaction::Edge,
     sensor::counts::{Counters, HookStatus},
@@ -61,8 +62,6 @@ struct Execs {
 /// What a scrape is made of.
 #[derive(Debug, Default)]
 struct Readings {
-    /// `None` where the ledger could not be read.
-    edges: Option<Vec<Edge>>,
     /// `None` where they could not be read.
     counters: Option<Counters>,
     hooks: Arc<Vec<HookStatus>>,
@@ -73,6 +72,7 @@ struct Readings {
     archive_folded: u64,
     events_dropped: u64,
     heartbeat_age: f64,
+    config: Option<Report>,
 }
 
 impl Default for Metrics {
@@ -139,8 +139,8 @@ impl Metrics {
     #[must_use]
     pub fn scrape(&self, view: &View) -> String {
         let begun = Instant::now();
+        self.count_edges(|| view.edges(), begun);
         let readings = Readings {
-            edges: self.part(0, view.edges()),
             counters: self.part(1, view.counts.counters()),
             hooks: Arc::clone(&view.hooks),
             containers: view
@@ -156,8 +156,27 @@ impl Metrics {
             archive_folded: lock(&view.archive).folded(),
             events_dropped: view.events.dropped(),
             heartbeat_age: view.heartbeat.age().as_secs_f64(),
+            config: Some(view.config.report()),
         };
         self.render(&readings, begun)
+    }
+
+    /// Lets `change` rename workloads. Series of interactions go on from where they are. Blocks, as [`Self::scrape`].
+    pub fn across_renaming(&self, view: &View, change: impl FnOnce()) {
+        let mut series = lock(&self.edges);
+        if let Some((before, after)) = self.part(0, view.renamed(change)) {
+            let now = Instant::now();
+            series.update(&before, now);
+            series.rename(&after, now);
+        }
+    }
+
+    /// The series are held while the map is read, so that nobody renames a workload in between.
+    fn count_edges(&self, read: impl FnOnce() -> anyhow::Result<Vec<Edge>>, now: Instant) {
+        let mut series = lock(&self.edges);
+        if let Some(edges) = self.part(0, read()) {
+            series.update(&edges, now);
+        }
     }
 
     fn part<T>(&self, part: usize, result: anyhow::Result<T>) -> Option<T> {
@@ -171,7 +190,7 @@ impl Metrics {
 
     fn render(&self, readings: &Readings, begun: Instant) -> String {
         let mut page = Page::default();
-        self.write_edges(&mut page, readings.edges.as_deref(), begun);
+        self.write_edges(&mut page);
         self.write_containers(&mut page, readings);
         self.write_events(&mut page, readings);
         kernel::write(&mut page, readings);
@@ -182,6 +201,10 @@ impl Metrics {
         let revision = option_env!("COFFERDAM_REVISION").unwrap_or("unknown");
         let rustc = option_env!("COFFERDAM_RUSTC").unwrap_or("unknown");
         page.count(&metric::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), revision, rustc], 1);
+        if let Some(config) = &readings.config {
+            page.count(&metric::CONFIG_RELOADED, &[], config.problem.is_none().into());
+            page.add(&metric::CONFIG_RELOAD_TIME, &[], config.since.as_duration().as_secs_f64());
+        }
         page.add(&metric::HEARTBEAT_AGE, &[], readings.heartbeat_age);
         page.add(&metric::SCRAPE_DURATION, &[], begun.elapsed().as_secs_f64());
         page.text().unwrap_or_else(|error| {
@@ -190,11 +213,8 @@ impl Metrics {
         })
     }
 
-    fn write_edges(&self, page: &mut Page, edges: Option<&[Edge]>, now: Instant) {
-        let mut series = lock(&self.edges);
-        if let Some(edges) = edges {
-            series.update(edges, now);
-        }
+    fn write_edges(&self, page: &mut Page) {
+        let series = lock(&self.edges);
         series.write(page);
         for name in [&metric::FLOWS, &metric::FLOW_ATTEMPTS, &metric::FLOW_BYTES] {
             page.count(&metric::SERIES_FOLDED, &[name.name], series.folded());

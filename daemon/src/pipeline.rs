@@ -7,8 +7,7 @@
 //! queues only. Everything that reads from the system (runtimes, maps, sockets) runs beside it.
 
 use std::{
-    net::SocketAddr,
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, sync_channel},
@@ -19,12 +18,16 @@ use std::{
 
 use anyhow::Context as _;
 use cofferdam_common::network::FlowRecord;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::instance::Instance;
 use crate::{
-    attribution::{self, Attribution, runtime::docker},
+    attribution::{self, Attribution, Networks, runtime::docker},
+    config::{Config, InForce, Source},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
     sensor::{self, clock::Clock, features, offsets, reader::Reader, record::Record},
@@ -36,6 +39,8 @@ mod instance;
 
 mod keeper;
 
+mod reload;
+
 mod supervisor;
 
 /// How long the loop sleeps while there is work; doubles up to [`LONGEST_PAUSE`] while there is none.
@@ -46,19 +51,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// What other threads may have waiting for the loop.
 const INJECTED_LIMIT: usize = 1024;
 
-/// One part per stage.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where Prometheus scrapes.
-    pub listen: SocketAddr,
-    /// Holds the lock and the socket of the API.
-    pub run_dir: PathBuf,
-    /// Where Docker listens.
-    pub docker_socket: PathBuf,
-    /// How the sensor is loaded; where the cgroup tree and bpffs are is found out.
-    pub sensor: sensor::Options,
-}
-
 /// What other threads hand to the loop.
 enum Injected {
     /// A flow that ended without a packet saying so.
@@ -67,32 +59,39 @@ enum Injected {
     Lost(Lost),
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop. `run_dir` holds the lock and the socket of the API; `source` is where
+/// `config` came from, and is read again on SIGHUP.
 ///
 /// # Errors
 /// When something it cannot do without is missing, another daemon runs, a socket cannot be bound, or the kernel
 /// refuses all hooks.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()> {
     let features = features::detect();
     features.check()?;
-    let instance = Instance::claim(&config.run_dir)?;
+    let instance = Instance::claim(run_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // Bound before anything is loaded into the kernel.
-    let (local, web) = runtime.block_on(async {
-        let web = TcpListener::bind(config.listen).await;
-        let web = web.with_context(|| format!("cannot listen on {}", config.listen))?;
-        anyhow::Ok((instance.listen()?, web))
+    let listen = config.listen;
+    let (local, web, hangup) = runtime.block_on(async {
+        // From here on SIGHUP does not end the daemon.
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        let web = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        anyhow::Ok((instance.listen()?, web, hangup))
     })?;
 
     let located = offsets::from_child(sensor::OFFSETS_COMMAND)?;
     let options = sensor::Options {
         cgroup_root: features.cgroup_root.clone().context("no cgroup v2 tree")?,
         pin_directory: sensor::pin_directory(features.bpffs.as_deref().context("no BPF file system")?),
-        ..config.sensor
+        record_ring_bytes: config.limits.record_ring_bytes.get(),
+        flow_ring_bytes: config.limits.flow_ring_bytes.get(),
+        ledger_rows: config.limits.ledger_rows.get(),
+        flows: config.limits.flows.get(),
     };
     let loaded = sensor::load(&options, &located)?;
     let ledger = Arc::new(loaded.ledger);
     let attribution = Arc::new(Attribution::new(options.cgroup_root));
+    attribution.name_outside(Networks::new(config.outside.networks()));
     attribution.seed().context("cannot look at what runs already")?;
 
     let view = View {
@@ -104,6 +103,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         metrics: Arc::new(Metrics::new()),
         events: EventStream::new(),
         started: Instant::now(),
+        config: Arc::new(InForce::new(source, config.clone())),
         heartbeat: Heartbeat::default(),
     };
     let cancel = CancellationToken::new();
@@ -125,10 +125,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let (view, cancel) = (view.clone(), cancel.clone());
         move || keeper::keep(&view, &ledger, &inject, &cancel)
     })?;
-    let docker = docker::watch(Arc::clone(&attribution), config.docker_socket, cancel.clone());
+    let docker =
+        docker::watch(Arc::clone(&attribution), config.runtimes.docker.path().to_owned(), cancel.clone());
     runtime.spawn(docker);
     runtime.spawn(attribution::keep(attribution, cancel.clone()));
-    let served = runtime.block_on(supervisor::serve(view, local, web, cancel.clone()));
+    let served = runtime.block_on(supervisor::serve(view, local, web, hangup, cancel.clone()));
 
     cancel.cancel();
     for thread in [data_path, keeper] {

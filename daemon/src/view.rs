@@ -12,6 +12,7 @@ use cofferdam_common::network::{LedgerKey, LedgerRow};
 
 use crate::{
     attribution::{Attribution, Container},
+    config::InForce,
     interaction::{
         self, Archive, Edge,
         proxy::{self, Published},
@@ -42,6 +43,8 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     /// Where events can be listened to.
     pub events: EventStream,
+    /// The configuration that is in force.
+    pub config: Arc<InForce>,
     /// When the daemon started.
     pub started: Instant,
     /// Set by the loop at each turn.
@@ -58,6 +61,20 @@ impl View {
         let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.fold(&self.counts.ledger()?);
         Ok(proxy::join(archive.with(live), &self.published()))
+    }
+
+    /// The map before and after `change` renames workloads: of the same counts, so that what one lacks the other has.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be read. `change` was done then as well.
+    pub fn renamed(&self, change: impl FnOnce()) -> anyhow::Result<(Vec<Edge>, Vec<Edge>)> {
+        let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.counts.ledger();
+        let map = |rows: &[_]| proxy::join(archive.with(self.fold(rows)), &self.published());
+        let before = rows.as_deref().map(map).unwrap_or_default();
+        change();
+        let after = map(&rows?);
+        Ok((before, after))
     }
 
     /// Moves the rows that `take` takes out of the kernel into the archive, also those that it took before it failed.

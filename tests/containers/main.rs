@@ -6,6 +6,7 @@
 
 mod beyond;
 mod churn;
+mod config;
 mod hostile;
 mod leftovers;
 mod names;

@@ -1,8 +1,9 @@
-//! The daemon against recorded records, without root: bytes in, JSON lines out.
+//! What needs no root: the daemon against recorded records (bytes in, JSON lines out), and its configuration.
 #![expect(clippy::tests_outside_test_module, reason = "this binary is tests only")]
 #![expect(clippy::expect_used, reason = "a test that cannot go on says where and why")]
 
 mod commands;
+mod config;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     attribution::{ContainerState, RuntimeStatus},
+    config::Report,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -57,6 +58,8 @@ pub struct Status {
     pub events_dropped: u64,
     /// Events with a workload of this host that nothing could be learned about.
     pub unattributed: u64,
+    /// The configuration.
+    pub config: Report,
     /// Hooks that are attached.
     pub hooks_attached: u64,
     /// Hooks that are not.
@@ -130,6 +133,7 @@ impl Status {
             records_undecoded: view.metrics.records_undecoded(),
             events_dropped: view.events.dropped(),
             unattributed: view.attribution.unattributed(),
+            config: view.config.report(),
             hooks_attached: view.hooks.len() as u64 - refused,
             hooks_refused: refused,
         })

@@ -13,6 +13,7 @@ use cofferdam_common::{
 
 use crate::{
     attribution::Attribution,
+    config::{Config, Given, InForce, Source},
     metrics::{Metrics, samples},
     sensor::{
         counts::{Counters, Counts, Family, HookStatus},
@@ -76,6 +77,7 @@ pub(crate) fn features() -> Features {
 
 /// A view of a host with one interaction.
 pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
+    let source = Source { file: Some("/nonexistent/config.yaml".into()), given: Given::default() };
     let counts = FakeCounts { rows: Mutex::new(vec![row(3)]) };
     View {
         attribution: Arc::new(Attribution::new("/nonexistent".into())),
@@ -86,6 +88,7 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         metrics: Arc::new(Metrics::new()),
         events: EventStream::new(),
         started: Instant::now(),
+        config: Arc::new(InForce::new(source, Config::default())),
         heartbeat: Heartbeat::default(),
     }
 }

@@ -10,6 +10,8 @@ mod cgroup;
 
 mod addresses;
 
+mod outside;
+
 mod container;
 
 mod tables;
@@ -41,6 +43,7 @@ use tokio::sync::Notify;
 use self::{cgroup::Walk, process::ProcessTable, tables::Tables};
 pub use self::{
     container::{Container, ContainerFacts, ContainerState, PublishedPort},
+    outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
     upkeep::keep,
 };
@@ -192,6 +195,13 @@ impl Attribution {
     #[must_use]
     pub fn runtimes(&self) -> Vec<RuntimeStatus> {
         lock(&self.runtimes).clone()
+    }
+
+    /// Peers outside are called by these names from now on, wherever a name is looked up.
+    pub fn name_outside(&self, networks: Networks) {
+        let old = std::mem::replace(&mut self.tables_mut().outside, networks);
+        // After the lock was given back.
+        drop(old);
     }
 
     /// How a runtime is heard now.

@@ -14,6 +14,7 @@ use super::{
     addresses::{self, Addresses, Owner},
     cgroup::{ContainerPlace, Place, identify},
     container::{Container, ContainerFacts, ContainerState, Entry},
+    outside::Networks,
     text::{NAME_LIMIT, PATH_LIMIT, clean},
 };
 use crate::event::{Runtime, Workload, WorkloadKind};
@@ -51,6 +52,7 @@ pub(super) struct Tables {
     cgroups: HashMap<CgroupId, Cgroup>,
     containers: HashMap<Arc<str>, Entry>,
     pub(super) addresses: Addresses,
+    pub(super) outside: Networks,
     departed: VecDeque<CgroupId>,
     host: Arc<Workload>,
     unknown: Arc<Workload>,
@@ -65,6 +67,7 @@ impl Tables {
             cgroups: HashMap::new(),
             containers: HashMap::new(),
             addresses: Addresses::default(),
+            outside: Networks::default(),
             departed: VecDeque::new(),
             host: Arc::new(Workload::host()),
             unknown: Arc::new(Workload::named(WorkloadKind::Unknown, "unknown")),
@@ -258,7 +261,11 @@ impl Tables {
             CgroupId::NONE if party.address == Address::NONE => Some(Arc::clone(&self.unknown)),
             CgroupId::NONE => {
                 let address = addresses::address(party.address);
-                let outside = || Arc::new(Workload::named(WorkloadKind::Outside, address.to_string()));
+                let outside = || {
+                    self.outside.name(address).unwrap_or_else(|| {
+                        Arc::new(Workload::named(WorkloadKind::Outside, address.to_string()))
+                    })
+                };
                 Some(match self.addresses.owner(address) {
                     Owner::Container(key) => self
                         .containers

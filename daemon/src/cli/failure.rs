@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::sensor::features::Missing;
+use crate::{config::Problem, sensor::features::Missing};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum Failure {
         .0.display()
     )]
     NoDaemon(PathBuf),
+    /// The configuration is broken.
+    #[error("the configuration is broken; nothing was started or changed")]
+    Config(#[from] Problem),
     /// The daemon ended while it was being listened to.
     #[error("the daemon at {} went away", .0.display())]
     DaemonLeft(PathBuf),
@@ -32,15 +35,25 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code: 0 fine, 1 failed, 4 no daemon, 5 not permitted or the kernel lacks something. (2 is usage; the parser sees to it.)
+    /// The exit code: 0 fine, 1 failed, 3 the configuration is broken, 4 no daemon, 5 not permitted or the kernel lacks something. (2 is usage; the parser sees to it.)
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
             Self::ReaderLeft => 0,
             Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
             Self::Failed(_) | Self::Unwell => 1,
+            Self::Config(_) => 3,
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
             Self::NotPermitted(_) => 5,
+        }
+    }
+
+    /// What is shown before [`Self::sentence`], over several lines. Safe to show.
+    #[must_use]
+    pub fn report(&self) -> Option<String> {
+        match self {
+            Self::Config(problem) => Some(problem.to_string()),
+            _ => None,
         }
     }
 

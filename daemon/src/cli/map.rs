@@ -84,7 +84,7 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
         traffic.flows += edge.flows;
         traffic.attempts += edge.attempts;
         traffic.denied += edge.verdicts.deny;
-        traffic.failed.zip(&edge.failed, |count, more| *count += more);
+        traffic.failed = traffic.failed.each(edge.failed, u64::saturating_add);
         traffic.sent += edge.bytes_sent;
         traffic.received += edge.bytes_received;
         traffic.last = traffic.last.max(edge.last_seen);

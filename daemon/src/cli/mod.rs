@@ -2,6 +2,7 @@
 
 mod client;
 mod completions;
+mod config;
 mod doctor;
 mod events;
 mod failure;
@@ -46,8 +47,8 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 4 no daemon answers, 5 not permitted or
-the kernel lacks something, 130 interrupted.
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration is broken,
+4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +69,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Writes the manual pages.
     Man(man::Arguments),
+    /// Checks and shows the configuration.
+    Config(config::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
@@ -88,7 +91,7 @@ impl Cli {
         let client = Client::new(&self.run_dir);
         match self.command {
             None => status::overview(&client),
-            Some(Command::Run(arguments)) => run::run(arguments, self.run_dir),
+            Some(Command::Run(arguments)) => run::run(arguments, &self.run_dir),
             Some(Command::Events(arguments)) => events::run(&arguments, &client),
             Some(Command::Ps(arguments)) => ps::run(&arguments, &client),
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
@@ -96,6 +99,7 @@ impl Cli {
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
             Some(Command::Completions(arguments)) => completions::run(&arguments),
             Some(Command::Man(arguments)) => man::run(&arguments),
+            Some(Command::Config(arguments)) => config::run(arguments),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }
     }

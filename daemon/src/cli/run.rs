@@ -1,39 +1,21 @@
 //! `cofferdam run`: the daemon.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
-use super::Failure;
-use crate::{
-    pipeline::{self, Config},
-    sensor::Options,
-};
+use super::{Failure, config::Settings};
+use crate::pipeline;
 
 /// What can be set.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, env = "COFFERDAM_LISTEN", default_value = "127.0.0.1:9797", value_name = "ADDRESS:PORT")]
-    listen: SocketAddr,
-    /// Docker's socket. It need not exist.
-    #[arg(
-        long,
-        env = "COFFERDAM_DOCKER_SOCKET",
-        default_value = "/var/run/docker.sock",
-        value_name = "PATH"
-    )]
-    docker_socket: PathBuf,
-    /// Size of the ring that carries flow records; a power of two, a multiple of the page size.
-    #[arg(long, env = "COFFERDAM_FLOW_RING_BYTES", default_value_t = 4 << 20, value_name = "BYTES")]
-    flow_ring_bytes: u32,
-    /// Rows of the ledger: kept-apart interactions between cgroups.
-    #[arg(long, env = "COFFERDAM_LEDGER_ROWS", default_value_t = 16_384, value_name = "ROWS")]
-    ledger_rows: u32,
+    #[command(flatten)]
+    settings: Settings,
 }
 
-pub(super) fn run(arguments: Arguments, run_dir: PathBuf) -> Result<(), Failure> {
-    let Arguments { listen, docker_socket, flow_ring_bytes, ledger_rows } = arguments;
-    let sensor = Options { flow_ring_bytes, ledger_rows, ..Options::default() };
-    Ok(pipeline::run(Config { listen, run_dir, docker_socket, sensor })?)
+pub(super) fn run(arguments: Arguments, run_dir: &Path) -> Result<(), Failure> {
+    let source = arguments.settings.source();
+    let config = source.load()?;
+    Ok(pipeline::run(run_dir, source, &config)?)
 }

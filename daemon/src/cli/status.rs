@@ -74,6 +74,18 @@ fn text(status: &Status) -> String {
         notable(status.records_lost, &(plural(status.records_lost, "record") + " lost")),
         troubles(status),
     );
+    if let Some(problem) = &status.config.problem {
+        let problem = printable(problem);
+        let since = status.config.since;
+        let _ = writeln!(
+            text,
+            "  {BAD}configuration broken{BAD:#}: {problem}\n  the one of {since:.0} stays in force → cofferdam config check"
+        );
+    }
+    if !status.config.needs_restart.is_empty() {
+        let keys = status.config.needs_restart.join(", ");
+        let _ = writeln!(text, "  {NOTABLE}restart needed{NOTABLE:#} for: {}", printable(&keys));
+    }
     text
 }
 
@@ -126,7 +138,7 @@ fn next(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{attribution::RuntimeStatus, event::Runtime};
+    use crate::{attribution::RuntimeStatus, config::Report, event::Runtime};
 
     fn status() -> Status {
         Status {
@@ -150,6 +162,12 @@ mod tests {
             records_undecoded: 0,
             events_dropped: 0,
             unattributed: 0,
+            config: Report {
+                file: "/etc/cofferdam/config.yaml".to_owned(),
+                since: "2026-11-24T10:00:00Z".parse().expect("a time"),
+                problem: None,
+                needs_restart: Vec::new(),
+            },
             hooks_attached: 8,
             hooks_refused: 1,
         }
@@ -186,6 +204,19 @@ mod tests {
         "#);
         assert!(next(&Status { interactions: 0, ..status() }).contains("nobody talked"));
         assert!(next(&Status { state: State::Blind, ..status() }).contains("cofferdam doctor"));
+    }
+
+    #[test]
+    fn a_broken_configuration_is_told_and_so_is_one_that_waits_for_a_restart() {
+        let problem = Some("/etc/cofferdam/config.yaml:2:1: unknown key `legder_rows`".to_owned());
+        let config = Report { problem, needs_restart: vec!["flows".to_owned()], ..status().config };
+        insta::assert_snapshot!(plain(&text(&Status { config, ..status() })), @r#"
+        Cofferdam 0.1.0 · observing · up 12 s · kernel 6.12.8 · docker 20.10.24
+          14 containers (2 privileged)   31 interactions   0 records lost   1 hook unavailable → cofferdam doctor
+          configuration broken: /etc/cofferdam/config.yaml:2:1: unknown key `legder_rows`
+          the one of 2026-11-24T10:00:00Z stays in force → cofferdam config check
+          restart needed for: flows
+        "#);
     }
 
     #[test]

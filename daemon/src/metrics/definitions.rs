@@ -88,6 +88,10 @@ metrics! {
         "What hooks could not do."
     HEARTBEAT_AGE: GAUGE "cofferdam_heartbeat_age_seconds" [];
         "How long ago the pipeline last turned."
+    CONFIG_RELOADED: GAUGE "cofferdam_config_last_reload_successful" [];
+        "Whether the configuration file was fine when it was last read: 1 or 0."
+    CONFIG_RELOAD_TIME: GAUGE "cofferdam_config_last_reload_success_timestamp_seconds" [];
+        "When the configuration that is in force was read, seconds since 1970."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

@@ -28,9 +28,17 @@ struct Totals {
     received: u64,
 }
 
+/// A counter that never falls, over a sum that may.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    shown: Totals,
+    /// Up to where the sum has been counted.
+    counted: Totals,
+}
+
 #[derive(Debug)]
 struct Series {
-    totals: Totals,
+    counter: Counter,
     seen: Instant,
 }
 
@@ -39,7 +47,7 @@ struct Series {
 pub(super) struct EdgeSeries {
     limit: usize,
     series: BTreeMap<Labels, Series>,
-    other: Option<Totals>,
+    other: Option<Counter>,
     folded: u64,
 }
 
@@ -50,25 +58,40 @@ impl EdgeSeries {
 
     /// Takes in what the ledger says now.
     pub(super) fn update(&mut self, edges: &[Edge], now: Instant) {
+        self.take(edges, now, Counter::raise);
+    }
+
+    /// Takes in what the ledger says now that workloads have other names. The past stays with the series that counted
+    /// it, and each series goes on from where it is: else rates would see traffic that there was not, or none.
+    pub(super) fn rename(&mut self, edges: &[Edge], now: Instant) {
+        // Also those that nobody is called by now: who comes to be called so is counted from his beginning.
+        let own = self.series.values_mut().map(|series| &mut series.counter);
+        own.chain(self.other.as_mut()).for_each(|counter| counter.counted = Totals::default());
+        self.take(edges, now, |counter, sum| counter.counted = sum);
+    }
+
+    fn take(&mut self, edges: &[Edge], now: Instant, take: impl Fn(&mut Counter, Totals)) {
         let mut sums = BTreeMap::<Labels, Totals>::new();
         for edge in edges {
             sums.entry(label_set(edge)).or_default().add(edge);
         }
         let mut other = Totals::default();
-        for (labels, totals) in sums {
+        for (labels, sum) in sums {
             if let Some(series) = self.series.get_mut(&labels) {
-                series.totals.raise(totals);
+                take(&mut series.counter, sum);
                 series.seen = now;
             } else if self.series.len() < self.limit {
-                self.series.insert(labels, Series { totals, seen: now });
+                let mut counter = Counter::default();
+                take(&mut counter, sum);
+                self.series.insert(labels, Series { counter, seen: now });
             } else {
-                other.merge(totals);
+                other.merge(sum);
                 self.folded += 1;
                 self.other.get_or_insert_default();
             }
         }
-        if let Some(shown) = &mut self.other {
-            shown.raise(other);
+        if let Some(counter) = &mut self.other {
+            take(counter, other);
         }
         self.series.retain(|_, series| now.duration_since(series.seen) <= GRACE);
     }
@@ -80,11 +103,19 @@ impl EdgeSeries {
 
     pub(super) fn write(&self, page: &mut Page) {
         for ([source, target, protocol, port], series) in &self.series {
-            series.totals.write(page, [source, target, protocol, port]);
+            series.counter.shown.write(page, [source, target, protocol, port]);
         }
-        if let Some(totals) = &self.other {
-            totals.write(page, [labels::OTHER; 4]);
+        if let Some(counter) = &self.other {
+            counter.shown.write(page, [labels::OTHER; 4]);
         }
+    }
+}
+
+impl Counter {
+    /// What was shown once stands; what has come to the sum since is added.
+    fn raise(&mut self, sum: Totals) {
+        self.shown.merge(sum.each(self.counted, u64::saturating_sub));
+        self.counted = self.counted.each(sum, u64::max);
     }
 }
 
@@ -100,20 +131,17 @@ impl Totals {
     }
 
     fn merge(&mut self, more: Self) {
-        self.flows = self.flows.saturating_add(more.flows);
-        self.attempts = self.attempts.saturating_add(more.attempts);
-        self.failed.zip(&more.failed, |count, more| *count = count.saturating_add(more));
-        self.sent = self.sent.saturating_add(more.sent);
-        self.received = self.received.saturating_add(more.received);
+        *self = self.each(more, u64::saturating_add);
     }
 
-    /// A counter never falls: what was shown once stands.
-    fn raise(&mut self, to: Self) {
-        self.flows = self.flows.max(to.flows);
-        self.attempts = self.attempts.max(to.attempts);
-        self.failed.zip(&to.failed, |count, to| *count = to.max(*count));
-        self.sent = self.sent.max(to.sent);
-        self.received = self.received.max(to.received);
+    fn each(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            flows: of(self.flows, other.flows),
+            attempts: of(self.attempts, other.attempts),
+            failed: self.failed.each(other.failed, of),
+            sent: of(self.sent, other.sent),
+            received: of(self.received, other.received),
+        }
     }
 
     fn write(&self, page: &mut Page, [source, target, protocol, port]: [&str; 4]) {
@@ -177,6 +205,32 @@ mod tests {
         assert_eq!(shown(&series, "80"), Some(9));
         series.update(&[flows(80, 11)], Instant::now());
         assert_eq!(shown(&series, "80"), Some(11));
+    }
+
+    #[test]
+    fn counters_go_on_from_where_they_are_when_workloads_are_renamed() {
+        let mut series = EdgeSeries::new(10);
+        let now = Instant::now();
+        series.update(&[flows(80, 9), flows(443, 5)], now);
+        // The peers of 7 of the 9 flows have a name of their own now.
+        series.rename(&[flows(80, 2), flows(81, 7), flows(443, 5)], now);
+        assert_eq!([shown(&series, "80"), shown(&series, "81")], [Some(9), Some(0)]);
+        series.update(&[flows(80, 3), flows(81, 9), flows(443, 6)], now);
+        assert_eq!([shown(&series, "80"), shown(&series, "81")], [Some(10), Some(2)]);
+        // And back.
+        series.rename(&[flows(80, 12), flows(443, 6)], now);
+        series.update(&[flows(80, 13), flows(443, 6)], now);
+        assert_eq!([shown(&series, "80"), shown(&series, "81")], [Some(11), Some(2)]);
+        assert_eq!(shown(&series, "443"), Some(6));
+    }
+
+    #[test]
+    fn a_series_that_lost_all_its_peers_to_another_name_counts_the_next_peer_from_its_first_flow() {
+        let mut series = EdgeSeries::new(10);
+        series.update(&[flows(80, 9)], Instant::now());
+        series.rename(&[flows(81, 9)], Instant::now());
+        series.update(&[flows(80, 1), flows(81, 9)], Instant::now());
+        assert_eq!([shown(&series, "80"), shown(&series, "81")], [Some(10), Some(0)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How workloads and ports are called in labels: by identity, never by id, address or ephemeral port.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     event::{Protocol, Runtime, Workload, WorkloadKind},
@@ -26,7 +26,8 @@ const FIRST_EPHEMERAL: u16 = 32_768;
 /// The label of a workload.
 pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
     match workload.kind {
-        WorkloadKind::Outside => OUTSIDE.into(),
+        WorkloadKind::Outside if is_address(workload) => OUTSIDE.into(),
+        WorkloadKind::Outside => format!("{OUTSIDE}:{}", workload.name).into(),
         WorkloadKind::Host => HOST.into(),
         WorkloadKind::Other => OTHER.into(),
         WorkloadKind::Unknown => UNKNOWN.into(),
@@ -81,9 +82,17 @@ fn has_no_name(workload: &Workload) -> bool {
     workload.id.as_ref().is_some_and(|id| workload.name.len() >= 12 && id.starts_with(&workload.name))
 }
 
+/// Whether a peer outside is called by its address, because no configuration names its network.
+fn is_address(workload: &Workload) -> bool {
+    workload.name.parse::<IpAddr>().is_ok()
+}
+
 /// Keeps a container that calls itself `host` apart from the host.
 fn told_apart<'a>(kind: &str, name: &'a str) -> Cow<'a, str> {
     match name {
+        _ if name.strip_prefix(OUTSIDE).is_some_and(|rest| rest.starts_with(':')) => {
+            format!("{kind}:{name}").into()
+        }
         HOST | OUTSIDE | OTHER | UNKNOWN | UNNAMED => format!("{kind}:{name}").into(),
         _ => name.into(),
     }
@@ -108,6 +117,13 @@ mod tests {
     #[test]
     fn a_peer_outside_never_brings_its_address_into_a_label() {
         assert_eq!(workload(&Workload::named(WorkloadKind::Outside, "203.0.113.7")), "outside");
+    }
+
+    #[test]
+    fn a_named_peer_outside_brings_its_name_and_nobody_else_can() {
+        assert_eq!(workload(&Workload::named(WorkloadKind::Outside, "stripe")), "outside:stripe");
+        let impostor = Workload::named(WorkloadKind::Container, "outside:stripe");
+        assert_eq!(workload(&impostor), "container:outside:stripe");
     }
 
     #[test]

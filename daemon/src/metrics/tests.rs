@@ -5,7 +5,6 @@ use crate::{event::Runtime, sink::samples as events};
 
 fn readings() -> Readings {
     Readings {
-        edges: Some(vec![samples::edge()]),
         counters: Some(samples::counters()),
         hooks: Arc::new(samples::hooks()),
         containers: vec![events::web(), events::api()],
@@ -21,10 +20,21 @@ fn readings() -> Readings {
         archive_folded: 0,
         events_dropped: 0,
         heartbeat_age: 0.25,
+        config: Some(Report {
+            file: "/etc/cofferdam/config.yaml".to_owned(),
+            since: "2026-11-24T10:00:00Z".parse().expect("a time"),
+            problem: Some("it is broken".to_owned()),
+            needs_restart: Vec::new(),
+        }),
     }
 }
 
 fn render(metrics: &Metrics, readings: &Readings) -> String {
+    render_with(metrics, Ok(vec![samples::edge()]), readings)
+}
+
+fn render_with(metrics: &Metrics, edges: anyhow::Result<Vec<Edge>>, readings: &Readings) -> String {
+    metrics.count_edges(|| edges, Instant::now());
     metrics.render(readings, Instant::now())
 }
 
@@ -72,7 +82,7 @@ fn a_refused_hook_shows_as_not_attached() {
 fn a_ledger_that_cannot_be_read_leaves_its_counters_standing() {
     let metrics = Metrics::new();
     render(&metrics, &readings());
-    let text = render(&metrics, &Readings { edges: None, ..readings() });
+    let text = render_with(&metrics, Err(anyhow::anyhow!("it cannot be read")), &readings());
     assert!(text.contains("cofferdam_flows_total{source=\"shop/web\""), "{text}");
 }
 
@@ -120,7 +130,7 @@ fn replicas_share_one_info_series() {
 fn hostile_names_do_not_break_the_format() {
     let mut edge = samples::edge();
     edge.source = Arc::new(Workload::named(WorkloadKind::Container, "a\"} 1\ncofferdam_flows_total{x=\"\\"));
-    let text = render(&Metrics::new(), &Readings { edges: Some(vec![edge]), ..readings() });
+    let text = render_with(&Metrics::new(), Ok(vec![edge]), &readings());
     assert!(text.contains(r#"source="a\"} 1\ncofferdam_flows_total{x=\"\\""#), "{text}");
 }
 

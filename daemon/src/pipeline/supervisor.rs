@@ -6,11 +6,12 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, UnixListener},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::reload;
 use crate::{
     api,
     attribution::{Container, ContainerState, RuntimeState},
@@ -28,6 +29,7 @@ pub(super) async fn serve(
     view: View,
     local: UnixListener,
     web: TcpListener,
+    hangup: Signal,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -41,6 +43,7 @@ pub(super) async fn serve(
     }
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
+    servers.spawn(reload::on_hangup(view.clone(), hangup, cancel.clone()));
 
     let watchdog = sd_notify::watchdog_enabled();
     let mut feed = tokio::time::interval(watchdog.map_or(STATUS_EVERY, |limit| limit / 4));
@@ -74,14 +77,14 @@ async fn names(view: &View) {
 }
 
 /// Without a service manager there is nobody to tell.
-fn tell(state: &[NotifyState<'_>]) {
+pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager cannot be told");
     }
 }
 
 /// The state of the daemon in one line.
-fn sentence(view: &View) -> String {
+pub(super) fn sentence(view: &View) -> String {
     let running = |container: &Container| container.state == ContainerState::Running;
     let containers = view.attribution.containers().iter().filter(|container| running(container)).count();
     let lost = view.counts.lost().unwrap_or_default();
@@ -90,5 +93,9 @@ fn sentence(view: &View) -> String {
         0 => format!("all {} hooks attached", view.hooks.len()),
         _ => format!("{refused} of {} hooks unavailable (see: cofferdam doctor)", view.hooks.len()),
     };
-    format!("observing {containers} containers; {lost} records lost; {hooks}")
+    let config = match view.config.report().problem {
+        Some(_) => "; config file broken, the old one is in force (see: cofferdam status)",
+        None => "",
+    };
+    format!("observing {containers} containers; {lost} records lost; {hooks}{config}")
 }

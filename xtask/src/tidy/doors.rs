@@ -9,7 +9,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("aya", &["sensor"]),
     ("bollard", &["attribution::runtime::docker"]),
     ("btfparse", &["sensor"]),
-    ("clap", &["cli", ""]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
@@ -17,10 +16,17 @@ const DOORS: &[(&str, &[&str])] = &[
     // The transport under bollard bounds what a socket may send.
     ("hyper", &["api", "cli", "attribution::runtime::docker"]),
     ("hyper_util", &["api", "cli", "attribution::runtime::docker"]),
+    // Each option of the daemon goes before a key of the file.
+    ("clap", &["cli", "", "config::options"]),
+    ("globset", &["config::select"]),
+    ("ipnet", &["config::outside", "attribution::outside"]),
+    ("prefix_trie", &["attribution::outside"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),
     ("sd_notify", &["pipeline"]),
+    ("serde_path_to_error", &["config::problem"]),
+    ("serde_saphyr", &["config::problem"]),
     ("tracing_subscriber", &["cli", ""]),
     ("zerocopy", &["sensor"]),
 ];

@@ -11,12 +11,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("interaction", &["event", "sensor::clock"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
+    // Of the event, what a selector selects, and which characters are hostile.
+    ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),
-    ("metrics", &["event", "interaction", "view", "attribution", "sensor::counts", "sink"]),
+    ("metrics", &["event", "interaction", "view", "attribution", "config", "sensor::counts", "sink"]),
     (
         "view",
         &[
             "attribution",
+            "config",
             "interaction",
             "metrics",
             "sensor::clock",
@@ -33,6 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "metrics",
             "view",
             "attribution",
+            "config",
             "sensor::counts",
             "sensor::features",
             "sink",

@@ -117,6 +117,8 @@ fn ours(daemon: &Path, image: &Image) -> Result<PathBuf> {
     tree.modules(image)?;
     tree.write(&format!("{UNITS}/cofferdam.service"), fs::read(unit())?, 0o644)?;
     tree.link(&format!("{WANTED}/cofferdam.service"), "/usr/lib/systemd/system/cofferdam.service")?;
+    let config = shell::root().join("dist/config.yaml");
+    tree.write("etc/cofferdam/config.yaml", fs::read(&config)?, 0o644)?;
     tree.write(&format!("{UNITS}/check.service"), CHECK_UNIT, 0o644)?;
     tree.link(&format!("{WANTED}/check.service"), "/usr/lib/systemd/system/check.service")?;
     tree.write("usr/lib/check.sh", CHECK, 0o755)?;

@@ -88,6 +88,27 @@ survives_hang() {
     journalctl --unit=cofferdam | grep -i 'watchdog timeout' && cofferdam status
 }
 
+told() { cofferdam status | grep -F "$1"; }
+
+untold() { ! told "$1"; }
+
+reloads() {
+    file=/etc/cofferdam/config.yaml
+    old=$(main_pid)
+    cp "$file" /tmp/shipped.yaml
+    printf 'limits: {flows: 262144}\noutside: {lab: [198.51.100.0/24]}\n' >"$file"
+    systemctl reload cofferdam || return 1
+    eventually 30 told 'restart needed for: limits.flows' || return 1
+    printf 'limits:\n  flows: many\n' >"$file"
+    systemctl reload cofferdam || return 1
+    eventually 30 told "configuration broken: $file:2:10: \`limits.flows\`" || return 1
+    property StatusText | grep 'config file broken' || return 1
+    cp /tmp/shipped.yaml "$file"
+    systemctl reload cofferdam || return 1
+    eventually 30 untold 'configuration broken' && untold 'restart needed' || return 1
+    [ "$(main_pid)" = "$old" ] && [ "$(property ActiveState)" = active ]
+}
+
 stops_cleanly() {
     eventually 60 systemctl --quiet is-active cofferdam || return 1
     running=$(links)
@@ -106,6 +127,7 @@ check the_unit_reports_ready_and_says_how_it_is ready
 check hooks_are_attached attached
 check status_answers answers
 check hardening_is_in_effect hardened
+check a_reload_reads_the_configuration_and_a_broken_one_changes_nothing reloads
 check it_is_restarted_after_kill_9 survives_kill
 check the_watchdog_restarts_a_daemon_that_hangs survives_hang
 check a_clean_stop_leaves_nothing_in_the_kernel stops_cleanly

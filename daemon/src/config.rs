@@ -1,0 +1,188 @@
+//! The configuration: one YAML file, with the environment and the command line before it.
+//!
+//! A file is taken as a whole or not at all. The types of the values refuse what is wrong with them, so that a
+//! [`Config`] that exists is one that can be used.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+mod problem;
+
+mod values;
+
+mod outside;
+
+mod select;
+
+mod options;
+
+mod show;
+
+mod in_force;
+
+pub use self::{
+    in_force::{InForce, Report},
+    options::Given,
+    outside::{Cidr, Name, Outside},
+    problem::Problem,
+    select::{Pattern, Selector},
+    show::{Origins, SHIPPED},
+    values::{SocketPath, Whole},
+};
+
+/// Where the file is unless somebody says otherwise. It need not exist.
+pub const DEFAULT_FILE: &str = "/etc/cofferdam/config.yaml";
+
+/// Longest file that is read, in bytes.
+const SIZE_LIMIT: usize = 1 << 20;
+
+/// All that the file can say. What it leaves out has its default. docs/config.md and dist/config.yaml explain the keys.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where Prometheus scrapes.
+    pub listen: SocketAddr,
+    /// Where container runtimes listen.
+    pub runtimes: Runtimes,
+    /// How much the kernel keeps.
+    pub limits: Limits,
+    /// Names for networks of peers outside.
+    pub outside: Outside,
+}
+
+/// Sockets of container runtimes. They need not exist.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtimes {
+    /// Docker's.
+    pub docker: SocketPath,
+}
+
+/// How much the kernel keeps.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Rows of the ledger.
+    pub ledger_rows: LedgerRows,
+    /// Flows that can be open at once.
+    pub flows: Flows,
+    /// Size of the ring for flow records.
+    pub flow_ring_bytes: RingBytes,
+    /// Size of the ring for process and container records.
+    pub record_ring_bytes: RingBytes,
+}
+
+/// How many rows a ledger may have.
+pub type LedgerRows = Whole<64, 1_048_576>;
+
+/// How many flows may be open at once.
+pub type Flows = Whole<1_024, 4_194_304>;
+
+/// How many bytes a ring may have: at least a page.
+pub type RingBytes = Whole<4_096, 1_073_741_824, true>;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file that was named; [`DEFAULT_FILE`] if there is one and none was.
+    pub file: Option<PathBuf>,
+    /// What goes before it.
+    pub given: Given,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_797),
+            runtimes: Runtimes::default(),
+            limits: Limits::default(),
+            outside: Outside::default(),
+        }
+    }
+}
+
+impl Default for Runtimes {
+    fn default() -> Self {
+        Self { docker: SocketPath("/var/run/docker.sock".into()) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ledger_rows: Whole(16_384),
+            flows: Whole(131_072),
+            flow_ring_bytes: Whole(4 << 20),
+            record_ring_bytes: Whole(1 << 20),
+        }
+    }
+}
+
+impl Config {
+    /// The text of a file, over the defaults; `path` is for the messages.
+    ///
+    /// # Errors
+    /// What is wrong with it; of several problems the first.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
+        problem::parse(path, text)
+    }
+}
+
+impl Source {
+    /// The file's path, whether it exists or not.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FILE))
+    }
+
+    /// Reads the file, if there is one, and puts before it what was given. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with the file. That the default file does not exist is not wrong.
+    pub fn load(&self) -> Result<Config, Problem> {
+        Ok(self.load_with_origins()?.0)
+    }
+
+    /// As [`Self::load`], and where each value comes from.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn load_with_origins(&self) -> Result<(Config, Origins), Problem> {
+        let path = self.path();
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => String::new(),
+            Err(error) => return Err(Problem::unreadable(path, &error)),
+        };
+        let mut config = Config::parse(path, &text)?;
+        self.given.apply(&mut config);
+        Ok((config, Origins::new(path, &text, &self.given)))
+    }
+}
+
+/// The text of a regular file that is not too long: a pipe or a device would keep us waiting.
+fn read(path: &Path) -> io::Result<String> {
+    let refuse = |what: String| io::Error::new(ErrorKind::InvalidData, what);
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(refuse("it is no file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SIZE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > SIZE_LIMIT {
+        return Err(refuse(format!("it is longer than {SIZE_LIMIT} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+        refuse(format!("it is not UTF-8 text (line {line}, byte {valid})"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

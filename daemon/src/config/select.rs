@@ -1,0 +1,194 @@
+//! Selectors: which workloads of this host a part of the configuration is about. Pure. The only user of globset.
+
+use std::collections::BTreeMap;
+
+use globset::{Glob, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Runtime, Workload, WorkloadKind};
+
+/// Longest pattern, in bytes.
+const PATTERN_LIMIT: usize = 256;
+
+/// Selects workloads of this host: all that is asked for must hold.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "Wanted")]
+pub struct Selector(Wanted);
+
+/// What is asked for; what is left out is not asked for.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wanted {
+    /// What the map calls it (`shop/web`, `nginx.service`, `host`), or the container's own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Pattern>,
+    /// The image as it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Pattern>,
+    /// Labels of the container, by key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, Pattern>,
+    /// Which runtime runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<Runtime>,
+}
+
+/// Text with wildcards: `*` is any text, also with slashes, `?` one character, `[ab]` one of these, `{a,b}` either.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(GlobMatcher);
+
+impl Selector {
+    /// Whether a workload is meant. Who is not on this host never is.
+    #[must_use]
+    pub fn selects(&self, workload: &Workload) -> bool {
+        let Wanted { name, image, labels, runtime } = &self.0;
+        let here = matches!(workload.kind, WorkloadKind::Container | WorkloadKind::Unit | WorkloadKind::Host);
+        let is = |wanted: &Option<Pattern>, texts: &[Option<&str>]| {
+            wanted.as_ref().is_none_or(|pattern| texts.iter().flatten().any(|text| pattern.matches(text)))
+        };
+        here && is(name, &[Some(&workload.name), workload.container_name.as_deref()])
+            && is(image, &[workload.image.as_deref()])
+            && labels
+                .iter()
+                .all(|(key, pattern)| workload.labels.get(key).is_some_and(|value| pattern.matches(value)))
+            && (runtime.is_none() || *runtime == workload.runtime)
+    }
+}
+
+impl TryFrom<Wanted> for Selector {
+    type Error = &'static str;
+
+    fn try_from(wanted: Wanted) -> Result<Self, Self::Error> {
+        // More likely a slip than the wish for everything.
+        if wanted == Wanted::default() {
+            return Err("must ask for something; `name: \"*\"` selects all workloads");
+        }
+        Ok(Self(wanted))
+    }
+}
+
+impl Pattern {
+    /// Whether the whole of `text` is like that.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() || text.len() > PATTERN_LIMIT {
+            return Err(format!("must be a pattern of 1 to {PATTERN_LIMIT} bytes"));
+        }
+        let glob = Glob::new(&text).map_err(|error| format!("`{text}` is no pattern: {}", error.kind()))?;
+        Ok(Self(glob.compile_matcher()))
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.0.glob().glob().to_owned()
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.glob() == other.0.glob()
+    }
+}
+
+impl Eq for Pattern {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::sink::samples;
+
+    fn selector(wanted: serde_json::Value) -> Result<Selector, serde_json::Error> {
+        serde_json::from_value(wanted)
+    }
+
+    fn web() -> Workload {
+        let labels = [("tier".to_owned(), "front".to_owned())].into();
+        Workload { labels, container_name: Some("shop-web-1".to_owned()), ..(*samples::web()).clone() }
+    }
+
+    #[test]
+    fn all_that_is_asked_for_must_hold() {
+        let web = web();
+        for (wanted, expected) in [
+            (json!({"name": "shop/*"}), true),
+            (json!({"name": "*"}), true),
+            (json!({"name": "s?op/{web,api}"}), true),
+            (json!({"name": "shop-web-*"}), true),
+            (json!({"name": "shop"}), false),
+            (json!({"name": "SHOP/*"}), false),
+            (json!({"image": "*"}), true),
+            (json!({"image": "*/nothing:*"}), false),
+            (json!({"labels": {"tier": "fr*"}}), true),
+            (json!({"labels": {"tier": "back"}}), false),
+            (json!({"labels": {"absent": "*"}}), false),
+            (json!({"runtime": "docker"}), true),
+            (json!({"runtime": "podman"}), false),
+            (json!({"name": "shop/*", "runtime": "podman"}), false),
+            (json!({"name": "shop/*", "runtime": "docker", "labels": {"tier": "front"}}), true),
+        ] {
+            assert_eq!(selector(wanted.clone()).unwrap().selects(&web), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn units_and_the_host_can_be_meant_and_peers_outside_cannot() {
+        let all = selector(json!({"name": "*"})).unwrap();
+        for (kind, expected) in [
+            (WorkloadKind::Unit, true),
+            (WorkloadKind::Host, true),
+            (WorkloadKind::Outside, false),
+            (WorkloadKind::Other, false),
+            (WorkloadKind::Unknown, false),
+        ] {
+            assert_eq!(all.selects(&Workload::named(kind, "nginx.service")), expected, "{kind:?}");
+        }
+        let image = selector(json!({"image": "*"})).unwrap();
+        assert!(!image.selects(&Workload::host()));
+    }
+
+    #[test]
+    fn a_selector_that_asks_for_nothing_or_for_what_there_is_not_is_refused() {
+        for (wanted, why) in [
+            (json!({}), "must ask for something"),
+            (json!({"labels": {}}), "must ask for something"),
+            (json!({"nmae": "a"}), "unknown field"),
+            (json!({"name": ""}), "pattern of 1 to 256 bytes"),
+            (json!({"name": "x".repeat(PATTERN_LIMIT + 1)}), "pattern of 1 to 256 bytes"),
+            (json!({"name": "[a"}), "is no pattern"),
+            (json!({"name": "{a"}), "is no pattern"),
+            (json!({"runtime": "lxc"}), "unknown variant"),
+        ] {
+            let error = selector(wanted.clone()).unwrap_err().to_string();
+            assert!(error.contains(why), "{wanted}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_selector_is_shown_as_it_was_written() {
+        let wanted = json!({"name": "shop/*", "labels": {"tier": "fr?nt"}, "runtime": "docker"});
+        assert_eq!(serde_json::to_value(selector(wanted.clone()).unwrap()).unwrap(), wanted);
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_panics_and_plain_text_is_like_itself(text in "\\PC{0,40}|[*?\\[\\]{},a\\\\!^-]{0,40}") {
+            if let Ok(pattern) = Pattern::try_from(text.clone()) {
+                let plain = !text.contains(['*', '?', '[', ']', '{', '}', '\\']);
+                prop_assert!(!plain || pattern.matches(&text));
+            }
+        }
+    }
+}
