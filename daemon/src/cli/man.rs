@@ -38,9 +38,11 @@ mod tests {
         let first = fs::read_to_string(directory.join("cofferdam.1")).expect("a page");
         let events = fs::read_to_string(directory.join("cofferdam-events.1")).expect("a page");
         fs::remove_dir_all(&directory).expect("it goes");
-        let commands = Cli::command();
-        let shown = commands.get_subcommands().filter(|command| !command.is_hide_set()).count();
-        assert_eq!(pages.len(), shown + 1, "{pages:?}");
+        for command in Cli::command().get_subcommands() {
+            let page = format!("cofferdam-{}.1", command.get_name());
+            let written = pages.iter().any(|entry| *entry.file_name() == *page);
+            assert_eq!(written, !command.is_hide_set(), "{page}: {pages:?}");
+        }
         assert!(first.contains("4 no daemon answers"), "{first}");
         assert!(events.contains("follow"), "{events}");
     }
