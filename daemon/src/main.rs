@@ -4,8 +4,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use cofferdam::cli::{Cli, printable};
-use tracing_subscriber::EnvFilter;
+use cofferdam::cli::{Cli, log_to_stderr, printable};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -19,11 +18,4 @@ fn main() -> ExitCode {
         let _ = writeln!(anstream::stderr(), "cofferdam: {}", printable(&sentence));
     }
     ExitCode::from(failure.code())
-}
-
-/// `RUST_LOG` decides; `level` where it does not.
-fn log_to_stderr(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }

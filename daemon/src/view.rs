@@ -77,17 +77,19 @@ impl View {
         Ok((before, after))
     }
 
-    /// Moves the rows that `take` takes out of the kernel into the archive.
+    /// Moves the rows that `take` takes out of the kernel into the archive, also those that it took before it failed.
     ///
     /// # Errors
     /// Those of `take`.
     pub fn archive(
         &self,
-        take: impl FnOnce() -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>>,
+        take: impl FnOnce(&mut Vec<(LedgerKey, LedgerRow)>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
-        archive.add(self.fold(&take()?));
-        Ok(())
+        let mut rows = Vec::new();
+        let result = take(&mut rows);
+        archive.add(self.fold(&rows));
+        result
     }
 
     /// Ports of the host that lead to containers through a proxy.
@@ -138,5 +140,23 @@ impl Heartbeat {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{api::samples, metrics::samples::hooks};
+
+    #[test]
+    fn rows_that_were_taken_before_something_failed_are_not_lost() {
+        let view = samples::view(hooks());
+        let failed = view.archive(|rows| {
+            rows.push(samples::row(4));
+            anyhow::bail!("a map cannot be written")
+        });
+        assert!(failed.is_err());
+        // Three that the kernel has, and the four that it has no more.
+        let flows: Vec<_> = view.edges().expect("edges").iter().map(|edge| edge.flows).collect();
+        assert_eq!(flows, [7]);
     }
 }

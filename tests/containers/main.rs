@@ -9,15 +9,24 @@ mod cgroups;
 mod churn;
 mod config;
 mod flood;
+mod hostile;
 mod leftovers;
 mod names;
 mod prometheus;
 mod refusals;
 mod scene;
+mod sockets;
 mod volume;
 
-use std::{env, fs::File, io, sync::Arc};
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
+use anyhow::Context as _;
 use cofferdam_tests::{Docker, Node};
 
 /// Waits until no other test runs, of this program or of another: cgroups are the whole machine's, and each test
@@ -33,4 +42,11 @@ fn docker() -> anyhow::Result<(Arc<Node>, Docker)> {
     let node = Arc::new(Node::start()?);
     let docker = Docker::start(&node)?;
     Ok((node, docker))
+}
+
+/// Where the v2 tree is mounted.
+fn cgroup_root() -> anyhow::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    Ok(fields.find(|fields| fields[2] == "cgroup2").context("no cgroup2")?[1].into())
 }

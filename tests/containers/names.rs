@@ -1,6 +1,6 @@
 //! Containers have their names: those that ran before, those that lived for a moment, those of a project.
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use anyhow::Context;
 use cofferdam::event::{CgroupChange, Event, EventKind, FlowEnd};
@@ -10,7 +10,7 @@ use cofferdam_tests::{
     edge,
 };
 
-use crate::{alone, docker};
+use crate::{alone, cgroup_root, docker};
 
 #[test]
 fn a_container_that_ran_before_the_daemon_has_its_name() -> anyhow::Result<()> {
@@ -162,11 +162,4 @@ fn a_cgroup_inside_a_container_belongs_to_the_container() -> anyhow::Result<()> 
     fs::remove_dir(&inner)?;
     check(&daemon, &["web", "probe"], &[edge("probe", "web", "tcp/80").counted(made)])?;
     Ok(())
-}
-
-/// Where the v2 tree is mounted.
-fn cgroup_root() -> anyhow::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    Ok(fields.find(|fields| fields[2] == "cgroup2").context("no cgroup2")?[1].into())
 }

@@ -84,7 +84,8 @@ fn rows_of_a_cgroup_that_is_gone_can_be_taken_and_are_free_again() {
     receiver.recv(&mut [0; 20]).expect("it arrives");
     node.row_from(&client, |row| row.flows == 1);
 
-    let taken = node.loaded.ledger.take(&[client.id].into()).expect("taken");
+    let mut taken = Vec::new();
+    node.loaded.ledger.take(&[client.id].into(), &mut taken).expect("taken");
     assert_eq!(taken.iter().map(|(_, row)| row.volume.bytes_sent).collect::<Vec<_>>(), [10]);
     assert_eq!(node.rows_from(&client), []);
 }
@@ -104,7 +105,8 @@ fn a_ledger_that_was_full_folds_the_next_source_as_well_as_the_first() {
             sender.send_to(&[0; 10], receiver.local_addr().expect("an address")).expect("it sends");
             receiver.recv(&mut [0; 20]).expect("it arrives");
         }
-        let taken = node.loaded.ledger.take(&[client.id].into()).expect("taken");
+        let mut taken = Vec::new();
+        node.loaded.ledger.take(&[client.id].into(), &mut taken).expect("taken");
         assert_eq!(taken.iter().map(|(_, row)| row.attempts).sum::<u64>(), 80);
     }
     assert_eq!(node.failures("ledger_overfull"), 0);

@@ -2,9 +2,10 @@
 #![expect(clippy::tests_outside_test_module, reason = "this binary is tests only")]
 #![expect(clippy::expect_used, reason = "a test that cannot go on says where and why")]
 
+mod commands;
 mod config;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use cofferdam::{
     attribution::{Attribution, ContainerFacts},
@@ -61,6 +62,13 @@ fn an_event_survives_the_way_through_json() {
 }
 
 proptest! {
+    #[test]
+    fn a_duration_survives_the_way_through_json_to_its_last_bit(nanoseconds in any::<u64>()) {
+        let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
+        let json = serde_json::to_string(&seconds).expect("JSON");
+        prop_assert_eq!(serde_json::from_str::<f64>(&json).expect("a number"), seconds);
+    }
+
     #[test]
     fn damaged_records_never_stop_the_daemon(
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..40),

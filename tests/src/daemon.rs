@@ -81,7 +81,10 @@ impl Daemon {
         ready.set_nonblocking(true)?;
 
         let mut command = node.command(program);
-        command.arg("run").arg("--run-dir").arg(&directory).arg("--docker-socket").arg(docker.socket());
+        command.arg("run").arg("--run-dir").arg(&directory);
+        if !arguments.contains(&"--docker-socket") {
+            command.arg("--docker-socket").arg(docker.socket());
+        }
         command.args(["--listen", &listen]).args(arguments);
         command.env("NOTIFY_SOCKET", directory.join("notify")).env("NO_COLOR", "1");
         let log = File::create(directory.join("log"))?;

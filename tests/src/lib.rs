@@ -21,6 +21,8 @@ pub mod flood;
 
 pub mod prometheus;
 
+pub mod socket;
+
 pub mod leftovers;
 
 pub mod recording;

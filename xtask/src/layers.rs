@@ -13,6 +13,7 @@ use clap::ValueEnum;
 
 use crate::{
     artifacts::{self, Artifacts, TestBinary},
+    fuzz,
     setup::{self, Need},
     shell,
     tally::Tally,
@@ -32,6 +33,8 @@ pub(crate) enum Layer {
     Kernel,
     /// Real containers
     Containers,
+    /// Fuzz targets, for a short while each
+    Fuzz,
     /// The kernel tests under other kernels
     Vm,
     /// The unit under a real systemd
@@ -39,8 +42,16 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    const ALL: [Self; 7] =
-        [Self::Lints, Self::Tidy, Self::Unit, Self::Kernel, Self::Containers, Self::Vm, Self::Systemd];
+    const ALL: [Self; 8] = [
+        Self::Lints,
+        Self::Tidy,
+        Self::Unit,
+        Self::Kernel,
+        Self::Containers,
+        Self::Fuzz,
+        Self::Vm,
+        Self::Systemd,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -49,6 +60,7 @@ impl Layer {
             Self::Unit => "unit",
             Self::Kernel => "kernel",
             Self::Containers => "containers",
+            Self::Fuzz => "fuzz",
             Self::Vm => "vm",
             Self::Systemd => "systemd",
         }
@@ -59,6 +71,7 @@ impl Layer {
             Self::Lints | Self::Tidy | Self::Unit => &[],
             Self::Kernel => &[Need::Build],
             Self::Containers => &[Need::Build, Need::Containers],
+            Self::Fuzz => &[Need::Fuzzing],
             Self::Vm => &[Need::Build, Need::VirtualMachine],
             Self::Systemd => &[Need::Build, Need::VirtualMachine, Need::Systemd],
         }
@@ -67,7 +80,7 @@ impl Layer {
     /// What this machine lacks that no set-up can give.
     fn impossible(self) -> Option<&'static str> {
         match self {
-            Self::Lints | Self::Tidy | Self::Unit => None,
+            Self::Lints | Self::Tidy | Self::Unit | Self::Fuzz => None,
             _ if !shell::is_root() => Some("only root may load programs into the kernel"),
             Self::Kernel | Self::Containers if !Path::new("/sys/kernel/btf/vmlinux").exists() => {
                 Some("this kernel has no BTF")
@@ -153,6 +166,7 @@ impl Run {
             }
             Layer::Kernel => self.artifacts()?.test("kernel")?.run(true),
             Layer::Containers => self.artifacts()?.test("containers")?.run(true),
+            Layer::Fuzz => fuzz::run(&[], fuzz::SECONDS),
             Layer::Vm => {
                 let payload = self.artifacts()?.test("kernel")?.path;
                 let mut tally = Tally::default();

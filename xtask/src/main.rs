@@ -17,6 +17,8 @@ mod tally;
 
 mod artifacts;
 
+mod fuzz;
+
 mod vm;
 
 #[cfg(test)]
@@ -45,6 +47,15 @@ enum Task {
         /// Run this layer only; may be given more than once
         #[arg(long, value_name = "LAYER")]
         only: Vec<layers::Layer>,
+    },
+    /// Run the fuzz targets for a while
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+        /// Run this target only; may be given more than once
+        #[arg(long, value_name = "TARGET")]
+        only: Vec<String>,
     },
     /// Run the kernel tests in a virtual machine with another kernel
     Kernel {
@@ -78,6 +89,10 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::ensure(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
         Task::Demo => demo::run(),
         Task::Test { only } => layers::run(&only),
+        Task::Fuzz { seconds, only } => {
+            setup::ensure(&[setup::Need::Fuzzing])?;
+            fuzz::run(&only, seconds).map(tally::Tally::exit)
+        }
         Task::Kernel { kernel, payload } => {
             setup::ensure(&[setup::Need::Build, setup::Need::VirtualMachine])?;
             let kernels = kernel.map_or_else(|| vm::image::Kernel::ALL.to_vec(), |kernel| vec![kernel]);

@@ -2,6 +2,7 @@
 
 mod answer;
 mod local;
+mod peer;
 mod server;
 mod web;
 
@@ -34,7 +35,7 @@ pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 pub async fn serve_unix(view: View, listener: UnixListener, cancel: CancellationToken) -> anyhow::Result<()> {
     // Event streams stay open for days, so connections have no longest life here.
     let limits = server::Limits { connections: 64, longest_life: None };
-    server::serve(listener, local::router(view, cancel.clone()), limits, cancel).await;
+    server::serve(peer::Named(listener), local::router(view, cancel.clone()), limits, cancel).await;
     Ok(())
 }
 

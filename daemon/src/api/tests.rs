@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     task::JoinHandle,
     time::timeout,
@@ -266,4 +267,74 @@ async fn who_connects_and_says_nothing_is_let_go() {
         .expect("a socket");
     let ended = silent.try_read(&mut [0]);
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+}
+
+/// Sends raw bytes to the port; what comes back before the server closes.
+async fn answer_to(doors: &Doors, parts: impl Iterator<Item = Vec<u8>>, pause: Duration) -> String {
+    let (reader, mut writer) = TcpStream::connect(doors.tcp).await.expect("the port answers").into_split();
+    let sending = async {
+        for part in parts {
+            if writer.write_all(&part).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        // Not closed by us: the server has to.
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let mut reader = reader.take(1 << 20);
+    tokio::select! {
+        () = sending => {}
+        // An error is an end as well: the server closed while we still sent.
+        _ = timeout(Duration::from_secs(30), reader.read_to_end(&mut answer)) => {}
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_head_is_too_long_is_refused() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", "x".repeat(64 << 10));
+    let answer = answer_to(&doors, [head.into_bytes()].into_iter(), Duration::ZERO).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    assert_eq!(doors.get("/healthz").await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_drips_in_is_given_up() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let drips = b"GET /healthz HTTP/1.1\r\nHost: ".iter().chain(std::iter::repeat_n(&b'x', 1_000));
+    let answer = answer_to(&doors, drips.map(|byte| vec![*byte]), Duration::from_millis(200)).await;
+    assert!(!answer.contains("200 OK"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_end_is_not_read_to_its_end() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
+    let sent = std::sync::atomic::AtomicUsize::new(0);
+    let body = std::iter::repeat_with(|| {
+        sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        vec![b'x'; 1 << 16]
+    });
+    let answer = answer_to(&doors, [head].into_iter().chain(body.take(1 << 14)), Duration::ZERO).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let sent = sent.into_inner();
+    assert!(sent < 1 << 10, "{sent} parts of 64 KiB were taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(UnixStream::connect(&doors.socket).await.expect("a place"));
+    }
+    let late = doors.ask("/v1/status");
+    tokio::pin!(late);
+    assert!(timeout(Duration::from_millis(200), late.as_mut()).await.is_err(), "there are 64 places");
+    held.clear();
+    let response = timeout(Duration::from_secs(10), late).await.expect("a place came back");
+    assert_eq!(response.status(), StatusCode::OK);
 }

@@ -62,7 +62,7 @@ fn path(arguments: &Arguments) -> Result<String, Failure> {
 }
 
 /// Time, kind, sentence. Somebody who looks needs no date.
-fn row(event: &Event, for_people: bool) -> String {
+pub(super) fn row(event: &Event, for_people: bool) -> String {
     let format = if for_people { "%H:%M:%S%.3f" } else { "%Y-%m-%dT%H:%M:%S%.9fZ" };
     let time = event.time.strftime(format);
     let mut row = String::new();

@@ -92,7 +92,7 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
     lanes
 }
 
-fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
+pub(super) fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
     let header = ["SOURCE", "TARGET", "PORT", "VIA", "FLOWS", "FAILED", "SENT", "RECEIVED", "LAST"];
     let rows = lanes(edges).into_iter().map(|(lane, traffic)| {
         [
@@ -110,7 +110,7 @@ fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
     table(header, &[4, 5, 6, 7], rows)
 }
 
-fn dot(edges: &[Edge]) -> String {
+pub(super) fn dot(edges: &[Edge]) -> String {
     let mut graph = String::from("digraph cofferdam {\n  rankdir=LR;\n  node [shape=box];\n");
     for (lane, traffic) in lanes(edges) {
         // Writing to a string does not fail.

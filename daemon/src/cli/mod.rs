@@ -1,10 +1,15 @@
 //! The command line: one file per command. Data goes to stdout, talk to stderr.
 
 mod client;
+mod completions;
 mod config;
 mod doctor;
 mod events;
 mod failure;
+#[cfg(test)]
+mod hostile;
+mod log;
+mod man;
 mod map;
 mod output;
 mod ps;
@@ -18,6 +23,7 @@ use clap::{Parser, Subcommand};
 use self::client::Client;
 pub use self::{
     failure::Failure,
+    log::log_to_stderr,
     output::{printable, printable_json},
 };
 use crate::sensor::{OFFSETS_COMMAND, offsets};
@@ -42,7 +48,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration is broken,
-4 no daemon answers, 5 not permitted or the kernel lacks something.
+4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +65,10 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Says in a few lines how the daemon is.
     Status(status::Arguments),
+    /// Prints a script that completes this command line in a shell.
+    Completions(completions::Arguments),
+    /// Writes the manual pages.
+    Man(man::Arguments),
     /// Checks and shows the configuration.
     Config(config::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
@@ -87,6 +97,8 @@ impl Cli {
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
+            Some(Command::Completions(arguments)) => completions::run(&arguments),
+            Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::Config(arguments)) => config::run(arguments),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }

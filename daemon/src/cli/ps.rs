@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
     }
 }
 
-fn text(containers: &[Container], now: Timestamp, for_people: bool) -> String {
+pub(super) fn text(containers: &[Container], now: Timestamp, for_people: bool) -> String {
     let header = ["NAME", "STATE", "SINCE", "RUNTIME", "IMAGE", "ADDRESSES", "PORTS", "ID", "NOTES"];
     table(header, &[], containers.iter().map(|container| row(container, now, for_people)))
 }

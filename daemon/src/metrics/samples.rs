@@ -45,6 +45,7 @@ pub(crate) fn hooks() -> Vec<HookStatus> {
         family: family.to_owned(),
         refused: refused.map(str::to_owned),
         without: without.to_owned(),
+        min_kernel: "5.8".to_owned(),
     };
     vec![
         hook("cgroup_skb_egress", "cgroup_skb", "network", None, "who talks to whom is unknown"),

@@ -146,7 +146,7 @@ impl Keeper {
         }
         let touched = |flow: &Flow| ripe.contains(&flow.client) || ripe.contains(&flow.server);
         close_flows(ledger, loop_, |_, flow, _| touched(flow).then_some(end::GONE))?;
-        view.archive(|| ledger.take(&ripe))?;
+        view.archive(|rows| ledger.take(&ripe, rows))?;
         view.attribution.drop_gone(&ripe.iter().copied().collect::<Vec<_>>());
         self.gone.retain(|cgroup, _| !ripe.contains(cgroup));
         Ok(())

@@ -22,7 +22,7 @@ use crate::{
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
 /// Longest that readiness waits for names. What happens meanwhile is counted all the same.
-const NAMES_WITHIN: Duration = Duration::from_millis(1500);
+const NAMES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tells the service manager that the hooks are attached, and serves until SIGTERM or SIGINT.
 pub(super) async fn serve(

@@ -94,4 +94,7 @@ pub struct HookStatus {
     pub refused: Option<String>,
     /// What nobody sees while it is not attached.
     pub without: String,
+    /// The first kernel that has all it needs: `5.8`.
+    #[serde(default)]
+    pub min_kernel: String,
 }

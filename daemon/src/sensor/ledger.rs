@@ -100,30 +100,34 @@ impl Ledger {
         Ok(Self { maps: Mutex::new(maps), given: Mutex::default(), waiting })
     }
 
-    /// Takes the rows of cgroups that are gone out of the kernel: they are returned, and free again.
+    /// Takes the rows of cgroups that are gone out of the kernel and puts them into `taken`: the kernel's are free
+    /// again. What was taken before something failed is in `taken` and nowhere else.
     ///
     /// Only for cgroups that have been gone for a while: a program that is just counting into such a row would
     /// count into the next one's.
     ///
     /// # Errors
     /// When a map cannot be read or written.
-    pub fn take(&self, gone: &HashSet<CgroupId>) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
+    pub fn take(
+        &self,
+        gone: &HashSet<CgroupId>,
+        taken: &mut Vec<(LedgerKey, LedgerRow)>,
+    ) -> anyhow::Result<()> {
         let concerns =
             |key: &LedgerKey| gone.contains(&key.source.cgroup) || gone.contains(&key.target.cgroup);
+        taken.extend(lock(&self.given).extract_if(|key, _| concerns(key)));
         let maps = &mut *lock(&self.maps);
-        let mut taken = Vec::new();
         for (key, row) in maps.index()?.into_iter().filter(|(key, _)| concerns(key)) {
             let counts = maps.rows.get(&row, 0)?;
             maps.index.remove(&key)?;
+            // From here on nobody else has them.
+            taken.push((key, counts));
             maps.rows.set(row, LedgerRow::default(), 0)?;
             // Back to where it came from: else no row would be left for `other` after a while.
             let home = if row < maps.first_spare { &mut maps.free } else { &mut maps.spares };
             home.push(row, 0)?;
-            taken.push((key, counts));
         }
-        let mut given = lock(&self.given);
-        taken.extend(given.extract_if(|key, _| concerns(key)));
-        Ok(taken)
+        Ok(())
     }
 
     /// All flows, each once.

@@ -223,6 +223,7 @@ fn status(hook: &Hook, refused: Option<String>) -> HookStatus {
         family: hook.family.to_owned(),
         refused,
         without: hook.without.to_owned(),
+        min_kernel: hook.min_kernel.to_owned(),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Need {
     Build,
     /// Tests and demo with real containers, and a real Prometheus.
     Containers,
+    /// Building libFuzzer.
+    Fuzzing,
     /// Tests under other kernels.
     VirtualMachine,
     /// The unit under a real systemd.
@@ -26,12 +28,14 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Containers, Self::VirtualMachine, Self::Systemd];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Build, Self::Containers, Self::Fuzzing, Self::VirtualMachine, Self::Systemd];
 
     fn purpose(self) -> &'static str {
         match self {
             Self::Build => "build",
             Self::Containers => "container tests",
+            Self::Fuzzing => "fuzz targets",
             Self::VirtualMachine => "virtual machines",
             Self::Systemd => "systemd test",
         }
@@ -60,6 +64,8 @@ const TOOLS: &[Tool] = &[
     tool("setcap", "libcap2-bin", Need::Containers),
     tool("prometheus", "prometheus", Need::Containers),
     tool("promtool", "prometheus", Need::Containers),
+    tool("dot", "graphviz", Need::Containers),
+    tool("c++", "g++", Need::Fuzzing),
     tool("qemu-system-x86_64", "qemu-system-x86", Need::VirtualMachine),
     tool("busybox", "busybox-static", Need::VirtualMachine),
     tool("cpio", "cpio", Need::VirtualMachine),

@@ -5,6 +5,7 @@
 
 mod facts;
 mod inspections;
+mod transport;
 
 use std::{
     collections::HashMap,
@@ -13,11 +14,11 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bollard::{
-    API_DEFAULT_VERSION, Docker,
+    Docker,
     models::{EventMessage, EventMessageTypeEnum},
     query_parameters::{EventsOptions, ListContainersOptions},
 };
@@ -25,6 +26,8 @@ use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+#[doc(hidden)]
+pub use self::facts::told_by;
 use self::inspections::Inspections;
 use super::{
     super::{Attribution, text::clean},
@@ -67,6 +70,10 @@ enum Failure {
     Late,
     #[error("it ended its stream of events")]
     Ended,
+    #[error("it answered {0} where events were asked for")]
+    NoEvents(u16),
+    #[error("it sent an event of more than {} MiB", transport::EVENT_LIMIT >> 20)]
+    LongEvent,
 }
 
 /// Listens to the Docker daemon behind `socket` until `cancel`, and tells `attribution` what it hears. A socket that
@@ -76,13 +83,15 @@ pub async fn watch(attribution: Arc<Attribution>, socket: PathBuf, cancel: Cance
     attribution.report(status(&socket, RuntimeState::Unreachable, None, not_yet));
     let mut pause = FIRST_PAUSE;
     loop {
+        let begun = Instant::now();
         let mut connected = false;
         let failure = tokio::select! {
             () = cancel.cancelled() => return,
             Err(failure) = listen(&attribution, &socket, &mut connected) => failure,
         };
         report(&attribution, &socket, &failure);
-        if connected {
+        // One that ends at once each time is not asked ever again without a pause.
+        if connected && begun.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
         tokio::select! {
@@ -135,7 +144,7 @@ async fn listen(
 ) -> Result<Infallible, Failure> {
     // bollard's own deadline ends with the head of an answer; ours holds for all of it, and comes first.
     let late = DEADLINE.as_secs() + 1;
-    let docker = Docker::connect_with_unix(&socket.to_string_lossy(), late, API_DEFAULT_VERSION)?;
+    let docker = transport::connect(socket, late)?;
     let docker = in_time(docker.negotiate_version()).await?;
     let version = in_time(docker.version()).await?.version.map(|version| clean(&version, REASON_LIMIT));
 
@@ -157,7 +166,7 @@ async fn listen(
         inspections.ask(&facts.id);
         attribution.learn(facts);
     }
-    let mut events = pin!(docker.events(Some(options)));
+    let mut events = pin!(transport::events(&docker, socket, &options));
     attribution.report(status(socket, RuntimeState::Connected, version.clone(), None));
     tracing::info!(socket = %socket.display(), version, "docker is heard");
     *connected = true;

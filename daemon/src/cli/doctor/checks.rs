@@ -167,12 +167,12 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
 }
 
 pub(super) fn hook(hook: &HookStatus) -> Check {
-    let HookStatus { name, kind, family, refused, without } = hook;
+    let HookStatus { name, kind, family, refused, without, min_kernel } = hook;
     match refused {
         None => Check::well(name, &format!("attached ({kind}, {family})")),
         Some(reason) => {
             let finding = format!("not attached ({kind}, {family}): {reason}; without it, {without}");
-            Check::new(Level::Problem, name, &finding, None)
+            Check::problem(name, &finding, &format!("it needs Linux {min_kernel} or later"))
         }
     }
 }

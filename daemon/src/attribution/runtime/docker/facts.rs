@@ -64,6 +64,15 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<ContainerFac
     })
 }
 
+/// What these bytes tell, taken for each of Docker's answers in turn: the door of the fuzz targets.
+#[must_use]
+pub fn told_by(json: &[u8]) -> Vec<ContainerFacts> {
+    let list = serde_json::from_slice::<Vec<ContainerSummary>>(json).unwrap_or_default();
+    let inspection = serde_json::from_slice(json).ok().and_then(inspected);
+    let event = serde_json::from_slice(json).ok().and_then(of_event);
+    list.into_iter().filter_map(listed).chain(inspection).chain(event).collect()
+}
+
 /// An event about a container, other than its destruction.
 pub(super) fn of_event(event: EventMessage) -> Option<ContainerFacts> {
     let actor = event.actor?;

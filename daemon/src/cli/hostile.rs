@@ -1,0 +1,260 @@
+//! A million hostile texts on their way through everything: as names, images, labels, paths and arguments they come
+//! in, out of facts and records; JSON, metrics, tables, graph and log must come out sound.
+
+mod read;
+mod text;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use cofferdam_common::{
+    container::{CGROUP_PATH_LIMIT, CgroupRecord},
+    ids::{CgroupId, Tgid},
+    network::{FlowRecord, LedgerKey, LedgerRow},
+    process::ExecRecord,
+    record::kind,
+};
+use fastrand::Rng;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tracing_subscriber::EnvFilter;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::{events, log, map, output::printable, ps};
+use crate::{
+    api::samples,
+    attribution::{Attribution, ContainerFacts, ContainerState},
+    event::{Event, Runtime, is_hostile},
+    interaction::Edge,
+    metrics::samples::hooks,
+    sensor::{clock::Clock, record::Record},
+    sink::Filter,
+    view::View,
+};
+
+/// Texts in all.
+const TEXTS: usize = 1_000_000;
+/// Texts of one container at least: name, image, key and value of a label, path of the cgroup, a message of the log.
+const EACH: usize = 6;
+/// Containers on one host: more than metrics keep apart.
+const HOST: usize = 2_500;
+const HOSTS: usize = TEXTS.div_ceil(EACH * HOST);
+/// What metrics keep apart (docs/metrics.md); one more is `other`.
+const SERIES: usize = 2_000;
+
+#[test]
+fn a_million_hostile_texts_harm_no_output() {
+    let next = AtomicUsize::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < HOSTS) {
+                    Host::new(number).harms_nothing();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_not_cleaned_before_is_cleaned_by_the_command_line() {
+    let mut rng = Rng::with_seed(7);
+    let now = Timestamp::UNIX_EPOCH;
+    for _ in 0..2_000 {
+        let mut edge: Edge = crate::metrics::samples::edge();
+        Arc::make_mut(&mut edge.source).name = text::name(&mut rng);
+        Arc::make_mut(&mut edge.target).name = text::name(&mut rng);
+        edge.via = Some(text::name(&mut rng));
+        let event = Event { message: text::name(&mut rng), ..crate::sink::samples::exec() };
+        is_plain(&events::row(&event, true));
+        is_plain(&map::text(&[edge.clone()], now, true));
+        let graph = map::dot(&[edge.clone()]);
+        is_plain(&graph);
+        let name = |workload: &crate::event::Workload| printable(&workload.to_string()).into_owned();
+        let [[source, target, _]] = <[_; 1]>::try_from(read::graph(&graph)).expect("one arrow");
+        assert_eq!([source, target], [name(&edge.source), name(&edge.target)]);
+    }
+}
+
+/// A host with many containers that all mean harm.
+struct Host {
+    view: View,
+    clock: Clock,
+    rng: Rng,
+    number: usize,
+}
+
+impl Host {
+    fn new(number: usize) -> Self {
+        let view =
+            View { attribution: Arc::new(Attribution::new("/nonexistent".into())), ..samples::view(hooks()) };
+        Self { view, clock: Clock::fixed(Timestamp::UNIX_EPOCH), rng: Rng::with_seed(number as u64), number }
+    }
+
+    fn harms_nothing(mut self) {
+        let mut reader = self.view.events.subscribe(Filter::default());
+        let log = Log::default();
+        let logging = log::subscriber(EnvFilter::new("info"), false, log.clone());
+        tracing::subscriber::with_default(logging, || {
+            for at in 0..HOST {
+                self.learn(at);
+                let record = self.record(at);
+                let record = Record::decode(&record).expect("a record");
+                let event = self.view.attribution.attribute(&record, &self.clock, at as u64 + 1);
+                self.view.metrics.observe(&event);
+                self.view.events.publish(event.clone());
+                let line = reader.next().now_or_never().flatten().expect("the event");
+                comes_back_from_json(&event, &line);
+                is_plain(&events::row(&event, true));
+                let name = text::name(&mut self.rng);
+                tracing::info!(text = name, shown = %name, "{name}");
+            }
+        });
+        log.is_one_plain_line_each(HOST);
+        let rows: Vec<_> = (1..HOST).map(|at| self.row(at)).collect();
+        self.view.counts = Arc::new(samples::FakeCounts { rows: Mutex::new(rows) });
+        self.shows();
+    }
+
+    /// What a runtime tells about a container.
+    fn learn(&mut self, at: usize) {
+        let labels = BTreeMap::from([(text::name(&mut self.rng), text::name(&mut self.rng))]);
+        self.view.attribution.learn(ContainerFacts {
+            name: Some(text::name(&mut self.rng)),
+            image: Some(text::name(&mut self.rng)),
+            labels: Some(labels),
+            state: Some(ContainerState::Running),
+            ..ContainerFacts::new(Runtime::Docker, self.id(at))
+        });
+    }
+
+    /// What the kernel tells about it: that it was made, that it ran a program, or that it talks to the one before.
+    fn record(&mut self, at: usize) -> Vec<u8> {
+        let mut path = vec![b'/'];
+        path.extend(text::bytes(&mut self.rng));
+        path.truncate(CGROUP_PATH_LIMIT - 100);
+        path.extend(format!("/docker-{}.scope", self.id(at)).bytes());
+        let mut made = CgroupRecord::new_zeroed();
+        (made.header.kind, made.subject) = (kind::CGROUP_MADE, cgroup(at));
+        made.path_length = fill(&mut made.path, &path);
+        let made = made.as_bytes().to_vec();
+        if at.is_multiple_of(3) {
+            return made;
+        }
+        let made = Record::decode(&made).expect("a record");
+        self.view.metrics.observe(&self.view.attribution.attribute(&made, &self.clock, 0));
+        if at % 3 == 1 {
+            let mut flow = FlowRecord::new_zeroed();
+            flow.header.kind = kind::FLOW_OPEN;
+            (flow.client, flow.server, flow.server_port) = (cgroup(at - 1), cgroup(at), 80);
+            return flow.as_bytes().to_vec();
+        }
+        let mut exec = ExecRecord::new_zeroed();
+        (exec.header.kind, exec.header.cgroup, exec.tgid) = (kind::PROCESS_EXEC, cgroup(at), Tgid(at as u32));
+        exec.path_length = fill(&mut exec.path, &text::bytes(&mut self.rng)) as u16;
+        exec.args_length = fill(&mut exec.args, &text::bytes(&mut self.rng)) as u16;
+        exec.args_total = exec.args_length.into();
+        exec.as_bytes().to_vec()
+    }
+
+    fn row(&self, at: usize) -> (LedgerKey, LedgerRow) {
+        let (mut key, row) = samples::row(1);
+        (key.source.cgroup, key.target.cgroup) = (cgroup(at - 1), cgroup(at));
+        (key, row)
+    }
+
+    fn id(&self, at: usize) -> String {
+        format!("{:064x}", self.number * HOST + at)
+    }
+
+    /// Tables, graph and metrics.
+    fn shows(&self) {
+        let (edges, now) = (self.view.edges().expect("edges"), Timestamp::UNIX_EPOCH);
+        let names: BTreeSet<_> = edges.iter().map(|edge| edge.target.to_string()).collect();
+        assert!(names.len() > SERIES, "{}", names.len());
+        is_plain(&map::text(&edges, now, true));
+        is_plain(&ps::text(&self.view.attribution.containers(), now, true));
+        let graph = map::dot(&edges);
+        is_plain(&graph);
+        let shown: BTreeSet<_> = read::graph(&graph).into_iter().map(|[_, target, _]| target).collect();
+        assert_eq!(shown, names);
+
+        let page = self.view.metrics.scrape(&self.view);
+        is_plain(&page);
+        let series = read::exposition(&page);
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for (name, labels) in &series {
+            *counts.entry(name).or_default() += 1;
+            let workload = labels.iter().find(|(label, _)| label == "target").map(|(_, value)| value);
+            let known =
+                |name: &String| names.contains(name) || name == "other" || name.starts_with("container:");
+            assert!(workload.is_none_or(known), "{workload:?} is a target that nobody is");
+        }
+        assert_eq!(counts["cofferdam_workload_info"], SERIES);
+        assert_eq!(counts["cofferdam_flows_total"], SERIES + 1);
+        assert_eq!(counts["cofferdam_flow_bytes_total"], 2 * SERIES + 2);
+        assert!(!counts.contains_key("evil_total"));
+    }
+}
+
+fn cgroup(at: usize) -> CgroupId {
+    CgroupId(1_000 + at as u64)
+}
+
+/// Copies what fits; how much that is.
+fn fill(room: &mut [u8], bytes: &[u8]) -> u32 {
+    let length = bytes.len().min(room.len());
+    room[..length].copy_from_slice(&bytes[..length]);
+    length as u32
+}
+
+fn comes_back_from_json(event: &Event, line: &[u8]) {
+    let line = std::str::from_utf8(line).expect("JSON is text").strip_suffix('\n').expect("a line");
+    assert!(!line.contains(is_hostile), "{line:?}");
+    assert_eq!(serde_json::from_str::<Event>(line).expect("JSON"), *event);
+}
+
+/// Nothing but our own line breaks is for a terminal to obey.
+fn is_plain(text: &str) {
+    let hostile = |character: char| character != '\n' && is_hostile(character);
+    assert!(!text.contains(hostile), "{:?}", text.lines().find(|line| line.contains(hostile)));
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn is_one_plain_line_each(&self, messages: usize) {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = std::str::from_utf8(&bytes).expect("text");
+        is_plain(text);
+        assert_eq!(text.lines().count(), messages);
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

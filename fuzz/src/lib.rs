@@ -1,0 +1,39 @@
+//! What all targets promise: whatever came in, what goes out is sound.
+
+use std::path::PathBuf;
+
+use cofferdam::{
+    attribution::Attribution,
+    event::{Event, is_hostile},
+    sensor::{clock::Clock, record::Record},
+};
+use jiff::Timestamp;
+
+/// A host of which nothing is known.
+#[must_use]
+pub fn host() -> Attribution {
+    Attribution::new(PathBuf::from("/nonexistent"))
+}
+
+/// The event of a record, after it went through JSON and came back the same.
+///
+/// # Panics
+/// When it does not, or when it holds what a terminal would obey.
+#[must_use]
+pub fn told(host: &Attribution, record: &Record) -> Event {
+    let event = host.attribute(record, &Clock::fixed(Timestamp::UNIX_EPOCH), 1);
+    let json = serde_json::to_string(&event).expect("an event becomes JSON");
+    plain(&json);
+    plain(&event.message);
+    let back: Event = serde_json::from_str(&json).expect("JSON becomes an event");
+    assert_eq!(back, event);
+    event
+}
+
+/// Nothing in it is for a terminal to obey.
+///
+/// # Panics
+/// When something is.
+pub fn plain(text: &str) {
+    assert!(!text.contains(is_hostile), "{text:?}");
+}
