@@ -21,6 +21,8 @@ pub mod prometheus;
 
 pub mod leftovers;
 
+pub mod load;
+
 pub mod recording;
 
 pub use self::{
