@@ -119,3 +119,6 @@ pub const MESSAGE: usize = 64;
 
 /// Bytes of one write of [`Workload::Bulk`].
 pub const CHUNK: usize = 64 * 1024;
+
+/// Begins the line in which `bench count` prints what it found.
+pub const RESULT: &str = "bench result: ";

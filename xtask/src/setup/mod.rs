@@ -23,10 +23,16 @@ pub(crate) enum Need {
     VirtualMachine,
     /// The unit under a real systemd.
     Systemd,
+    /// Tools that the bench measures beside Cofferdam.
+    Peers,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Containers, Self::VirtualMachine, Self::Systemd];
+    const ALL: [Self; 5] = [Self::Build, Self::Containers, Self::VirtualMachine, Self::Systemd, Self::Peers];
+
+    /// What building and testing need.
+    pub(crate) const OF_TESTS: [Self; 4] =
+        [Self::Build, Self::Containers, Self::VirtualMachine, Self::Systemd];
 
     fn purpose(self) -> &'static str {
         match self {
@@ -34,6 +40,7 @@ impl Need {
             Self::Containers => "container tests",
             Self::VirtualMachine => "virtual machines",
             Self::Systemd => "systemd test",
+            Self::Peers => "peers of the bench",
         }
     }
 }
@@ -68,6 +75,11 @@ const TOOLS: &[Tool] = &[
     tool("mmdebstrap", "mmdebstrap", Need::Systemd),
     tool("bpftool", "bpftool", Need::Systemd),
     tool("systemd-analyze", "systemd", Need::Systemd),
+    tool("auditd", "auditd", Need::Peers),
+    tool("auditctl", "auditd", Need::Peers),
+    tool("bpftrace", "bpftrace", Need::Peers),
+    tool("execsnoop.bt", "bpftrace", Need::Peers),
+    tool("tcpstates", "libbpf-tools", Need::Peers),
 ];
 
 /// Makes sure that everything for `needs` is there.

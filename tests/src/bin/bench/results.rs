@@ -12,8 +12,14 @@ pub(crate) struct Measured {
     pub(crate) hooks: Vec<Hook>,
     pub(crate) costs: Costs,
     pub(crate) crowds: Vec<Crowd>,
-    /// Resident memory beside 50 real Docker containers.
-    pub(crate) beside_docker: Option<Memory>,
+    pub(crate) beside_docker: Option<BesideDocker>,
+}
+
+/// The daemon beside real containers that do nothing.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct BesideDocker {
+    pub(crate) containers: usize,
+    pub(crate) memory: Memory,
 }
 
 /// Where and what.
@@ -125,16 +131,20 @@ pub(crate) struct Crowd {
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Counted {
     pub(crate) kernel: String,
-    pub(crate) pairs: Vec<CountedPair>,
+    pub(crate) runs: Vec<CountedRun>,
+    /// Of Cofferdam.
     pub(crate) hooks: Vec<Hook>,
+    pub(crate) refused: Vec<Refused>,
 }
 
-/// Instructions for each.
+/// Instructions for each time that the workload was done.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct CountedPair {
+pub(crate) struct CountedRun {
+    /// What was on; `off` when nothing was.
+    pub(crate) subject: String,
     pub(crate) workload: Workload,
-    pub(crate) off: Vec<f64>,
-    pub(crate) on: Vec<f64>,
-    /// Those of the daemon, which are in `on` since there is one CPU.
-    pub(crate) daemon: Vec<f64>,
+    /// All, of everything that ran: the machine has one CPU.
+    pub(crate) instructions: Vec<f64>,
+    /// Those of the subject's own process, which are among them.
+    pub(crate) of_process: Vec<f64>,
 }
