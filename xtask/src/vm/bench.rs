@@ -22,7 +22,7 @@ const KERNEL: Kernel = Kernel::V6_12;
 /// Loading the programs alone takes thousands of millions of instructions.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// What the bench calls, besides what busybox has; the last three are peers.
+/// What the bench calls, besides what busybox has. Two of them are a peer.
 const TOOLS: [&str; 5] = ["ip", "unshare", "nsenter", "auditd", "auditctl"];
 
 /// Peers whose names on PATH may be others'.

@@ -1,11 +1,16 @@
 //! How often each program in the kernel ran for a workload, and how long.
 
-use std::{collections::BTreeMap, fs, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, thread,
+    time::Duration,
+};
 
 use aya::{
-    programs::loaded_programs,
+    programs::{ProgramInfo, loaded_programs},
     sys::{Stats, enable_stats},
 };
+use cofferdam::sensor::hooks::HOOKS;
 use cofferdam_tests::load::Workload;
 
 use crate::{pairs::Counts, results::Hook, scene::Scene, subject::Running};
@@ -47,20 +52,23 @@ pub(crate) fn measure(
 /// The programs that a process holds, by name: how often they ran, and how long in all.
 fn programs(pid: u32) -> anyhow::Result<BTreeMap<String, (u64, Duration)>> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten();
-    let own: Vec<u32> = descriptors
+    let own: BTreeSet<u32> = descriptors
         .filter_map(|entry| {
             let text = fs::read_to_string(entry.path()).ok()?;
             text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
         })
         .collect();
+    // One that was unloaded between being listed and being looked at is none.
+    let mut programs: Vec<_> =
+        loaded_programs().flatten().filter(|program| own.contains(&program.id())).collect();
+    programs.sort_by_key(ProgramInfo::id);
+    let mut hooks: Vec<&str> = HOOKS.iter().map(|hook| hook.name).collect();
     let mut found = BTreeMap::new();
-    for program in loaded_programs() {
-        // One that was unloaded between being listed and being looked at.
-        let Ok(program) = program else { continue };
-        if own.contains(&program.id()) {
-            let name = program.name_as_str().unwrap_or_default().to_owned();
-            found.insert(name, (program.run_count(), program.run_time()));
-        }
+    for program in programs {
+        // The kernel keeps 15 bytes of a name; programs get their numbers in the order in which they are loaded.
+        let short = program.name_as_str().unwrap_or_default();
+        let whole = hooks.iter().position(|hook| hook.starts_with(short)).map(|at| hooks.remove(at));
+        found.insert(whole.unwrap_or(short).to_owned(), (program.run_count(), program.run_time()));
     }
     Ok(found)
 }

@@ -74,10 +74,10 @@ enum Task {
 #[derive(Args)]
 struct Programs {
     /// The `cofferdam` to measure.
-    #[arg(long)]
+    #[arg(long, value_parser = whole)]
     daemon: PathBuf,
     /// The `bench-load` to measure it with.
-    #[arg(long)]
+    #[arg(long, value_parser = whole)]
     load: PathBuf,
 }
 
@@ -234,6 +234,11 @@ fn machine(processors: usize, quick: bool) -> anyhow::Result<Machine> {
         processors,
         quick,
     })
+}
+
+/// The path as others, who are elsewhere, find it.
+fn whole(path: &str) -> std::io::Result<PathBuf> {
+    fs::canonicalize(path)
 }
 
 fn say(what: &str) {
