@@ -11,7 +11,8 @@ const NOT_MEASURED: &str = "not measured";
 
 /// All of them.
 pub(super) fn table(measured: &Measured, counted: Option<&Counted>) -> String {
-    let mut text = "## Against the aims\n\n| aim | in time | in instructions |\n| --- | --- | --- |\n".to_owned();
+    let mut text =
+        "## Against the aims\n\n| aim | in time | in instructions |\n| --- | --- | --- |\n".to_owned();
     for (workload, what, limit) in [
         (Workload::Getppid, "within 1 % of off", 1.01),
         (Workload::ForkExec, "within 3 %", 1.03),
@@ -24,8 +25,7 @@ pub(super) fn table(measured: &Measured, counted: Option<&Counted>) -> String {
             |ratio| verdict(ratio.median, limit) + if ratio.is_noisy() { " (restless machine)" } else { "" },
         );
         let count = counted.and_then(|counted| Count::of(counted, COFFERDAM, workload));
-        let count =
-            count.map_or_else(|| NOT_MEASURED.to_owned(), |count| verdict(count.ratio(), limit));
+        let count = count.map_or_else(|| NOT_MEASURED.to_owned(), |count| verdict(count.ratio(), limit));
         text += &format!("| {workload}: {what} | {time} | {count} |\n");
     }
     let memory = measured.beside_docker.map_or_else(

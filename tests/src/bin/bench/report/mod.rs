@@ -33,7 +33,9 @@ fn body(measured: &Measured, counted: Option<&Counted>) -> String {
         machine.date, machine.commit, machine.kernel, machine.processors, machine.processor,
     )];
     if machine.quick {
-        parts.push("**Made with `--quick`: it shows that the bench works, its figures say little.**\n".to_owned());
+        parts.push(
+            "**Made with `--quick`: it shows that the bench works, its figures say little.**\n".to_owned(),
+        );
     }
     parts.push(aims::table(measured, counted));
     parts.push(tables::time(measured));
@@ -51,7 +53,7 @@ mod tests {
     use cofferdam_tests::load::Workload;
 
     use super::*;
-    use crate::results::{Block, BesideDocker, Costs, CountedRun, Crowd, Machine, Memory, Pair, Refused};
+    use crate::results::{BesideDocker, Block, Costs, CountedRun, Crowd, Machine, Memory, Pair, Refused};
 
     fn pair(subject: &str, workload: Workload, on: f64) -> Pair {
         let block = Block { off: [1000.0, 1000.0], on: [on, on], subject_cpu: Some(10.0) };
