@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Only count instructions, in the virtual machine; the document keeps its other figures
     #[arg(long, conflicts_with_all = ["quick", "peer"])]
     only_count: bool,
+    /// Count no peers: a minute instead of five, to see what a change of a hook is worth
+    #[arg(long, requires = "only_count")]
+    without_peers: bool,
     /// Write the document here instead
     #[arg(long, value_name = "PATH")]
     into: Option<PathBuf>,
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         shell::run(command.arg("--into").arg(&measured))?;
     }
-    vm::bench::run(&bench, &daemon, &load, &counted)?;
+    vm::bench::run(&bench, &daemon, &load, !arguments.without_peers, &counted)?;
 
     let into = arguments.into.clone().unwrap_or_else(|| shell::root().join("docs/benchmarks.md"));
     let mut report = Command::new(&bench);

@@ -32,10 +32,15 @@ const PEERS: [&str; 4] =
 /// What `bench count` prints before its result (`RESULT` in tests/src/load.rs).
 const RESULT: &str = "bench result: ";
 
+/// As Debian ships it, for a small disk.
+const AUDITD: &str = "log_file = /var/log/audit/audit.log\nlog_format = ENRICHED\nflush = INCREMENTAL_ASYNC\n\
+                      freq = 50\nmax_log_file = 8\nmax_log_file_action = ROTATE\nspace_left = 2\n\
+                      admin_space_left = 1\n";
+
 /// Runs `bench count` there and writes its result to a file.
-pub(crate) fn run(bench: &Path, daemon: &Path, load: &Path, into: &Path) -> Result<()> {
+pub(crate) fn run(bench: &Path, daemon: &Path, load: &Path, peers: bool, into: &Path) -> Result<()> {
     let image = Image::fetch(KERNEL)?;
-    let initramfs = build(&image, bench, daemon, load)?;
+    let initramfs = build(&image, bench, daemon, load, peers)?;
     shell::step(&format!("counting instructions under {KERNEL}; some minutes"));
     let machine = Machine {
         name: "bench".to_owned(),
@@ -57,11 +62,15 @@ pub(crate) fn run(bench: &Path, daemon: &Path, load: &Path, into: &Path) -> Resu
     fs::write(into, result).with_context(|| format!("cannot write {}", into.display()))
 }
 
-fn build(image: &Image, bench: &Path, daemon: &Path, load: &Path) -> Result<PathBuf> {
+fn build(image: &Image, bench: &Path, daemon: &Path, load: &Path, peers: bool) -> Result<PathBuf> {
     let directory = super::directory()?;
     let tree = kernel::base(directory.join("bench.tree"))?;
-    let script =
-        "#!/bin/sh\nexec /usr/bin/bench count --daemon /usr/bin/cofferdam --load /usr/bin/bench-load\n";
+    let mut script =
+        "#!/bin/sh\nexec /usr/bin/bench count --daemon /usr/bin/cofferdam --load /usr/bin/bench-load"
+            .to_owned();
+    if !peers {
+        script += " --without-peers";
+    }
     tree.write("payload", script, 0o755)?;
     for (program, inside) in
         [(bench, "usr/bin/bench"), (daemon, "usr/bin/cofferdam"), (load, "usr/bin/bench-load")]
@@ -74,11 +83,7 @@ fn build(image: &Image, bench: &Path, daemon: &Path, load: &Path) -> Result<Path
     for peer in PEERS {
         tree.program(Path::new(peer), peer)?;
     }
-    tree.write(
-        "etc/audit/auditd.conf",
-        "log_file = /var/log/audit/audit.log\nlog_format = ENRICHED\n",
-        0o640,
-    )?;
+    tree.write("etc/audit/auditd.conf", AUDITD, 0o640)?;
     tree.modules(image)?;
     let archive = directory.join("bench.cpio");
     tree.pack(&archive)?;

@@ -17,7 +17,12 @@ use crate::{
 const REPEATS: usize = 3;
 
 /// Measures with nothing on, with Cofferdam, and with each peer that is there.
-pub(crate) fn measure(program: &Path, load: &Path, mut tell: impl FnMut(&str)) -> anyhow::Result<Counted> {
+pub(crate) fn measure(
+    program: &Path,
+    load: &Path,
+    peers: bool,
+    mut tell: impl FnMut(&str),
+) -> anyhow::Result<Counted> {
     let counts: Counts = Workload::ALL.into_iter().map(|workload| (workload, workload.few())).collect();
     let mut scene = Scene::start(load, None)?;
     let mut found = Counted {
@@ -38,11 +43,14 @@ pub(crate) fn measure(program: &Path, load: &Path, mut tell: impl FnMut(&str)) -
             found.hooks = hooks::measure(&mut scene, &running, &subject.workloads, &counts)?;
         }
     }
-    let after_all = Subject::peer_that_marks_processes();
-    for subject in Subject::peers() {
+    if !peers {
+        return Ok(found);
+    }
+    for subject in Subject::libbpf_tools() {
         tell(&subject.name);
         measure_peer(&mut scene, &subject, &counts, &mut found)?;
     }
+    let after_all = Subject::peer_that_marks_processes();
     tell(&after_all.name);
     // Only processes made after it are audited, and they are so for ever.
     match after_all.start(&scene) {

@@ -56,6 +56,9 @@ enum Task {
     Count {
         #[command(flatten)]
         programs: Programs,
+        /// Cofferdam alone.
+        #[arg(long)]
+        without_peers: bool,
     },
     /// Writes what was found into a document, below its mark.
     Report {
@@ -137,8 +140,8 @@ fn main() -> anyhow::Result<()> {
             fs::write(&arguments.into, text)
                 .with_context(|| format!("cannot write {}", arguments.into.display()))
         }
-        Task::Count { programs } => {
-            let found = counted::measure(&programs.daemon, &programs.load, say)?;
+        Task::Count { programs, without_peers } => {
+            let found = counted::measure(&programs.daemon, &programs.load, !without_peers, say)?;
             println!("{RESULT}{}", serde_json::to_string(&found)?);
             Ok(())
         }
@@ -169,7 +172,8 @@ fn measure(arguments: &Measure) -> anyhow::Result<Measured> {
     let (mut pairs, _) = pairs::measure(&mut scene, std::slice::from_ref(&cofferdam), &counts, blocks, say)?;
     // Cofferdam again among the peers, doing what they do: in the same run, in turn with them.
     let mut peers = vec![Subject::cofferdam_written(daemon)];
-    peers.extend(Subject::peers());
+    peers.extend(Subject::libbpf_tools());
+    peers.extend(Subject::bpftrace_scripts());
     peers.extend(arguments.peer.iter().cloned());
     let (beside, refused) = pairs::measure(&mut scene, &peers, &counts, of_peers, say)?;
     pairs.extend(beside);

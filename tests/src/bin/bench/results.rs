@@ -49,7 +49,7 @@ pub(crate) struct Pair {
 pub(crate) struct Block {
     pub(crate) off: [f64; 2],
     pub(crate) on: [f64; 2],
-    /// CPU time that the subject's process took for each, where it has a process.
+    /// CPU time that the subject's processes took for each.
     pub(crate) subject_cpu: Option<f64>,
 }
 
@@ -145,6 +145,6 @@ pub(crate) struct CountedRun {
     pub(crate) workload: Workload,
     /// All, of everything that ran: the machine has one CPU.
     pub(crate) instructions: Vec<f64>,
-    /// Those of the subject's own process, which are among them.
+    /// Those of the subject's own processes, which are among them.
     pub(crate) of_process: Vec<f64>,
 }

@@ -22,8 +22,9 @@ use crate::scene::Scene;
 const SETTLE: Duration = Duration::from_millis(700);
 const PEER_SETTLE: Duration = Duration::from_secs(4);
 
-/// The network workloads whose connections a peer reports.
-const CONNECTIONS: [Workload; 2] = [Workload::Connect, Workload::ConnectReset];
+/// What peers of each kind are measured on.
+const PROGRAMS: [Workload; 2] = [Workload::Getppid, Workload::ForkExec];
+const CONNECTIONS: [Workload; 3] = [Workload::Getppid, Workload::Connect, Workload::ConnectReset];
 
 /// Something to measure with and without.
 #[derive(Clone, Debug)]
@@ -61,28 +62,32 @@ impl Subject {
         Self { name: name.to_owned(), workloads: workloads.to_vec(), kind }
     }
 
-    /// Tools of Debian that report what Cofferdam reports too: programs that begin, or connections. The getppid
-    /// column shows what they cost who did not ask.
-    pub(crate) fn peers() -> Vec<Self> {
-        let exec = [Workload::Getppid, Workload::ForkExec];
-        let connections = [Workload::Getppid, CONNECTIONS[0], CONNECTIONS[1]];
+    /// Tools that report what Cofferdam reports too: programs that begin, or connections. The getppid line shows what
+    /// they cost those who do neither.
+    pub(crate) fn libbpf_tools() -> Vec<Self> {
+        vec![
+            Self::peer("execsnoop (libbpf-tools)", "/usr/sbin/execsnoop", &PROGRAMS),
+            Self::peer("tcplife (libbpf-tools)", "/usr/sbin/tcplife", &CONNECTIONS),
+            Self::peer("tcpconnect (libbpf-tools)", "/usr/sbin/tcpconnect", &CONNECTIONS),
+            Self::peer("tcpstates (libbpf-tools)", "/usr/sbin/tcpstates", &CONNECTIONS),
+        ]
+    }
+
+    /// The same from bpftrace, whose compiler is too large for the virtual machine.
+    pub(crate) fn bpftrace_scripts() -> Vec<Self> {
         let states = "bpftrace -e 'tracepoint:sock:inet_sock_set_state { printf(\"%d %s %s:%d %s:%d %d %d\\n\", \
                       pid, comm, ntop(args->family, args->saddr), args->sport, ntop(args->family, args->daddr), \
                       args->dport, args->oldstate, args->newstate); }'";
         vec![
-            Self::peer("execsnoop (libbpf-tools)", "/usr/sbin/execsnoop", &exec),
-            Self::peer("execsnoop.bt (bpftrace)", "/usr/sbin/execsnoop.bt", &exec),
-            Self::peer("tcplife (libbpf-tools)", "/usr/sbin/tcplife", &connections),
-            Self::peer("tcpconnect (libbpf-tools)", "/usr/sbin/tcpconnect", &connections),
-            Self::peer("tcpstates (libbpf-tools)", "/usr/sbin/tcpstates", &connections),
-            Self::peer("inet_sock_set_state (bpftrace)", states, &connections),
+            Self::peer("execsnoop.bt (bpftrace)", "/usr/sbin/execsnoop.bt", &PROGRAMS),
+            Self::peer("inet_sock_set_state (bpftrace)", states, &CONNECTIONS),
         ]
     }
 
     /// auditd with a rule for programs and one for connections. Once audit was on, the kernel marks every process
     /// made after that, for ever: only for a machine that is thrown away.
     pub(crate) fn peer_that_marks_processes() -> Self {
-        let workloads = [Workload::Getppid, Workload::ForkExec, CONNECTIONS[0], CONNECTIONS[1]];
+        let workloads = [Workload::Getppid, Workload::ForkExec, Workload::Connect, Workload::ConnectReset];
         let rule = "auditctl -a always,exit -F arch=b64 -S execve -S connect";
         let command = format!("sh -c 'mkdir -p /var/log/audit; (sleep 1; {rule}) & exec auditd -n'");
         Self::peer("auditd (execve and connect)", &command, &workloads)
@@ -115,7 +120,7 @@ impl Subject {
                     children.push(daemon.client(&["events", "--json"]).stdout(file).spawn()?);
                 }
                 thread::sleep(SETTLE);
-                Ok(Running { pid: daemon.pid(), daemon: Some(daemon), children })
+                Ok(Running { daemon: Some(daemon), children })
             }
             Kind::Peer { command } => start_peer(command, scene),
         }
@@ -133,12 +138,11 @@ fn start_peer(command: &str, scene: &Scene) -> anyhow::Result<Running> {
         let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing was said");
         bail!("{status}: {line}");
     }
-    Ok(Running { pid: child.id(), daemon: None, children: vec![child] })
+    Ok(Running { daemon: None, children: vec![child] })
 }
 
 /// Something that runs; stopped when it is dropped.
 pub(crate) struct Running {
-    pid: u32,
     daemon: Option<Daemon>,
     children: Vec<Child>,
 }
@@ -149,10 +153,14 @@ impl Running {
         self.daemon.as_ref().context("this is a peer")
     }
 
-    /// CPU time that its process has used so far.
+    /// CPU time that its processes have used so far: the daemon, and who writes its events down.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(self.pid.cast_signed()))?;
-        Ok(clock.now()?.into())
+        let pids = self.daemon.iter().map(Daemon::pid).chain(self.children.iter().map(Child::id));
+        let times = pids.map(|pid| -> anyhow::Result<Duration> {
+            let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.cast_signed()))?;
+            Ok(clock.now()?.into())
+        });
+        times.sum()
     }
 }
 

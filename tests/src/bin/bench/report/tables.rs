@@ -189,6 +189,7 @@ pub(super) fn left_out(measured: &Measured, counted: Option<&Counted>) -> String
         let _ = writeln!(text, "| {} | {place} | {} |", escaped(subject), escaped(reason));
     }
     text += "| auditd | this kernel | audit marks each process made after it was first on, until the next boot: only in the virtual machine |\n";
+    text += "| bpftrace | virtual machine | its compiler is too large for a machine that lives in memory |\n";
     text + "| bcc's Python tools | both | they compile against the kernel's headers; libbpf-tools are the same tools without that |\n"
 }
 
