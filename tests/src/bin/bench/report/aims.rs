@@ -32,11 +32,8 @@ pub(super) fn table(measured: &Measured, counted: Option<&Counted>) -> String {
         || NOT_MEASURED.to_owned(),
         |beside| {
             let resident = beside.memory.resident as f64 / MIB;
-            format!(
-                "{resident:.1} MiB beside {} real containers {}",
-                beside.containers,
-                met(resident < 40.0 && beside.containers >= 50)
-            )
+            let text = format!("{resident:.1} MiB beside {} real containers", beside.containers);
+            if beside.containers < 50 { text } else { format!("{text} {}", met(resident < 40.0)) }
         },
     );
     text += &format!("| resident memory under 40 MiB with 50 containers | {memory} | |\n");
