@@ -62,19 +62,34 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start`].
     pub fn start_program(program: &Path, docker: &Docker, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(Self::directory(docker.node())?, program, docker.node(), docker.socket(), arguments)
+    }
+
+    /// [`Daemon::start_program`] on a node without a Docker.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_alone(program: &Path, node: &Arc<Node>) -> anyhow::Result<Self> {
+        let directory = Self::directory(node)?;
+        let socket = directory.join("no-docker.sock");
+        Self::start_in(directory, program, node, &socket, &[])
+    }
+
+    fn directory(node: &Node) -> anyhow::Result<PathBuf> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let directory = docker.node().directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
+        let directory = node.directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
         fs::create_dir_all(&directory)?;
-        Self::start_in(directory, program, docker, arguments)
+        Ok(directory)
     }
 
     fn start_in(
         directory: PathBuf,
         program: &Path,
-        docker: &Docker,
+        node: &Arc<Node>,
+        docker_socket: &Path,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        let node = docker.node().clone();
+        let node = node.clone();
         let listen = if node.own_network() { "127.0.0.1:9797".to_owned() } else { free_address()? };
         let _ = fs::remove_file(directory.join("notify"));
         let ready = UnixDatagram::bind(directory.join("notify"))?;
@@ -83,7 +98,7 @@ impl Daemon {
         let mut command = node.command(program);
         command.arg("run").arg("--run-dir").arg(&directory);
         if !arguments.contains(&"--docker-socket") {
-            command.arg("--docker-socket").arg(docker.socket());
+            command.arg("--docker-socket").arg(docker_socket);
         }
         command.args(["--listen", &listen]).args(arguments);
         command.env("NOTIFY_SOCKET", directory.join("notify")).env("NO_COLOR", "1");
@@ -249,7 +264,7 @@ impl Daemon {
     pub fn killed_and_started_again(mut self, docker: &Docker) -> anyhow::Result<Self> {
         self.child.kill()?;
         self.child.wait()?;
-        Self::start_in(self.directory.clone(), &self.program.clone(), docker, &[])
+        Self::start_in(self.directory.clone(), &self.program.clone(), docker.node(), docker.socket(), &[])
     }
 
     /// Kills it, as the kernel does when memory is out.

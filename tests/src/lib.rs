@@ -25,6 +25,8 @@ pub mod socket;
 
 pub mod leftovers;
 
+pub mod load;
+
 pub mod recording;
 
 pub use self::{

@@ -26,9 +26,20 @@ impl Artifacts {
     }
 
     /// The same, with a cargo that was given an environment.
-    pub(crate) fn build_with(mut cargo: Command) -> Result<Self> {
+    pub(crate) fn build_with(cargo: Command) -> Result<Self> {
+        Self::of(cargo, &["--all-targets"])
+    }
+
+    /// Builds all binaries as they are shipped.
+    pub(crate) fn build_release() -> Result<Self> {
+        Self::of(shell::cargo(), &["--release", "--bins"])
+    }
+
+    fn of(mut cargo: Command, what: &[&str]) -> Result<Self> {
         let mut child = cargo
-            .args(["build", "--all-targets", "--message-format=json-render-diagnostics"])
+            .arg("build")
+            .args(what)
+            .arg("--message-format=json-render-diagnostics")
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot run cargo build")?;

@@ -11,6 +11,8 @@ mod setup;
 
 mod demo;
 
+mod bench;
+
 mod layers;
 
 mod tally;
@@ -42,6 +44,8 @@ enum Task {
     Setup,
     /// Start real containers, run traffic, and compare what Cofferdam saw with what was done
     Demo,
+    /// Measure what Cofferdam costs, here and where time counts instructions, and write docs/benchmarks.md
+    Bench(bench::Arguments),
     /// Run the tests, layer by layer
     Test {
         /// Run this layer only; may be given more than once
@@ -86,8 +90,9 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
-        Task::Setup => setup::ensure(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
+        Task::Setup => setup::ensure(&setup::Need::OF_TESTS).map(|()| ExitCode::SUCCESS),
         Task::Demo => demo::run(),
+        Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Test { only } => layers::run(&only),
         Task::Fuzz { seconds, only } => {
             setup::ensure(&[setup::Need::Fuzzing])?;

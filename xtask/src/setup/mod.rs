@@ -25,10 +25,16 @@ pub(crate) enum Need {
     VirtualMachine,
     /// The unit under a real systemd.
     Systemd,
+    /// Tools that the bench measures beside Cofferdam.
+    Peers,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 5] =
+    const ALL: [Self; 6] =
+        [Self::Build, Self::Containers, Self::Fuzzing, Self::VirtualMachine, Self::Systemd, Self::Peers];
+
+    /// What building and testing need.
+    pub(crate) const OF_TESTS: [Self; 5] =
         [Self::Build, Self::Containers, Self::Fuzzing, Self::VirtualMachine, Self::Systemd];
 
     fn purpose(self) -> &'static str {
@@ -38,6 +44,7 @@ impl Need {
             Self::Fuzzing => "fuzz targets",
             Self::VirtualMachine => "virtual machines",
             Self::Systemd => "systemd test",
+            Self::Peers => "peers of the bench",
         }
     }
 }
@@ -75,6 +82,11 @@ const TOOLS: &[Tool] = &[
     tool("bpftool", "bpftool", Need::Containers),
     tool("bpftool", "bpftool", Need::Systemd),
     tool("systemd-analyze", "systemd", Need::Systemd),
+    tool("auditd", "auditd", Need::Peers),
+    tool("auditctl", "auditd", Need::Peers),
+    tool("bpftrace", "bpftrace", Need::Peers),
+    tool("execsnoop.bt", "bpftrace", Need::Peers),
+    tool("tcpstates", "libbpf-tools", Need::Peers),
 ];
 
 /// Makes sure that everything for `needs` is there.

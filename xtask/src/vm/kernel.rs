@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    Machine,
+    Machine, Time,
     image::{Image, Kernel},
     initramfs::Tree,
 };
@@ -48,17 +48,14 @@ pub(crate) fn under(kernel: Kernel, payload: &Path) -> Result<Tally> {
         memory_mib: 1024,
         parameters: "",
         limit: LIMIT,
+        time: Time::Real,
     };
     machine.run()
 }
 
 fn build(kernel: Kernel, image: &Image, payload: &Path) -> Result<PathBuf> {
     let directory = super::directory()?;
-    let tree = Tree::merged(directory.join(format!("{kernel}.tree")))?;
-    let busybox = shell::which("busybox").context("busybox is not installed here")?;
-    tree.program(&busybox, "bin/busybox")?;
-    tree.link("bin/sh", "busybox")?;
-    tree.write("init", INIT, 0o755)?;
+    let tree = base(directory.join(format!("{kernel}.tree")))?;
     tree.program(payload, "payload")?;
     for tool in TOOLS {
         tree.tool(tool)?;
@@ -67,4 +64,14 @@ fn build(kernel: Kernel, image: &Image, payload: &Path) -> Result<PathBuf> {
     let archive = directory.join(format!("{kernel}.cpio"));
     tree.pack(&archive)?;
     Ok(archive)
+}
+
+/// What every machine without a Debian needs to run `/payload`.
+pub(super) fn base(path: PathBuf) -> Result<Tree> {
+    let tree = Tree::merged(path)?;
+    let busybox = shell::which("busybox").context("busybox is not installed here")?;
+    tree.program(&busybox, "bin/busybox")?;
+    tree.link("bin/sh", "busybox")?;
+    tree.write("init", INIT, 0o755)?;
+    Ok(tree)
 }

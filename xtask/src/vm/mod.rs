@@ -1,5 +1,7 @@
 //! Virtual machines: another kernel, everything else from an initramfs, no network, no disk.
 
+pub(crate) mod bench;
+
 pub(crate) mod image;
 
 mod initramfs;
@@ -36,12 +38,28 @@ struct Machine {
     /// Kernel parameters besides the console.
     parameters: &'static str,
     limit: Duration,
+    time: Time,
+}
+
+/// What the clock of a machine shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Time {
+    /// The time of this machine.
+    Real,
+    /// A nanosecond for each instruction, on one CPU; nothing that happens outside can be seen in it. When there is
+    /// nothing to do, it jumps to the next timer.
+    Instructions,
 }
 
 impl Machine {
     /// Runs it until it powers off. Its console goes to `target/vm/<name>.log`, and to the terminal when something
     /// failed.
     fn run(&self) -> Result<Tally> {
+        self.run_with(|_| ())
+    }
+
+    /// [`Machine::run`], with each line of the console for somebody else too.
+    fn run_with(&self, mut on_line: impl FnMut(&str)) -> Result<Tally> {
         let path = directory()?.join(format!("{}.log", self.name));
         let mut log = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut console = Vec::new();
@@ -51,6 +69,7 @@ impl Machine {
         let status = shell::stream(&mut self.command(), self.limit, |line| {
             // A log that cannot be written does not make the tests fail.
             let _ = writeln!(log, "{line}");
+            on_line(line);
             if let Some(result) = Tally::of_line(line) {
                 tally += result;
             }
@@ -80,7 +99,13 @@ impl Machine {
     /// Software emulation: it runs the same everywhere, also where there is no KVM or a broken one.
     fn command(&self) -> Command {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-nographic", "-no-reboot"]);
+        command.args(match self.time {
+            Time::Real => ["-accel", "tcg,thread=multi", "-smp", "2"].as_slice(),
+            Time::Instructions => {
+                &["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"]
+            }
+        });
+        command.args(["-cpu", "max", "-nographic", "-no-reboot"]);
         command.args(["-nic", "none", "-m", &self.memory_mib.to_string()]);
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initramfs);
         command.args(["-append", &format!("console=ttyS0 quiet loglevel=3 panic=-1 {}", self.parameters)]);

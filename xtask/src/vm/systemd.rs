@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    Machine,
+    Machine, Time,
     image::{Image, Kernel},
     initramfs::Tree,
 };
@@ -75,6 +75,7 @@ pub(crate) fn in_machine(daemon: &Path) -> Result<Tally> {
         parameters: "rdinit=/sbin/init systemd.show_status=false systemd.firstboot=off \
                      systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service",
         limit: LIMIT,
+        time: Time::Real,
     };
     machine.run()
 }
