@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::instance::Instance;
 use crate::{
-    attribution::{self, Attribution, runtime::docker},
+    attribution::{self, Attribution, runtime},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
     sensor::{self, clock::Clock, features, offsets, reader::Reader, record::Record},
@@ -53,8 +53,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Holds the lock and the socket of the API.
     pub run_dir: PathBuf,
-    /// Where Docker listens.
-    pub docker_socket: PathBuf,
+    /// Where container runtimes listen.
+    pub runtimes: runtime::Sockets,
     /// How the sensor is loaded; where the cgroup tree and bpffs are is found out.
     pub sensor: sensor::Options,
 }
@@ -76,9 +76,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let features = features::detect();
     features.check()?;
     let instance = Instance::claim(&config.run_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let tasks = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // Bound before anything is loaded into the kernel.
-    let (local, web) = runtime.block_on(async {
+    let (local, web) = tasks.block_on(async {
         let web = TcpListener::bind(config.listen).await;
         let web = web.with_context(|| format!("cannot listen on {}", config.listen))?;
         anyhow::Ok((instance.listen()?, web))
@@ -125,17 +125,16 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let (view, cancel) = (view.clone(), cancel.clone());
         move || keeper::keep(&view, &ledger, &inject, &cancel)
     })?;
-    let docker = docker::watch(Arc::clone(&attribution), config.docker_socket, cancel.clone());
-    runtime.spawn(docker);
-    runtime.spawn(attribution::keep(attribution, cancel.clone()));
-    let served = runtime.block_on(supervisor::serve(view, local, web, cancel.clone()));
+    tasks.spawn(runtime::watch_all(Arc::clone(&attribution), config.runtimes, cancel.clone()));
+    tasks.spawn(attribution::keep(attribution, cancel.clone()));
+    let served = tasks.block_on(supervisor::serve(view, local, web, cancel.clone()));
 
     cancel.cancel();
     for thread in [data_path, keeper] {
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
     }
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    tasks.shutdown_timeout(Duration::from_secs(1));
     served
 }
 

@@ -82,6 +82,8 @@ impl Daemon {
 
         let mut command = node.command(program);
         command.arg("run").arg("--run-dir").arg(&directory).arg("--docker-socket").arg(docker.socket());
+        // The machine's own runtimes stay out of it.
+        command.arg("--podman-socket").arg(node.directory().join("podman.sock"));
         command.args(["--listen", &listen]).args(arguments);
         command.env("NOTIFY_SOCKET", directory.join("notify")).env("NO_COLOR", "1");
         let log = File::create(directory.join("log"))?;

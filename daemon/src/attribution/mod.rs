@@ -12,6 +12,12 @@ mod addresses;
 
 mod container;
 
+mod labels;
+
+mod entry;
+
+mod claims;
+
 mod tables;
 
 mod process;
@@ -40,11 +46,11 @@ use tokio::sync::Notify;
 
 use self::{cgroup::Walk, process::ProcessTable, tables::Tables};
 pub use self::{
-    container::{Container, ContainerFacts, ContainerState, PublishedPort},
+    container::{Container, ContainerFacts, ContainerState, PublishedPort, Source, Voice},
     runtime::{RuntimeState, RuntimeStatus},
     upkeep::keep,
 };
-use crate::event::{Runtime, Workload};
+use crate::event::Workload;
 
 /// Most unknown cgroups that one search is asked for.
 const WANTED_LIMIT: usize = 1_024;
@@ -148,19 +154,19 @@ impl Attribution {
         self.tables().containers()
     }
 
-    /// A runtime of the system told about a container.
-    pub fn learn(&self, facts: ContainerFacts) {
-        self.tables_mut().learn(facts);
+    /// A runtime told about a container. What another may tell only ([`entry`]) changes nothing.
+    pub fn learn(&self, source: &Source, facts: ContainerFacts) {
+        self.tables_mut().learn(source, facts);
     }
 
-    /// A runtime does not know a container any more. Its name is kept until its cgroups are dropped.
-    pub fn forget(&self, id: &str) {
-        self.tables_mut().forget(id);
+    /// A runtime does not know a container of its own any more. Its name is kept until its cgroups are dropped.
+    pub fn forget(&self, source: &Source, id: &str) {
+        self.tables_mut().forget(source, id);
     }
 
     /// A runtime knows these containers and no others.
-    pub fn retain(&self, runtime: Runtime, known: &HashSet<String>) {
-        self.tables_mut().retain(runtime, known);
+    pub fn retain(&self, source: &Source, known: &HashSet<String>) {
+        self.tables_mut().retain(source, known);
     }
 
     /// Cgroups that were removed and whose names are kept, because rows of the ledger are still about them.
@@ -201,6 +207,11 @@ impl Attribution {
             Some(known) => *known = status,
             None => runtimes.push(status),
         }
+    }
+
+    /// A runtime is not listened to any more.
+    pub(crate) fn unreport(&self, endpoint: &str) {
+        lock(&self.runtimes).retain(|known| known.endpoint != endpoint);
     }
 
     /// Networks changed: addresses of the host are to be read soon.

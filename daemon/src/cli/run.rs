@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::{
+    attribution::runtime::Sockets,
     pipeline::{self, Config},
     sensor::Options,
 };
@@ -24,6 +25,14 @@ pub(super) struct Arguments {
         value_name = "PATH"
     )]
     docker_socket: PathBuf,
+    /// The socket of the system's Podman. It need not exist.
+    #[arg(
+        long,
+        env = "COFFERDAM_PODMAN_SOCKET",
+        default_value = "/run/podman/podman.sock",
+        value_name = "PATH"
+    )]
+    podman_socket: PathBuf,
     /// Size of the ring that carries flow records; a power of two, a multiple of the page size.
     #[arg(long, env = "COFFERDAM_FLOW_RING_BYTES", default_value_t = 4 << 20, value_name = "BYTES")]
     flow_ring_bytes: u32,
@@ -33,7 +42,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments, run_dir: PathBuf) -> Result<(), Failure> {
-    let Arguments { listen, docker_socket, flow_ring_bytes, ledger_rows } = arguments;
+    let Arguments { listen, docker_socket, podman_socket, flow_ring_bytes, ledger_rows } = arguments;
+    let runtimes = Sockets { docker: docker_socket, podman: podman_socket, ..Sockets::default() };
     let sensor = Options { flow_ring_bytes, ledger_rows, ..Options::default() };
-    Ok(pipeline::run(Config { listen, run_dir, docker_socket, sensor })?)
+    Ok(pipeline::run(Config { listen, run_dir, runtimes, sensor })?)
 }

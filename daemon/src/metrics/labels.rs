@@ -31,7 +31,7 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
         WorkloadKind::Other => OTHER.into(),
         WorkloadKind::Unknown => UNKNOWN.into(),
         WorkloadKind::Container if has_no_name(workload) => UNNAMED.into(),
-        WorkloadKind::Container => told_apart("container", &workload.name),
+        WorkloadKind::Container | WorkloadKind::Cgroup => told_apart("container", &workload.name),
         WorkloadKind::Unit => match transient(&workload.name) {
             Some(name) => name.into(),
             None => told_apart("unit", &workload.name),
@@ -54,14 +54,7 @@ pub(super) fn port(edge: &Edge) -> Cow<'static, str> {
 
 /// The label of a runtime.
 pub(super) fn runtime(runtime: Option<Runtime>) -> &'static str {
-    match runtime {
-        Some(Runtime::Docker) => "docker",
-        Some(Runtime::Podman) => "podman",
-        Some(Runtime::Containerd) => "containerd",
-        Some(Runtime::Crio) => "crio",
-        Some(Runtime::Systemd) => "systemd",
-        None => UNKNOWN,
-    }
+    runtime.map_or(UNKNOWN, Runtime::name)
 }
 
 /// The label of a kind.
@@ -69,6 +62,7 @@ pub(super) fn kind(kind: WorkloadKind) -> &'static str {
     match kind {
         WorkloadKind::Container => "container",
         WorkloadKind::Unit => "unit",
+        WorkloadKind::Cgroup => "cgroup",
         WorkloadKind::Host => HOST,
         WorkloadKind::Outside => OUTSIDE,
         WorkloadKind::Other => OTHER,
@@ -78,7 +72,8 @@ pub(super) fn kind(kind: WorkloadKind) -> &'static str {
 
 /// Whether the container is called by the beginning of its id, because nobody told a name.
 fn has_no_name(workload: &Workload) -> bool {
-    workload.id.as_ref().is_some_and(|id| workload.name.len() >= 12 && id.starts_with(&workload.name))
+    let is_beginning = |id: &String| id.len() > workload.name.len() && id.starts_with(&workload.name);
+    workload.name.len() >= 12 && workload.id.as_ref().is_some_and(is_beginning)
 }
 
 /// Keeps a container that calls itself `host` apart from the host.

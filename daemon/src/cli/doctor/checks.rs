@@ -153,15 +153,15 @@ fn lsms(features: &Features) -> Check {
 }
 
 pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
-    let name = format!("{:?}", runtime.runtime).to_lowercase();
+    let name = runtime.runtime.name();
     let (version, endpoint) = (runtime.version.as_deref().unwrap_or("of unknown version"), &runtime.endpoint);
     match runtime.state {
-        RuntimeState::Connected => Check::well(&name, &format!("{version} at {endpoint}")),
-        RuntimeState::Absent => Check::note(&name, &format!("not there: {endpoint} does not exist"), None),
+        RuntimeState::Connected => Check::well(name, &format!("{version} at {endpoint}")),
+        RuntimeState::Absent => Check::note(name, &format!("not there: {endpoint} does not exist"), None),
         RuntimeState::Unreachable => {
             let reason = runtime.reason.as_deref().unwrap_or("it does not answer");
             let finding = format!("{endpoint}: {reason}; its containers go by their ids");
-            Check::problem(&name, &finding, "see whether it runs, and whether the daemon may use its socket")
+            Check::problem(name, &finding, "see whether it runs, and whether the daemon may use its socket")
         }
     }
 }
