@@ -55,6 +55,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where container runtimes listen.
     pub runtimes: runtime::Sockets,
+    /// Where container runtimes keep what they write down.
+    pub roots: runtime::oci::Roots,
     /// How the sensor is loaded; where the cgroup tree and bpffs are is found out.
     pub sensor: sensor::Options,
 }
@@ -126,6 +128,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         move || keeper::keep(&view, &ledger, &inject, &cancel)
     })?;
     tasks.spawn(runtime::watch_all(Arc::clone(&attribution), config.runtimes, cancel.clone()));
+    tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), config.roots, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
     let served = tasks.block_on(supervisor::serve(view, local, web, cancel.clone()));
 

@@ -81,10 +81,21 @@ impl Daemon {
         ready.set_nonblocking(true)?;
 
         let mut command = node.command(program);
-        command.arg("run").arg("--run-dir").arg(&directory).arg("--docker-socket").arg(docker.socket());
+        command.arg("run").arg("--run-dir").arg(&directory).args(["--listen", &listen]);
         // The machine's own runtimes stay out of it.
-        command.arg("--podman-socket").arg(node.directory().join("podman.sock"));
-        command.args(["--listen", &listen]).args(arguments);
+        let own = |name: &str| node.directory().join(name);
+        for (option, path) in [
+            ("--docker-socket", docker.socket().to_owned()),
+            ("--docker-root", own("docker")),
+            ("--podman-socket", own("podman.sock")),
+            ("--containerd-socket", own("containerd.sock")),
+            ("--storage-root", own("storage")),
+        ] {
+            if !arguments.contains(&option) {
+                command.arg(option).arg(path);
+            }
+        }
+        command.args(arguments);
         command.env("NOTIFY_SOCKET", directory.join("notify")).env("NO_COLOR", "1");
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;

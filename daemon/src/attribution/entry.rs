@@ -95,6 +95,11 @@ impl Entry {
         self.shown.cgroup_id.map(CgroupId)
     }
 
+    /// Whether anybody told about it.
+    pub(super) fn is_told(&self) -> bool {
+        self.owner.is_some()
+    }
+
     /// Whether a runtime that can be asked still knows it. What is on disk may be a leftover.
     pub(super) fn known(&self) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.voice == Voice::Api) && !self.forgotten

@@ -18,6 +18,8 @@ mod entry;
 
 mod claims;
 
+mod nameless;
+
 mod tables;
 
 mod process;
@@ -44,7 +46,7 @@ use cofferdam_common::{ids::CgroupId, network::Party};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use self::{cgroup::Walk, process::ProcessTable, tables::Tables};
+use self::{cgroup::Walk, nameless::Nameless, process::ProcessTable, tables::Tables};
 pub use self::{
     container::{Container, ContainerFacts, ContainerState, PublishedPort, Source, Voice},
     runtime::{RuntimeState, RuntimeStatus},
@@ -67,6 +69,8 @@ pub struct Attribution {
     /// Cgroups that turned up unknown and are to be searched for.
     wanted: Mutex<HashSet<CgroupId>>,
     wake: Notify,
+    /// There are cgroups whose names are to be looked for on disk.
+    nameless: Notify,
     unattributed: AtomicU64,
 }
 
@@ -93,6 +97,7 @@ impl Attribution {
             runtimes: Mutex::default(),
             wanted: Mutex::default(),
             wake: Notify::new(),
+            nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
         }
     }
@@ -157,6 +162,14 @@ impl Attribution {
     /// A runtime told about a container. What another may tell only ([`entry`]) changes nothing.
     pub fn learn(&self, source: &Source, facts: ContainerFacts) {
         self.tables_mut().learn(source, facts);
+    }
+
+    /// A runtime told more about a container that it told about before.
+    pub(crate) fn tell(&self, source: &Source, facts: ContainerFacts) {
+        let mut tables = self.tables_mut();
+        if tables.belongs_to(source, &facts.id) {
+            tables.learn(source, facts);
+        }
     }
 
     /// A runtime does not know a container of its own any more. Its name is kept until its cgroups are dropped.
@@ -251,12 +264,37 @@ impl Attribution {
             let mut tables = self.tables_mut();
             part.iter().for_each(|(id, path)| tables.made(*id, path));
         }
+        self.nameless.notify_one();
         if complete {
             let found: HashSet<_> = found.iter().map(|(id, _)| *id).collect();
             let mut tables = self.tables_mut();
             before.difference(&found).for_each(|id| tables.removed(*id));
         }
         Ok(())
+    }
+
+    /// A cgroup was made. Who lives there is looked for on disk, if nobody told yet.
+    fn made(&self, id: CgroupId, path: &str) {
+        let mut tables = self.tables_mut();
+        tables.made(id, path);
+        if !tables.nameless.is_empty() {
+            self.nameless.notify_one();
+        }
+    }
+
+    /// Waits until there is something to look for on disk.
+    async fn nameless_turned_up(&self) {
+        self.nameless.notified().await;
+    }
+
+    /// What is to be looked for on disk.
+    fn take_nameless(&self) -> Vec<Nameless> {
+        self.tables_mut().nameless.take()
+    }
+
+    /// Whether anybody told about a container.
+    fn is_told(&self, key: &str) -> bool {
+        self.tables().is_told(key)
     }
 
     fn search(&self, cgroup: CgroupId) -> Arc<Workload> {

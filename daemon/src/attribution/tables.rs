@@ -16,6 +16,7 @@ use super::{
     claims::Claims,
     container::{Container, ContainerFacts, ContainerState, Source},
     entry::Entry,
+    nameless::Queue,
     text::{NAME_LIMIT, PATH_LIMIT, clean},
 };
 use crate::event::{Runtime, Workload, WorkloadKind};
@@ -53,6 +54,7 @@ pub(super) struct Tables {
     cgroups: HashMap<CgroupId, Cgroup>,
     containers: HashMap<Arc<str>, Entry>,
     claims: Claims,
+    pub(super) nameless: Queue,
     pub(super) addresses: Addresses,
     departed: VecDeque<CgroupId>,
     host: Arc<Workload>,
@@ -68,6 +70,7 @@ impl Tables {
             cgroups: HashMap::new(),
             containers: HashMap::new(),
             claims: Claims::default(),
+            nameless: Queue::default(),
             addresses: Addresses::default(),
             departed: VecDeque::new(),
             host: Arc::new(Workload::host()),
@@ -102,6 +105,10 @@ impl Tables {
         {
             entry.moved_in(id, own.len() == path.len());
             return Some(Resident::Container(key));
+        }
+        let told = matches!(&place, Place::Container(place) if self.is_told(&place.key()));
+        if !told {
+            self.nameless.made(path, &place);
         }
         let other = |kind, name: &str| {
             let mut workload = Workload::named(kind, clean(name, NAME_LIMIT));
@@ -285,6 +292,16 @@ impl Tables {
         for key in lost {
             self.forget_key(source, &key);
         }
+    }
+
+    /// Whether `source` told about a container.
+    pub(super) fn belongs_to(&self, source: &Source, id: &str) -> bool {
+        self.containers.get(&source.key(id)).is_some_and(|entry| entry.belongs_to(source))
+    }
+
+    /// Whether anybody told about a container.
+    pub(super) fn is_told(&self, key: &str) -> bool {
+        self.containers.get(key).is_some_and(Entry::is_told)
     }
 
     /// Who lives in a cgroup; `None` when nothing was ever heard of it.

@@ -11,6 +11,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("btfparse", &["sensor"]),
     ("clap", &["cli", ""]),
     ("comfy_table", &["cli"]),
+    ("containerd_client", &["attribution::runtime::containerd"]),
     ("http_body_util", &["api", "cli"]),
     ("hyper", &["api", "cli"]),
     ("hyper_util", &["api", "cli"]),

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::{attribution::runtime::watch, event::Runtime};
 
-    const KINDS: [Runtime; 2] = [Runtime::Docker, Runtime::Podman];
+    const KINDS: [Runtime; 3] = [Runtime::Docker, Runtime::Podman, Runtime::Containerd];
 
     async fn state(attribution: &Attribution, wanted: RuntimeState) -> RuntimeStatus {
         for _ in 0..400 {

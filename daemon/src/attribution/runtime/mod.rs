@@ -4,6 +4,10 @@ mod listening;
 
 mod docker;
 
+mod containerd;
+
+pub mod oci;
+
 mod users;
 
 use std::{path::PathBuf, sync::Arc};
@@ -14,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Attribution, container::Source};
 use crate::event::Runtime;
 
+/// Docker's containers in a containerd: Docker tells more about them.
+const DOCKERS_NAMESPACE: &str = "moby";
+
 /// Where runtimes listen. None need exist.
 #[derive(Clone, Debug)]
 pub struct Sockets {
@@ -21,6 +28,8 @@ pub struct Sockets {
     pub docker: PathBuf,
     /// Podman's, of the system.
     pub podman: PathBuf,
+    /// containerd's.
+    pub containerd: PathBuf,
     /// Users' own Podmans listen below, at `<uid>/podman/podman.sock`.
     pub users: PathBuf,
 }
@@ -31,6 +40,7 @@ impl Default for Sockets {
         Self {
             docker: "/var/run/docker.sock".into(),
             podman: "/run/podman/podman.sock".into(),
+            containerd: "/run/containerd/containerd.sock".into(),
             users: "/run/user".into(),
         }
     }
@@ -42,6 +52,7 @@ pub async fn watch_all(attribution: Arc<Attribution>, sockets: Sockets, cancel: 
     tokio::join!(
         system(Runtime::Docker, sockets.docker),
         system(Runtime::Podman, sockets.podman),
+        system(Runtime::Containerd, sockets.containerd),
         users::watch(Arc::clone(&attribution), sockets.users, cancel.clone()),
     );
 }
@@ -55,7 +66,10 @@ pub async fn watch(
     cancel: CancellationToken,
 ) {
     let source = Source::api(runtime, socket);
-    listening::keep(docker::Api, attribution, source, cancel).await;
+    match runtime {
+        Runtime::Containerd => listening::keep(containerd::Api, attribution, source, cancel).await,
+        _ => listening::keep(docker::Api, attribution, source, cancel).await,
+    }
 }
 
 /// A runtime that is listened to.
