@@ -6,8 +6,10 @@
 
 mod beyond;
 mod churn;
+mod containerd;
 mod leftovers;
 mod names;
+mod podman;
 mod prometheus;
 mod refusals;
 mod scene;

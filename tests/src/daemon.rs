@@ -62,19 +62,26 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start`].
     pub fn start_program(program: &Path, docker: &Docker, arguments: &[&str]) -> anyhow::Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let directory = docker.node().directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
-        fs::create_dir_all(&directory)?;
-        Self::start_in(directory, program, docker, arguments)
+        Self::start_in(directory(docker.node())?, program, docker.node(), docker.socket(), arguments)
+    }
+
+    /// Starts the daemon on a node without Docker.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn on(node: &Arc<Node>, arguments: &[&str]) -> anyhow::Result<Self> {
+        let absent = node.directory().join("docker.sock");
+        Self::start_in(directory(node)?, &built("cofferdam")?, node, &absent, arguments)
     }
 
     fn start_in(
         directory: PathBuf,
         program: &Path,
-        docker: &Docker,
+        node: &Arc<Node>,
+        docker_socket: &Path,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        let node = docker.node().clone();
+        let node = Arc::clone(node);
         let listen = if node.own_network() { "127.0.0.1:9797".to_owned() } else { free_address()? };
         let _ = fs::remove_file(directory.join("notify"));
         let ready = UnixDatagram::bind(directory.join("notify"))?;
@@ -85,7 +92,7 @@ impl Daemon {
         // The machine's own runtimes stay out of it.
         let own = |name: &str| node.directory().join(name);
         for (option, path) in [
-            ("--docker-socket", docker.socket().to_owned()),
+            ("--docker-socket", docker_socket.to_owned()),
             ("--docker-root", own("docker")),
             ("--podman-socket", own("podman.sock")),
             ("--containerd-socket", own("containerd.sock")),
@@ -251,7 +258,7 @@ impl Daemon {
     pub fn killed_and_started_again(mut self, docker: &Docker) -> anyhow::Result<Self> {
         self.child.kill()?;
         self.child.wait()?;
-        Self::start_in(self.directory.clone(), &self.program.clone(), docker, &[])
+        Self::start_in(self.directory.clone(), &self.program.clone(), docker.node(), docker.socket(), &[])
     }
 
     /// Kills it, as the kernel does when memory is out.
@@ -287,6 +294,14 @@ pub fn sum(page: &str, name: &str, labels: &[&str]) -> anyhow::Result<u64> {
     let values: Vec<f64> = series.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     anyhow::ensure!(!values.is_empty(), "no series of {name} with {labels:?} in\n{page}");
     Ok(values.iter().sum::<f64>() as u64)
+}
+
+/// A directory of its own for a daemon on a node.
+fn directory(node: &Node) -> anyhow::Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let directory = node.directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 /// An address of this machine that nothing listens on.

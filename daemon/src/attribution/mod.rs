@@ -199,6 +199,12 @@ impl Attribution {
         self.unattributed.load(Ordering::Relaxed)
     }
 
+    /// Cgroups that exist and that neither a runtime nor systemd claims.
+    #[must_use]
+    pub fn unclaimed(&self) -> u64 {
+        self.tables().unclaimed()
+    }
+
     /// What found no room.
     #[must_use]
     pub fn overflows(&self) -> Overflows {

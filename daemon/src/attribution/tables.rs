@@ -341,6 +341,15 @@ impl Tables {
         }
     }
 
+    /// Cgroups that exist and are nobody's.
+    pub(super) fn unclaimed(&self) -> u64 {
+        let nobodys = |cgroup: &&Cgroup| {
+            cgroup.life == Life::Live
+                && matches!(&cgroup.resident, Resident::Other(workload) if workload.kind == WorkloadKind::Cgroup)
+        };
+        self.cgroups.values().filter(nobodys).count() as u64
+    }
+
     pub(super) fn unknown(&self) -> Arc<Workload> {
         Arc::clone(&self.unknown)
     }

@@ -14,7 +14,7 @@ const NONE: &str = "none";
 /// Containers whose name no runtime has told: by name they would be their ids.
 pub(super) const UNNAMED: &str = "unnamed";
 /// Runtimes of containers, as labels have them. Known beforehand, so that their counters begin at 0.
-pub(super) const RUNTIMES: [&str; 5] = ["docker", "podman", "containerd", "crio", "unknown"];
+pub(super) const RUNTIMES: [&str; 6] = ["docker", "podman", "containerd", "crio", "systemd", "unknown"];
 
 const HOST: &str = "host";
 const OUTSIDE: &str = "outside";

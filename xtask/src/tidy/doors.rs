@@ -13,8 +13,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     ("containerd_client", &["attribution::runtime::containerd"]),
     ("http_body_util", &["api", "cli"]),
-    ("hyper", &["api", "cli"]),
-    ("hyper_util", &["api", "cli"]),
+    // Docker's API: the connections of bollard's client.
+    ("hyper", &["api", "cli", "attribution::runtime::docker"]),
+    ("hyper_util", &["api", "cli", "attribution::runtime::docker"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),

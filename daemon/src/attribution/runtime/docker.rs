@@ -5,6 +5,7 @@
 
 mod facts;
 mod inspections;
+mod transport;
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use std::{
 };
 
 use bollard::{
-    API_DEFAULT_VERSION, Docker,
+    Docker,
     models::{EventMessage, EventMessageTypeEnum, SystemVersion},
     query_parameters::{EventsOptions, ListContainersOptions},
 };
@@ -89,7 +90,7 @@ async fn listen(
 ) -> Result<Infallible, Failure> {
     // bollard's own deadline ends with the head of an answer; ours holds for all of it, and comes first.
     let late = DEADLINE.as_secs() + 1;
-    let docker = Docker::connect_with_unix(&source.endpoint.to_string_lossy(), late, API_DEFAULT_VERSION)?;
+    let docker = transport::connect(&source.endpoint, late)?;
     let docker = in_time(docker.negotiate_version()).await?;
     let version = in_time(docker.version()).await?;
     let source = &speaker(source, &version);

@@ -114,7 +114,7 @@ impl Roots {
         // An id below any parent is Docker's or containerd's: what `docker` made is in both.
         if nameless.is_id && (may_be(Runtime::Docker) || may_be(Runtime::Containerd)) {
             let path = self.docker.join("containers").join(&nameless.id).join("config.v2.json");
-            if let Some(facts) = file::read(&path).and_then(storage::from_docker) {
+            if let Some(facts) = file::read(&path).and_then(|bytes| storage::from_docker(&bytes)) {
                 return Some((of(Runtime::Docker, &self.docker), facts));
             }
         }

@@ -69,8 +69,11 @@ fn a_container_is_found_by_the_cgroup_that_its_runtime_tells_before_and_after_it
 }
 
 #[test]
-fn a_cgroup_that_is_nobodys_is_called_by_its_path() {
+fn a_cgroup_that_is_nobodys_is_called_by_its_path_and_counted() {
     let host = Host::empty();
     assert_eq!(host.made(CgroupId(104), "/batch/jobs"), "/batch/jobs: cgroup /batch/jobs was made");
     assert_eq!(host.0.workload(CgroupId(104)).kind, WorkloadKind::Cgroup);
+    assert_eq!(host.0.unclaimed(), 1);
+    host.removed(CgroupId(104), "/batch/jobs");
+    assert_eq!(host.0.unclaimed(), 0);
 }

@@ -42,8 +42,8 @@ struct Metadata {
 }
 
 /// What Docker wrote down about a container.
-pub(super) fn from_docker(json: Vec<u8>) -> Option<ContainerFacts> {
-    let told: Docker = serde_json::from_slice(&json).ok()?;
+pub(super) fn from_docker(json: &[u8]) -> Option<ContainerFacts> {
+    let told: Docker = serde_json::from_slice(json).ok()?;
     let config = told.config;
     let (image, labels) = config.map_or((None, None), |config| (config.image, config.labels));
     Some(ContainerFacts {
@@ -75,10 +75,10 @@ mod tests {
     #[test]
     fn docker_wrote_down_name_image_and_labels() {
         let json = br#"{"ID": "3f2a", "Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}}}"#;
-        let facts = from_docker(json.to_vec()).unwrap();
+        let facts = from_docker(json).unwrap();
         assert_eq!((facts.id.as_str(), facts.name.as_deref()), ("3f2a", Some("web")));
         assert_eq!((facts.image.as_deref(), facts.labels.unwrap().len()), (Some("shop:1"), 1));
-        assert!(from_docker(br#"{"ID": "3f2a", "Config": {"Labels": null}}"#.to_vec()).is_some());
+        assert!(from_docker(br#"{"ID": "3f2a", "Config": {"Labels": null}}"#).is_some());
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_half_written_tells_nothing() {
-        assert!(from_docker(br#"{"ID": "3f2a", "Na"#.to_vec()).is_none());
+        assert!(from_docker(br#"{"ID": "3f2a", "Na"#).is_none());
         assert!(from_list(b"[{\"id\"", "3f2a").is_none());
     }
 }
