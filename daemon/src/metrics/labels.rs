@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    event::{Protocol, Runtime, Workload, WorkloadKind},
+    event::{Kubernetes, Protocol, Runtime, Workload, WorkloadKind},
     interaction::Edge,
 };
 
@@ -31,6 +31,7 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
         WorkloadKind::Other => OTHER.into(),
         WorkloadKind::Unknown => UNKNOWN.into(),
         WorkloadKind::Container if has_no_name(workload) => UNNAMED.into(),
+        WorkloadKind::Container if workload.kubernetes.is_some() => in_cluster(workload).into(),
         WorkloadKind::Container | WorkloadKind::Cgroup => told_apart("container", &workload.name),
         WorkloadKind::Unit => match transient(&workload.name) {
             Some(name) => name.into(),
@@ -76,6 +77,32 @@ fn has_no_name(workload: &Workload) -> bool {
     workload.name.len() >= 12 && workload.id.as_ref().is_some_and(is_beginning)
 }
 
+/// The name of a pod's container without what Kubernetes makes up anew for each replica: `shop/web/nginx` for
+/// `shop/web-7d4b9c6f58-x2k4q/nginx`.
+fn in_cluster(workload: &Workload) -> String {
+    // A user's own containers claim what they like; their names begin with the user.
+    let Some(place) = workload.kubernetes.as_ref().filter(|place| place.to_string() == workload.name) else {
+        return workload.name.clone();
+    };
+    let mut pod = place.pod.as_str();
+    if let Some((outer, suffix)) = pod.rsplit_once('-')
+        && made_up(suffix, 5..=5)
+    {
+        pod = outer;
+        if let Some((outer, hash)) = pod.rsplit_once('-')
+            && made_up(hash, 8..=10)
+        {
+            pod = outer;
+        }
+    }
+    Kubernetes { pod: pod.to_owned(), ..place.clone() }.to_string()
+}
+
+/// Whether a word is of those that Kubernetes makes up: without vowels, and without what looks like one.
+fn made_up(word: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    length.contains(&word.len()) && word.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
+}
+
 /// Keeps a container that calls itself `host` apart from the host.
 fn told_apart<'a>(kind: &str, name: &'a str) -> Cow<'a, str> {
     match name {
@@ -116,6 +143,21 @@ mod tests {
     fn a_container_cannot_pass_itself_off_as_the_host() {
         assert_eq!(workload(&Workload::named(WorkloadKind::Container, "host")), "container:host");
         assert_eq!(workload(&Workload::host()), "host");
+    }
+
+    #[test]
+    fn replicas_of_a_pod_are_one_label() {
+        let label = |pod: &str| {
+            let place =
+                Kubernetes { namespace: "shop".into(), pod: pod.into(), container: Some("nginx".into()) };
+            let container = Workload::named(WorkloadKind::Container, place.to_string());
+            workload(&Workload { kubernetes: Some(place), ..container }).into_owned()
+        };
+        assert_eq!(label("web-7d4b9c6f58-x2k4q"), "shop/web/nginx");
+        assert_eq!(label("agent-x2k4q"), "shop/agent/nginx");
+        for pod in ["db-0", "web-front", "web"] {
+            assert_eq!(label(pod), format!("shop/{pod}/nginx"));
+        }
     }
 
     #[test]
