@@ -14,7 +14,7 @@ use super::{
     addresses::{self, Addresses, Owner},
     cgroup::{Place, identify},
     claims::Claims,
-    container::{Container, ContainerFacts, ContainerState, Source},
+    container::{Container, ContainerFacts, ContainerState, Source, Voice},
     entry::Entry,
     nameless::Queue,
     text::{NAME_LIMIT, PATH_LIMIT, clean},
@@ -266,6 +266,10 @@ impl Tables {
                 self.claims.remove(&before, &key);
             }
             self.claim(&key, &own);
+        }
+        if source.voice == Voice::Disk {
+            // Its cgroup may have been dropped while the disk was read.
+            self.clear_away(&key);
         }
     }
 

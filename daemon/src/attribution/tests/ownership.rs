@@ -77,3 +77,14 @@ fn a_cgroup_that_is_nobodys_is_called_by_its_path_and_counted() {
     host.removed(CgroupId(104), "/batch/jobs");
     assert_eq!(host.0.unclaimed(), 0);
 }
+
+#[test]
+fn what_is_on_disk_about_a_container_that_is_gone_is_not_kept() {
+    let host = Host::empty();
+    let disk = Source { voice: Voice::Disk, ..docker() };
+    host.0.learn(&disk, compose(WEB, "web", "198.18.1.2"));
+    assert!(!host.0.is_told(WEB));
+    host.made(WEB_CGROUP, &format!("/docker/{WEB}"));
+    host.0.learn(&disk, compose(WEB, "web", "198.18.1.2"));
+    assert_eq!(host.name(WEB_CGROUP), "shop/web");
+}
