@@ -33,7 +33,7 @@ pub use self::{
     problem::Problem,
     select::{Pattern, Selector},
     show::{Origins, SHIPPED},
-    values::{SocketPath, Whole},
+    values::{FullPath, Whole},
 };
 
 /// Where the file is unless somebody says otherwise. It need not exist.
@@ -56,12 +56,20 @@ pub struct Config {
     pub outside: Outside,
 }
 
-/// Sockets of container runtimes. They need not exist.
+/// Where container runtimes are. None need exist.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtimes {
-    /// Docker's.
-    pub docker: SocketPath,
+    /// Docker's socket.
+    pub docker: FullPath,
+    /// The socket of the system's Podman.
+    pub podman: FullPath,
+    /// containerd's socket.
+    pub containerd: FullPath,
+    /// Docker's data root: names are read there before Docker tells them.
+    pub docker_root: FullPath,
+    /// The storage of Podman and CRI-O: as for Docker.
+    pub storage_root: FullPath,
 }
 
 /// How much the kernel keeps.
@@ -116,7 +124,14 @@ impl Default for Config {
 
 impl Default for Runtimes {
     fn default() -> Self {
-        Self { docker: SocketPath("/var/run/docker.sock".into()) }
+        let path = |path: &str| FullPath(path.into());
+        Self {
+            docker: path("/var/run/docker.sock"),
+            podman: path("/run/podman/podman.sock"),
+            containerd: path("/run/containerd/containerd.sock"),
+            docker_root: path("/var/lib/docker"),
+            storage_root: path("/var/lib/containers/storage"),
+        }
     }
 }
 

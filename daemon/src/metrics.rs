@@ -64,6 +64,7 @@ struct Readings {
     containers: Vec<Arc<Workload>>,
     runtimes: Vec<RuntimeStatus>,
     unattributed: u64,
+    unclaimed: u64,
     overflows: Overflows,
     archive_folded: u64,
     events_dropped: u64,
@@ -163,6 +164,7 @@ impl Metrics {
                 .collect(),
             runtimes: view.attribution.runtimes(),
             unattributed: view.attribution.unattributed(),
+            unclaimed: view.attribution.unclaimed(),
             overflows: view.attribution.overflows(),
             archive_folded: lock(&view.archive).folded(),
             events_dropped: view.events.dropped(),
@@ -273,6 +275,7 @@ impl Metrics {
         }
         page.count(&metric::RECORDS_UNDECODED, &[], self.records_undecoded());
         page.count(&metric::UNATTRIBUTED, &[], readings.unattributed);
+        page.count(&metric::UNCLAIMED_CGROUPS, &[], readings.unclaimed);
         let Overflows { workloads, processes, labels } = readings.overflows;
         for (table, count) in [("workloads", workloads), ("processes", processes), ("labels", labels)] {
             page.count(&metric::ATTRIBUTION_OVERFLOWS, &[table], count);

@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::instance::Instance;
 use crate::{
-    attribution::{self, Attribution, Networks, runtime::docker},
+    attribution::{
+        self, Attribution, Networks,
+        runtime::{self, Sockets, oci::Roots},
+    },
     config::{Config, InForce, Source},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
@@ -76,10 +79,10 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     let features = features::detect();
     features.check()?;
     let instance = Instance::claim(run_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let tasks = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // Bound before anything is loaded into the kernel.
     let listen = config.listen;
-    let (local, web, hangup) = runtime.block_on(async {
+    let (local, web, hangup) = tasks.block_on(async {
         // From here on SIGHUP does not end the daemon.
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let web = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -134,19 +137,36 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         let (view, cancel, budgets) = (view.clone(), cancel.clone(), loaded.budgets);
         move || keeper::keep(&view, &ledger, budgets, &inject, &cancel)
     })?;
-    let docker =
-        docker::watch(Arc::clone(&attribution), config.runtimes.docker.path().to_owned(), cancel.clone());
-    runtime.spawn(docker);
-    runtime.spawn(attribution::keep(attribution, cancel.clone()));
-    let served = runtime.block_on(supervisor::serve(view, local, web, hangup, cancel.clone()));
+    let (sockets, roots) = runtimes(config);
+    tasks.spawn(runtime::watch_all(Arc::clone(&attribution), sockets, cancel.clone()));
+    tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, cancel.clone()));
+    tasks.spawn(attribution::keep(attribution, cancel.clone()));
+    let served = tasks.block_on(supervisor::serve(view, local, web, hangup, cancel.clone()));
 
     cancel.cancel();
     for thread in [data_path, keeper] {
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
     }
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    tasks.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// Where runtimes listen, and where they keep what they write down.
+fn runtimes(config: &Config) -> (Sockets, Roots) {
+    let runtimes = &config.runtimes;
+    let sockets = Sockets {
+        docker: runtimes.docker.path().to_owned(),
+        podman: runtimes.podman.path().to_owned(),
+        containerd: runtimes.containerd.path().to_owned(),
+        ..Sockets::default()
+    };
+    let roots = Roots {
+        docker: runtimes.docker_root.path().to_owned(),
+        storage: runtimes.storage_root.path().to_owned(),
+        ..Roots::default()
+    };
+    (sockets, roots)
 }
 
 /// What each cgroup may send.

@@ -3,20 +3,20 @@
 
 use std::collections::HashSet;
 
-use cofferdam::{attribution::runtime::docker, event::Runtime};
+use cofferdam::{attribution::{Source, runtime::told}, event::Runtime};
 use cofferdam_fuzz::{host, plain};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|json: &[u8]| {
-    let host = host();
-    for facts in docker::told_by(json) {
+    let (host, source) = (host(), Source::api(Runtime::Docker, "docker.sock"));
+    for facts in told::by_docker(json) {
         let id = facts.id.clone();
-        host.learn(facts);
+        host.learn(&source, facts);
         let containers = host.containers();
         assert_eq!(containers.len(), 1, "{containers:?}");
         plain(&serde_json::to_string(&containers).expect("containers become JSON"));
-        host.forget(&id);
+        host.forget(&source, &id);
     }
-    host.retain(Runtime::Docker, &HashSet::new());
+    host.retain(&source, &HashSet::new());
     assert!(host.containers().is_empty());
 });

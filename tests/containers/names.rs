@@ -121,6 +121,24 @@ fn a_container_that_lived_for_a_moment_has_its_name_in_the_map_and_in_events() -
 }
 
 #[test]
+fn a_container_has_its_name_although_docker_never_answers() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let before = docker.container("before", &Options::new().tcp("80"))?;
+    let address = before.address("bridge")?;
+    let silent = node.directory().join("silent.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent)?;
+    let silent = silent.display().to_string();
+    let daemon = Daemon::start_with(&docker, &["--docker-socket", &silent])?;
+    let events = daemon.events()?;
+    docker.once("blink", &Options::new(), &["traffic", "connect", &format!("{address}:80")])?;
+    check(&daemon, &["before", "blink"], &[edge("blink", "before", "tcp/80").flows(1)])?;
+    let opened = events.wait_for("the flow", |event| matches!(event.kind, EventKind::FlowOpen(_)))?;
+    assert_eq!(opened.message, "blink -> before tcp/80 opened");
+    Ok(())
+}
+
+#[test]
 fn a_container_of_compose_is_called_by_project_and_service() -> anyhow::Result<()> {
     let _turn = alone()?;
     let (_node, docker) = docker()?;

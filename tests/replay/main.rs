@@ -8,7 +8,7 @@ mod config;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use cofferdam::{
-    attribution::{Attribution, ContainerFacts},
+    attribution::{Attribution, ContainerFacts, Source},
     event::{Event, Runtime},
     sensor::{clock::Clock, record::Record},
 };
@@ -26,9 +26,9 @@ fn host() -> Attribution {
             name: Some(format!("shop-{service}-1")),
             image: Some(format!("shop/{service}:1.2")),
             labels: Some(BTreeMap::from(labels)),
-            ..ContainerFacts::new(Runtime::Docker, letter.repeat(64))
+            ..ContainerFacts::new(letter.repeat(64))
         };
-        attribution.learn(facts);
+        attribution.learn(&Source::api(Runtime::Docker, "docker.sock"), facts);
     }
     attribution
 }

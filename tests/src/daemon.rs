@@ -75,6 +75,15 @@ impl Daemon {
         Self::start_in(directory, program, node, &socket, &[])
     }
 
+    /// Starts the daemon on a node without Docker.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn on(node: &Arc<Node>, arguments: &[&str]) -> anyhow::Result<Self> {
+        let absent = node.directory().join("docker.sock");
+        Self::start_in(Self::directory(node)?, &built("cofferdam")?, node, &absent, arguments)
+    }
+
     fn directory(node: &Node) -> anyhow::Result<PathBuf> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let directory = node.directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
@@ -89,18 +98,28 @@ impl Daemon {
         docker_socket: &Path,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        let node = node.clone();
+        let node = Arc::clone(node);
         let listen = if node.own_network() { "127.0.0.1:9797".to_owned() } else { free_address()? };
         let _ = fs::remove_file(directory.join("notify"));
         let ready = UnixDatagram::bind(directory.join("notify"))?;
         ready.set_nonblocking(true)?;
 
         let mut command = node.command(program);
-        command.arg("run").arg("--run-dir").arg(&directory);
-        if !arguments.contains(&"--docker-socket") {
-            command.arg("--docker-socket").arg(docker_socket);
+        command.arg("run").arg("--run-dir").arg(&directory).args(["--listen", &listen]);
+        // The machine's own runtimes stay out of it.
+        let own = |name: &str| node.directory().join(name);
+        for (option, path) in [
+            ("--docker-socket", docker_socket.to_owned()),
+            ("--docker-root", own("docker")),
+            ("--podman-socket", own("podman.sock")),
+            ("--containerd-socket", own("containerd.sock")),
+            ("--storage-root", own("storage")),
+        ] {
+            if !arguments.contains(&option) {
+                command.arg(option).arg(path);
+            }
         }
-        command.args(["--listen", &listen]).args(arguments);
+        command.args(arguments);
         command.env("NOTIFY_SOCKET", directory.join("notify")).env("NO_COLOR", "1");
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
@@ -300,6 +319,14 @@ pub fn sum(page: &str, name: &str, labels: &[&str]) -> anyhow::Result<u64> {
     let values: Vec<f64> = series.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     anyhow::ensure!(!values.is_empty(), "no series of {name} with {labels:?} in\n{page}");
     Ok(values.iter().sum::<f64>() as u64)
+}
+
+/// A directory of its own for a daemon on a node.
+fn directory(node: &Node) -> anyhow::Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let directory = node.directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 /// An address of this machine that nothing listens on.

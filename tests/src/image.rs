@@ -1,18 +1,30 @@
 //! The one image of all test containers, made here: nothing is pulled.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context;
 
 use crate::{
     command::run,
     docker::{Docker, pipe},
-    node::built,
+    node::{Node, built},
 };
 
-/// Makes the image: busybox, `traffic`, and the libraries that it is linked to.
+/// Hands the image over to a Docker.
 pub(crate) fn import(docker: &Docker) -> anyhow::Result<()> {
-    let root = docker.node().directory().join("image");
+    let root = root(docker.node())?;
+    let mut tar = Command::new("tar");
+    pipe(tar.arg("-C").arg(&root).args(["-c", "."]), docker.docker().args(["import", "-", docker.image()]))
+}
+
+/// Makes the root of all containers of a node: busybox, `traffic`, and the libraries that it is linked to.
+pub(crate) fn root(node: &Node) -> anyhow::Result<PathBuf> {
+    let root = node.directory().join("image");
     for folder in ["bin", "tmp", "etc", "proc", "sys", "dev"] {
         fs::create_dir_all(root.join(folder))?;
     }
@@ -28,8 +40,7 @@ pub(crate) fn import(docker: &Docker) -> anyhow::Result<()> {
     }
     run(Command::new("strip").arg("-o").arg(root.join("bin/traffic")).arg(&traffic))
         .or_else(|_| fs::copy(&traffic, root.join("bin/traffic")).map(|_| String::new()))?;
-    let mut tar = Command::new("tar");
-    pipe(tar.arg("-C").arg(&root).args(["-c", "."]), docker.docker().args(["import", "-", docker.image()]))
+    Ok(root)
 }
 
 /// Paths of the libraries that ldd names.

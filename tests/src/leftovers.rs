@@ -20,7 +20,9 @@ use crate::{
 
 /// Ends every process of a node and of its containers, and removes the cgroups of its containers.
 pub(crate) fn sweep(directory: &Path) {
-    let containers = containers(directory);
+    let own = cgroup_of(directory);
+    let mut containers = containers(directory);
+    containers.push(own.clone());
     let mark = format!("{MARK}={}", directory.display());
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(10) {
@@ -38,10 +40,28 @@ pub(crate) fn sweep(directory: &Path) {
             let _ = fs::remove_dir(cgroup);
         }
     }
+    for root in hierarchies() {
+        remove_tree(&root.join(own.trim_start_matches('/')));
+    }
     for parent in docker_parents() {
         // Only succeeds when it is empty; runc makes it anew when it is needed.
         let _ = fs::remove_dir(parent);
     }
+}
+
+/// The cgroup of a node whose directory this is.
+pub(crate) fn cgroup_of(directory: &Path) -> String {
+    format!("/{}", directory.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Removes a cgroup and all below it; nobody may be in it.
+fn remove_tree(cgroup: &Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(cgroup);
 }
 
 /// Ends what the nodes of killed test runs left.
@@ -80,12 +100,15 @@ fn is_in(pid: i32, containers: &[String]) -> bool {
     containers.iter().any(|id| cgroup.contains(id))
 }
 
+/// Where hierarchies of cgroups may be mounted.
+fn hierarchies() -> impl Iterator<Item = PathBuf> {
+    let inside = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    inside.chain([PathBuf::from("/sys/fs/cgroup")])
+}
+
 /// Where Docker makes its cgroups, in all hierarchies.
 fn docker_parents() -> Vec<PathBuf> {
-    let hierarchies =
-        fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    let roots = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]);
-    roots.map(|root| root.join("docker")).filter(|parent| parent.is_dir()).collect()
+    hierarchies().map(|root| root.join("docker")).filter(|parent| parent.is_dir()).collect()
 }
 
 /// Cgroups of Docker's containers, in all hierarchies.

@@ -7,8 +7,10 @@ pub mod command;
 
 mod node;
 
+mod containerd;
 mod docker;
 mod image;
+mod podman;
 
 mod container;
 
@@ -31,9 +33,11 @@ pub mod recording;
 
 pub use self::{
     container::{Container, Counts, Options, connect_from, counts},
+    containerd::Containerd,
     daemon::{Daemon, refusal, sum},
     docker::Docker,
     edges::{check, edge},
     events::Events,
     node::{Node, built},
+    podman::Podman,
 };

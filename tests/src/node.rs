@@ -78,6 +78,12 @@ impl Node {
         &self.directory
     }
 
+    /// The cgroup below which runtimes put the node's containers, from the root of the hierarchy.
+    #[must_use]
+    pub fn cgroup(&self) -> String {
+        leftovers::cgroup_of(&self.directory)
+    }
+
     /// Whether the network is the node's own.
     #[must_use]
     pub fn own_network(&self) -> bool {

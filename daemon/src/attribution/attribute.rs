@@ -124,7 +124,7 @@ impl Attribution {
 
     fn cgroup_made(&self, record: &CgroupRecord) -> EventKind {
         if let Some(path) = whole_path(record) {
-            self.tables_mut().made(record.subject, &path);
+            self.made(record.subject, &path);
         }
         self.cgroup_event(record.subject, CgroupChange::Made, Some(record), None)
     }

@@ -7,10 +7,12 @@ use std::{
     fs, io,
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::Path,
+    sync::Arc,
 };
 
 use cofferdam_common::ids::CgroupId;
 
+use super::container::user_key;
 use crate::event::Runtime;
 
 /// What lives in a cgroup.
@@ -20,22 +22,38 @@ pub(super) enum Place<'a> {
     Container(ContainerPlace<'a>),
     /// A systemd unit outside any container, by name.
     Unit(&'a str),
-    /// None of these.
+    /// The root of the hierarchy, or a runtime's own watcher.
     Host,
+    /// None of these: somebody's cgroup, by its path.
+    Unclaimed,
 }
 
 /// The container that a path belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct ContainerPlace<'a> {
-    /// Who made it, by the path's shape.
-    pub(super) runtime: Runtime,
-    /// The runtime's id, 64 hexadecimal digits.
+    /// Who made it, as far as the path says.
+    pub(super) runtime: Option<Runtime>,
+    /// Whether only that runtime makes such paths.
+    pub(super) sure: bool,
+    /// The runtime's id: 64 hexadecimal digits, or the name of a machine of systemd-nspawn.
     pub(super) id: &'a str,
     /// The user slice that it lies in: a user's own (rootless) runtime made it. Users can make cgroups there with
     /// any name, so such an id says nothing about containers elsewhere.
     pub(super) user_slice: Option<&'a str>,
-    /// Whether the path goes on below the container's own cgroup.
-    pub(super) nested: bool,
+    /// The container's own cgroup: the path, without what lies below.
+    pub(super) own: &'a str,
+}
+
+impl ContainerPlace<'_> {
+    /// Under which key the tables hold it.
+    pub(super) fn key(&self) -> Arc<str> {
+        match (self.user_slice, self.runtime) {
+            (Some(slice), _) => user_key(slice, self.id),
+            // No id of a runtime has a slash.
+            (None, Some(Runtime::Systemd)) => format!("machine/{}", self.id).into(),
+            (None, _) => self.id.into(),
+        }
+    }
 }
 
 /// Digits of a container's id.
@@ -48,39 +66,55 @@ pub(super) fn identify(path: &str) -> Place<'_> {
     let user_slice = user_slice(path);
     let mut outer = "";
     let mut in_pods = false;
-    let mut components = path.split('/').filter(|component| !component.is_empty()).peekable();
-    while let Some(component) = components.next() {
+    let mut end = 0;
+    for component in path.split('/') {
+        end += component.len();
         in_pods |= component.starts_with("kubepods");
-        if let Some((runtime, id)) = container(component, outer, in_pods) {
-            let nested = components.peek().is_some();
-            return Place::Container(ContainerPlace { runtime, id, user_slice, nested });
+        let found = container(component, outer, in_pods).or_else(|| machine(component, outer));
+        if let Some((runtime, sure, id)) = found {
+            let own = path.get(..end).unwrap_or(path);
+            return Place::Container(ContainerPlace { runtime, sure, id, user_slice, own });
         }
         outer = component;
+        end += 1;
     }
     unit(path, user_slice)
 }
 
-/// A component that stands for a container: `docker-<id>.scope`, `libpod-<id>`, a bare id.
-fn container<'a>(component: &'a str, outer: &str, in_pods: bool) -> Option<(Runtime, &'a str)> {
+/// A component that stands for a container: `docker-<id>.scope`, `libpod-<id>`, a bare id. Its runtime, whether that
+/// is sure, and its id.
+fn container<'a>(component: &'a str, outer: &str, in_pods: bool) -> Option<(Option<Runtime>, bool, &'a str)> {
     let name = component.strip_suffix(".scope").unwrap_or(component);
     let (prefix, id) = name.split_at_checked(name.len().checked_sub(ID_DIGITS)?)?;
     if !id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
-    let runtime = match prefix {
-        "docker-" => Runtime::Docker,
+    let (runtime, sure) = match prefix {
+        "docker-" => (Some(Runtime::Docker), true),
         // `libpod-payload-` is what `podman run --cgroups=split` makes below a unit.
-        "libpod-" | "libpod-payload-" => Runtime::Podman,
-        "cri-containerd-" | "nerdctl-" => Runtime::Containerd,
-        "crio-" => Runtime::Crio,
+        "libpod-" | "libpod-payload-" => (Some(Runtime::Podman), true),
+        "cri-containerd-" | "nerdctl-" => (Some(Runtime::Containerd), true),
+        "crio-" => (Some(Runtime::Crio), true),
+        "" if outer == "docker" => (Some(Runtime::Docker), false),
         // kubelet with the cgroupfs driver, and containerd's usual namespaces.
-        "" if in_pods || matches!(outer, "default" | "k8s.io") => Runtime::Containerd,
-        // `/docker/<id>`, or any other parent that `--cgroup-parent` names.
-        "" => Runtime::Docker,
+        "" if in_pods || matches!(outer, "default" | "k8s.io") => (Some(Runtime::Containerd), false),
+        // Docker below any parent (`--cgroup-parent`), or somebody else: who knows the id will say.
+        "" => (None, false),
         // Among them `libpod-conmon-` and `crio-conmon-`: the runtime's own watchers, which are part of the host.
         _ => return None,
     };
-    Some((runtime, id))
+    Some((runtime, sure, id))
+}
+
+/// A machine of systemd-nspawn, whose own systemd makes units below that must not pass for the host's.
+fn machine<'a>(component: &'a str, outer: &str) -> Option<(Option<Runtime>, bool, &'a str)> {
+    let service = component.strip_prefix("systemd-nspawn@").and_then(|name| name.strip_suffix(".service"));
+    // Those of libvirt are virtual machines: their processes are the host's.
+    let scope = || {
+        component.strip_prefix("machine-").filter(|name| !name.starts_with("qemu"))?.strip_suffix(".scope")
+    };
+    let id = service.or_else(scope).filter(|id| !id.is_empty() && outer == "machine.slice")?;
+    Some((Some(Runtime::Systemd), true, id))
 }
 
 /// `user-1000.slice` of `/user.slice/user-1000.slice/...`.
@@ -89,24 +123,32 @@ fn user_slice(path: &str) -> Option<&str> {
     slice.ends_with(".slice").then_some(slice)
 }
 
-/// The innermost service or scope. Scopes of users (`session-3.scope`) are numbered without end, so they count as
-/// their user's slice.
+/// The innermost unit, as far as systemd's own units reach down from the root: what a service makes below its own
+/// cgroup is that service's, whatever it calls it. Scopes of users (`session-3.scope`) are numbered without end, so
+/// they count as their user's slice.
 fn unit<'a>(path: &'a str, user_slice: Option<&'a str>) -> Place<'a> {
-    let innermost = path.rsplit('/').find(|component| {
-        let kind = component.rsplit_once('.').filter(|(name, _)| !name.is_empty()).map(|(_, kind)| kind);
-        match kind {
-            Some("service") => true,
-            Some("scope") => user_slice.is_none() && !component.contains("-conmon-"),
-            _ => false,
+    if path.contains("-conmon-") || path.ends_with("/conmon") || path.trim_matches('/').is_empty() {
+        return Place::Host;
+    }
+    let kind = |component: &'a str| Some(component.rsplit_once('.').filter(|(name, _)| !name.is_empty())?.1);
+    let mut innermost = None;
+    for component in path.split('/').filter(|component| !component.is_empty()) {
+        match kind(component) {
+            Some("slice") => {
+                if user_slice.is_none() {
+                    innermost = Some(component);
+                }
+            }
+            // A user's own manager, and what it runs below.
+            Some("service") if user_slice.is_some() && component.starts_with("user@") => {}
+            Some("service") => return Place::Unit(component),
+            Some("scope") => return Place::Unit(user_slice.unwrap_or(component)),
+            _ => break,
         }
-    });
-    match innermost {
-        // `user@1000.service` is the user's own manager.
-        Some(name) if user_slice.is_some() && name.starts_with("user@") => {
-            user_slice.map_or(Place::Host, Place::Unit)
-        }
+    }
+    match user_slice.or(innermost) {
         Some(name) => Place::Unit(name),
-        None => user_slice.map_or(Place::Host, Place::Unit),
+        None => Place::Unclaimed,
     }
 }
 
@@ -161,14 +203,18 @@ mod tests {
     const ID: &str = "3f2a9c0d3f2a9c0d3f2a9c0d3f2a9c0d3f2a9c0d3f2a9c0d3f2a9c0d3f2a9c0d";
     const OTHER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-    fn check(path: &str, runtime: Runtime, nested: bool) {
-        let path = path.replace("<id>", ID).replace("<other>", OTHER);
-        match identify(&path) {
-            Place::Container(place) => {
-                assert_eq!((place.runtime, place.id, place.nested), (runtime, ID, nested), "{path}");
-            }
+    fn place(path: &str) -> ContainerPlace<'_> {
+        match identify(path) {
+            Place::Container(place) => place,
             other => panic!("{path} is no container but {other:?}"),
         }
+    }
+
+    fn check(path: &str, runtime: impl Into<Option<Runtime>>, nested: bool) {
+        let path = path.replace("<id>", ID).replace("<other>", OTHER);
+        let place = place(&path);
+        let found = (place.runtime, place.id, place.own.len() < path.len());
+        assert_eq!(found, (runtime.into(), ID, nested), "{path}");
     }
 
     #[test]
@@ -176,7 +222,6 @@ mod tests {
         check("/docker/<id>", Runtime::Docker, false);
         check("/system.slice/docker-<id>.scope", Runtime::Docker, false);
         check("/shop.slice/shop-web.slice/docker-<id>.scope", Runtime::Docker, false);
-        check("/batch/jobs/<id>", Runtime::Docker, false);
         check("/machine.slice/libpod-<id>.scope/container", Runtime::Podman, true);
         check("/libpod_parent/libpod-<id>", Runtime::Podman, false);
         check("/system.slice/app.service/libpod-payload-<id>", Runtime::Podman, false);
@@ -185,6 +230,11 @@ mod tests {
         check(&format!("{pod}/crio-<id>.scope/container"), Runtime::Crio, true);
         check("/kubepods/besteffort/pod2ef0/<id>", Runtime::Containerd, false);
         check("/default/<id>", Runtime::Containerd, false);
+    }
+
+    #[test]
+    fn an_id_below_any_parent_is_a_container_whose_runtime_is_yet_to_be_told() {
+        check("/batch/jobs/<id>", None, false);
     }
 
     #[test]
@@ -197,23 +247,40 @@ mod tests {
     }
 
     #[test]
-    fn a_users_own_container_is_told_apart_from_the_systems() {
-        let path =
-            format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container");
-        let Place::Container(place) = identify(&path) else { panic!("no container") };
-        assert_eq!(place.user_slice, Some("user-1000.slice"));
+    fn a_machine_of_nspawn_is_a_container_with_all_that_its_systemd_makes() {
+        for path in [
+            "/machine.slice/systemd-nspawn@build.service/payload/system.slice/nginx.service",
+            "/machine.slice/machine-build.scope/supervisor",
+        ] {
+            let place = place(path);
+            assert_eq!((place.runtime, place.id), (Some(Runtime::Systemd), "build"), "{path}");
+        }
+        let vm = r"machine-qemu\x2d1\x2dbuild.scope";
+        assert_eq!(identify(&format!("/machine.slice/{vm}/libvirt/emulator")), Place::Unit(vm));
     }
 
     #[test]
-    fn units_are_named_by_the_innermost_service_or_scope() {
-        assert_eq!(identify("/system.slice/nginx.service"), Place::Unit("nginx.service"));
-        assert_eq!(
-            identify("/system.slice/system-getty.slice/getty@tty1.service"),
-            Place::Unit("getty@tty1.service")
-        );
-        assert_eq!(identify("/system.slice/foo.service/payload/1"), Place::Unit("foo.service"));
-        assert_eq!(identify("/init.scope"), Place::Unit("init.scope"));
-        assert_eq!(identify("/system.slice/docker.service"), Place::Unit("docker.service"));
+    fn a_users_own_container_is_told_apart_from_the_systems() {
+        let path =
+            format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container");
+        assert_eq!(place(&path).user_slice, Some("user-1000.slice"));
+        assert_eq!(*place(&path).key(), *format!("user-1000.slice/{ID}"));
+    }
+
+    #[test]
+    fn units_are_named_by_service_scope_or_slice() {
+        for (path, unit) in [
+            ("/system.slice/nginx.service", "nginx.service"),
+            ("/system.slice/system-getty.slice/getty@tty1.service", "getty@tty1.service"),
+            ("/system.slice/foo.service/payload/1", "foo.service"),
+            ("/system.slice/foo.service/system.slice/nginx.service", "foo.service"),
+            ("/init.scope", "init.scope"),
+            ("/system.slice/docker.service", "docker.service"),
+            ("/system.slice", "system.slice"),
+            ("/batch.slice/batch-jobs.slice/7", "batch-jobs.slice"),
+        ] {
+            assert_eq!(identify(path), Place::Unit(unit), "{path}");
+        }
     }
 
     #[test]
@@ -227,13 +294,19 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_the_host() {
-        let short = &ID[..63];
-        let upper = ID.to_uppercase();
+    fn the_root_and_the_runtimes_watchers_are_the_host() {
         let conmon = format!("/machine.slice/libpod-conmon-{ID}.scope");
-        let paths = ["", "/", "/docker", "/system.slice", "/batch/jobs", "/.service", "/user.slice", &conmon];
-        for path in paths.into_iter().chain([&*format!("/docker/{short}"), &*format!("/docker/{upper}")]) {
+        for path in ["", "/", "/libpod_parent/conmon", &conmon] {
             assert_eq!(identify(path), Place::Host, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_claims_is_no_unit_and_no_container() {
+        let (short, upper) = (format!("/docker/{}", &ID[..63]), format!("/docker/{}", ID.to_uppercase()));
+        let inner = "/lxc.payload.web/system.slice/nginx.service";
+        for path in ["/docker", "/batch/jobs", "/.service", inner, &short, &upper] {
+            assert_eq!(identify(path), Place::Unclaimed, "{path}");
         }
     }
 

@@ -14,6 +14,14 @@ mod outside;
 
 mod container;
 
+mod labels;
+
+mod entry;
+
+mod claims;
+
+mod nameless;
+
 mod tables;
 
 mod process;
@@ -40,14 +48,14 @@ use cofferdam_common::{ids::CgroupId, network::Party};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use self::{cgroup::Walk, process::ProcessTable, tables::Tables};
+use self::{cgroup::Walk, nameless::Nameless, process::ProcessTable, tables::Tables};
 pub use self::{
-    container::{Container, ContainerFacts, ContainerState, PublishedPort},
+    container::{Container, ContainerFacts, ContainerState, PublishedPort, Source, Voice},
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
     upkeep::keep,
 };
-use crate::event::{Runtime, Workload};
+use crate::event::Workload;
 
 /// Most unknown cgroups that one search is asked for.
 const WANTED_LIMIT: usize = 1_024;
@@ -64,6 +72,8 @@ pub struct Attribution {
     /// Cgroups that turned up unknown and are to be searched for.
     wanted: Mutex<HashSet<CgroupId>>,
     wake: Notify,
+    /// There are cgroups whose names are to be looked for on disk.
+    nameless: Notify,
     unattributed: AtomicU64,
 }
 
@@ -90,6 +100,7 @@ impl Attribution {
             runtimes: Mutex::default(),
             wanted: Mutex::default(),
             wake: Notify::new(),
+            nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
         }
     }
@@ -169,19 +180,27 @@ impl Attribution {
         self.tables().is_live(cgroup)
     }
 
-    /// A runtime of the system told about a container.
-    pub fn learn(&self, facts: ContainerFacts) {
-        self.tables_mut().learn(facts);
+    /// A runtime told about a container. What another may tell only ([`entry`]) changes nothing.
+    pub fn learn(&self, source: &Source, facts: ContainerFacts) {
+        self.tables_mut().learn(source, facts);
     }
 
-    /// A runtime does not know a container any more. Its name is kept until its cgroups are dropped.
-    pub fn forget(&self, id: &str) {
-        self.tables_mut().forget(id);
+    /// A runtime told more about a container that it told about before.
+    pub(crate) fn tell(&self, source: &Source, facts: ContainerFacts) {
+        let mut tables = self.tables_mut();
+        if tables.belongs_to(source, &facts.id) {
+            tables.learn(source, facts);
+        }
+    }
+
+    /// A runtime does not know a container of its own any more. Its name is kept until its cgroups are dropped.
+    pub fn forget(&self, source: &Source, id: &str) {
+        self.tables_mut().forget(source, id);
     }
 
     /// A runtime knows these containers and no others.
-    pub fn retain(&self, runtime: Runtime, known: &HashSet<String>) {
-        self.tables_mut().retain(runtime, known);
+    pub fn retain(&self, source: &Source, known: &HashSet<String>) {
+        self.tables_mut().retain(source, known);
     }
 
     /// Cgroups that were removed and whose names are kept, because rows of the ledger are still about them.
@@ -199,6 +218,12 @@ impl Attribution {
     #[must_use]
     pub fn unattributed(&self) -> u64 {
         self.unattributed.load(Ordering::Relaxed)
+    }
+
+    /// Cgroups that exist and that neither a runtime nor systemd claims.
+    #[must_use]
+    pub fn unclaimed(&self) -> u64 {
+        self.tables().unclaimed()
     }
 
     /// What found no room.
@@ -229,6 +254,11 @@ impl Attribution {
             Some(known) => *known = status,
             None => runtimes.push(status),
         }
+    }
+
+    /// A runtime is not listened to any more.
+    pub(crate) fn unreport(&self, endpoint: &str) {
+        lock(&self.runtimes).retain(|known| known.endpoint != endpoint);
     }
 
     /// Networks changed: addresses of the host are to be read soon.
@@ -268,12 +298,37 @@ impl Attribution {
             let mut tables = self.tables_mut();
             part.iter().for_each(|(id, path)| tables.made(*id, path));
         }
+        self.nameless.notify_one();
         if complete {
             let found: HashSet<_> = found.iter().map(|(id, _)| *id).collect();
             let mut tables = self.tables_mut();
             before.difference(&found).for_each(|id| tables.removed(*id));
         }
         Ok(())
+    }
+
+    /// A cgroup was made. Who lives there is looked for on disk, if nobody told yet.
+    fn made(&self, id: CgroupId, path: &str) {
+        let mut tables = self.tables_mut();
+        tables.made(id, path);
+        if !tables.nameless.is_empty() {
+            self.nameless.notify_one();
+        }
+    }
+
+    /// Waits until there is something to look for on disk.
+    async fn nameless_turned_up(&self) {
+        self.nameless.notified().await;
+    }
+
+    /// What is to be looked for on disk.
+    fn take_nameless(&self) -> Vec<Nameless> {
+        self.tables_mut().nameless.take()
+    }
+
+    /// Whether anybody told about a container.
+    fn is_told(&self, key: &str) -> bool {
+        self.tables().is_told(key)
     }
 
     fn search(&self, cgroup: CgroupId) -> Arc<Workload> {

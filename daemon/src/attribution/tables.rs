@@ -12,8 +12,11 @@ use cofferdam_common::{
 
 use super::{
     addresses::{self, Addresses, Owner},
-    cgroup::{ContainerPlace, Place, identify},
-    container::{Container, ContainerFacts, ContainerState, Entry},
+    cgroup::{Place, identify},
+    claims::Claims,
+    container::{Container, ContainerFacts, ContainerState, Source, Voice},
+    entry::Entry,
+    nameless::Queue,
     outside::Networks,
     text::{NAME_LIMIT, PATH_LIMIT, clean},
 };
@@ -51,6 +54,8 @@ struct Cgroup {
 pub(super) struct Tables {
     cgroups: HashMap<CgroupId, Cgroup>,
     containers: HashMap<Arc<str>, Entry>,
+    claims: Claims,
+    pub(super) nameless: Queue,
     pub(super) addresses: Addresses,
     pub(super) outside: Networks,
     departed: VecDeque<CgroupId>,
@@ -66,6 +71,8 @@ impl Tables {
         Self {
             cgroups: HashMap::new(),
             containers: HashMap::new(),
+            claims: Claims::default(),
+            nameless: Queue::default(),
             addresses: Addresses::default(),
             outside: Networks::default(),
             departed: VecDeque::new(),
@@ -86,42 +93,74 @@ impl Tables {
             self.overflow += 1;
             return;
         }
-        let resident = match identify(path) {
-            Place::Container(place) => match self.moved_in(id, &place) {
-                Some(key) => Resident::Container(key),
-                None => return,
-            },
-            Place::Unit(name) => {
-                let mut unit = Workload::named(WorkloadKind::Unit, clean(name, NAME_LIMIT));
-                unit.runtime = Some(Runtime::Systemd);
-                Resident::Other(Arc::new(unit))
-            }
-            Place::Host => Resident::Other(Arc::clone(&self.host)),
-        };
+        let Some(resident) = self.house(id, path) else { return };
         let path = clean(path, PATH_LIMIT).into();
         self.cgroups.insert(id, Cgroup { path, resident, life: Life::Live });
     }
 
-    fn moved_in(&mut self, id: CgroupId, place: &ContainerPlace<'_>) -> Option<Arc<str>> {
-        let key: Arc<str> = match place.user_slice {
-            Some(slice) => format!("{slice}/{}", place.id).into(),
-            None => place.id.into(),
-        };
-        let entry = self.entry(&key, place.runtime, place.id)?;
-        entry.cgroups += 1;
-        entry.live_cgroups += 1;
-        if !place.nested {
-            entry.shown.cgroup_id = Some(id.0);
+    /// Finds out who lives in a new cgroup; `None` when there is no room for a new container.
+    fn house(&mut self, id: CgroupId, path: &str) -> Option<Resident> {
+        let place = identify(path);
+        let shaped = if let Place::Container(place) = &place { place.own.len() } else { usize::MAX };
+        // The outermost container counts, whether its path tells or its runtime had to.
+        if let Some((own, key)) = self.claims.outermost(path).filter(|(own, _)| own.len() <= shaped)
+            && let Some(entry) = self.containers.get_mut(&key)
+        {
+            entry.moved_in(id, own.len() == path.len());
+            return Some(Resident::Container(key));
         }
-        Some(key)
+        let told = matches!(&place, Place::Container(place) if self.is_told(&place.key()));
+        if !told {
+            self.nameless.made(path, &place);
+        }
+        let other = |kind, name: &str| {
+            let mut workload = Workload::named(kind, clean(name, NAME_LIMIT));
+            workload.runtime = (kind == WorkloadKind::Unit).then_some(Runtime::Systemd);
+            Resident::Other(Arc::new(workload))
+        };
+        Some(match place {
+            Place::Container(place) => {
+                let key = place.key();
+                let entry = self.entry(&key, place.id)?;
+                entry.seen(place.runtime, place.sure);
+                entry.moved_in(id, place.own.len() == path.len());
+                Resident::Container(key)
+            }
+            Place::Unit(name) => other(WorkloadKind::Unit, name),
+            Place::Unclaimed => other(WorkloadKind::Cgroup, path),
+            Place::Host => Resident::Other(Arc::clone(&self.host)),
+        })
     }
 
-    fn entry(&mut self, key: &Arc<str>, runtime: Runtime, id: &str) -> Option<&mut Entry> {
+    fn entry(&mut self, key: &Arc<str>, id: &str) -> Option<&mut Entry> {
         if self.containers.len() >= LIMIT && !self.containers.contains_key(key) {
             self.overflow += 1;
             return None;
         }
-        Some(self.containers.entry(Arc::clone(key)).or_insert_with(|| Entry::new(runtime, id)))
+        Some(self.containers.entry(Arc::clone(key)).or_insert_with(|| Entry::new(id)))
+    }
+
+    /// A runtime says that this is a container's cgroup: whoever was thought to live there does not.
+    fn claim(&mut self, key: &Arc<str>, own: &str) {
+        if !self.claims.insert(own, key) {
+            return;
+        }
+        let inside = |cgroup: &Cgroup| Claims::covers(own, &cgroup.path);
+        let found = self.cgroups.iter().filter(|(_, cgroup)| inside(cgroup) && cgroup.life != Life::Departed);
+        let found: Vec<_> = found.map(|(id, cgroup)| (*id, Arc::clone(&cgroup.path))).collect();
+        for (id, path) in found {
+            let Some(cgroup) = self.cgroups.get_mut(&id) else { continue };
+            // Containers whose paths tell were there before anybody claimed what is around them.
+            if matches!(cgroup.resident, Resident::Container(_)) {
+                continue;
+            }
+            cgroup.resident = Resident::Container(Arc::clone(key));
+            let live = cgroup.life == Life::Live;
+            if let Some(entry) = self.containers.get_mut(key) {
+                entry.moved_in(id, *path == *own);
+                entry.live_cgroups -= usize::from(!live);
+            }
+        }
     }
 
     /// A cgroup was removed. It keeps its name until [`Self::drop_gone`].
@@ -209,50 +248,84 @@ impl Tables {
 
     /// Removes a container that neither a runtime nor a cgroup refers to.
     fn clear_away(&mut self, key: &Arc<str>) {
-        let unused = |entry: &Entry| entry.cgroups == 0 && (entry.forgotten || !entry.learned);
-        if self.containers.get(key).is_some_and(unused) {
-            self.containers.remove(key);
+        let Some(entry) = self.containers.get(key).filter(|entry| entry.cgroups == 0 && !entry.known())
+        else {
+            return;
+        };
+        if let Some(path) = &entry.cgroup_path {
+            self.claims.remove(path, key);
         }
+        self.containers.remove(key);
     }
 
-    /// A runtime of the system told about a container.
-    pub(super) fn learn(&mut self, facts: ContainerFacts) {
-        let key: Arc<str> = clean(&facts.id, NAME_LIMIT).into();
-        let Some(entry) = self.entry(&key, facts.runtime, &key) else { return };
+    /// A runtime told about a container. What it may not tell ([`super::entry`]) changes nothing.
+    pub(super) fn learn(&mut self, source: &Source, facts: ContainerFacts) {
+        let id = clean(&facts.id, NAME_LIMIT);
+        let key = source.key(&id);
+        let cgroup_path = facts.cgroup_path.clone();
+        let Some(entry) = self.entry(&key, &id) else { return };
+        if !entry.may_tell(source) {
+            tracing::debug!(id, runtime = %source.runtime, "another runtime told about this container already");
+            return;
+        }
         let old = entry.shown.addresses.clone();
-        let cut = entry.merge(facts);
+        let cut = entry.merge(source, facts);
         let new = entry.shown.addresses.clone();
         self.labels_cut += cut;
         if old != new {
             self.addresses.moved(&key, &old, &new);
         }
-    }
-
-    /// A runtime does not know a container any more.
-    pub(super) fn forget(&mut self, id: &str) {
-        let Some((key, entry)) = self.containers.get_key_value(id) else { return };
-        let (key, addresses) = (Arc::clone(key), entry.shown.addresses.clone());
-        self.addresses.moved(&key, &addresses, &[]);
-        if let Some(entry) = self.containers.get_mut(&key) {
-            entry.forgotten = true;
-            entry.shown.addresses.clear();
+        // Most paths tell by themselves.
+        let tells = |path: &str| matches!(identify(path), Place::Container(place) if place.key() == key);
+        let told = cgroup_path.filter(|own| source.user.is_none() && Claims::allowed(own) && !tells(own));
+        if let Some(own) = told {
+            let own: Arc<str> = own.into();
+            let before =
+                self.containers.get_mut(&key).and_then(|entry| entry.cgroup_path.replace(Arc::clone(&own)));
+            if let Some(before) = before.filter(|before| *before != own) {
+                self.claims.remove(&before, &key);
+            }
+            self.claim(&key, &own);
         }
-        self.clear_away(&key);
+        if source.voice == Voice::Disk {
+            // Its cgroup may have been dropped while the disk was read.
+            self.clear_away(&key);
+        }
     }
 
-    /// Forgets all containers that `runtime` told about, except `known`.
-    pub(super) fn retain(&mut self, runtime: Runtime, known: &HashSet<String>) {
-        let lost: Vec<_> = self
-            .containers
-            .iter()
-            .filter(|(key, entry)| {
-                entry.learned && entry.shown.workload.runtime == Some(runtime) && !known.contains(&***key)
-            })
-            .map(|(key, _)| Arc::clone(key))
-            .collect();
+    /// A runtime does not know a container any more. Nothing changes when it is not who told about it.
+    pub(super) fn forget(&mut self, source: &Source, id: &str) {
+        self.forget_key(source, &source.key(id));
+    }
+
+    fn forget_key(&mut self, source: &Source, key: &Arc<str>) {
+        let Some(entry) = self.containers.get_mut(key).filter(|entry| entry.belongs_to(source)) else {
+            return;
+        };
+        let addresses = std::mem::take(&mut entry.shown.addresses);
+        entry.forgotten = true;
+        self.addresses.moved(key, &addresses, &[]);
+        self.clear_away(key);
+    }
+
+    /// Forgets all containers that `source` told about, except `known`.
+    pub(super) fn retain(&mut self, source: &Source, known: &HashSet<String>) {
+        let known: HashSet<Arc<str>> = known.iter().map(|id| source.key(id)).collect();
+        let told = self.containers.iter().filter(|(_, entry)| entry.belongs_to(source) && !entry.forgotten);
+        let lost: Vec<_> = told.map(|(key, _)| Arc::clone(key)).filter(|key| !known.contains(key)).collect();
         for key in lost {
-            self.forget(&key);
+            self.forget_key(source, &key);
         }
+    }
+
+    /// Whether `source` told about a container.
+    pub(super) fn belongs_to(&self, source: &Source, id: &str) -> bool {
+        self.containers.get(&source.key(id)).is_some_and(|entry| entry.belongs_to(source))
+    }
+
+    /// Whether anybody told about a container.
+    pub(super) fn is_told(&self, key: &str) -> bool {
+        self.containers.get(key).is_some_and(Entry::is_told)
     }
 
     /// Who lives in a cgroup; `None` when nothing was ever heard of it.
@@ -296,20 +369,26 @@ impl Tables {
         }
     }
 
+    /// Cgroups that exist and are nobody's.
+    pub(super) fn unclaimed(&self) -> u64 {
+        let nobodys = |cgroup: &&Cgroup| {
+            cgroup.life == Life::Live
+                && matches!(&cgroup.resident, Resident::Other(workload) if workload.kind == WorkloadKind::Cgroup)
+        };
+        self.cgroups.values().filter(nobodys).count() as u64
+    }
+
     pub(super) fn unknown(&self) -> Arc<Workload> {
         Arc::clone(&self.unknown)
     }
 
     /// Containers that a runtime knows or that run, by name.
     pub(super) fn containers(&self) -> Vec<Container> {
-        let known = self
-            .containers
-            .values()
-            .filter(|entry| entry.live_cgroups > 0 || (entry.learned && !entry.forgotten));
+        let known = self.containers.values().filter(|entry| entry.live_cgroups > 0 || entry.known());
         let mut containers: Vec<_> = known
             .map(|entry| {
                 let mut shown = entry.shown.clone();
-                if !entry.learned {
+                if !entry.known() {
                     shown.state = ContainerState::Running;
                 }
                 shown

@@ -15,9 +15,11 @@ use zerocopy::FromZeros;
 
 use super::*;
 use crate::{
-    event::{EventKind, FlowEnd, WorkloadKind},
+    event::{EventKind, FlowEnd, Runtime, WorkloadKind},
     sensor::{clock::Clock, record::Record},
 };
+
+mod ownership;
 
 const WEB: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const DB: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -36,8 +38,8 @@ impl Host {
         let host = Self::empty();
         host.made(WEB_CGROUP, &format!("/docker/{WEB}"));
         host.made(DB_CGROUP, &format!("/system.slice/docker-{DB}.scope"));
-        host.0.learn(compose(WEB, "web", "198.18.1.2"));
-        host.0.learn(compose(DB, "db", "198.18.1.3"));
+        host.0.learn(&docker(), compose(WEB, "web", "198.18.1.2"));
+        host.0.learn(&docker(), compose(DB, "db", "198.18.1.3"));
         host
     }
 
@@ -66,6 +68,10 @@ impl Host {
     }
 }
 
+fn docker() -> Source {
+    Source::api(Runtime::Docker, "docker.sock")
+}
+
 fn compose(id: &str, service: &str, address: &str) -> ContainerFacts {
     let labels = [("com.docker.compose.project", "shop"), ("com.docker.compose.service", service)];
     ContainerFacts {
@@ -73,7 +79,7 @@ fn compose(id: &str, service: &str, address: &str) -> ContainerFacts {
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
         state: Some(ContainerState::Running),
         addresses: Some(vec![address.parse().unwrap()]),
-        ..ContainerFacts::new(Runtime::Docker, id)
+        ..ContainerFacts::new(id)
     }
 }
 
@@ -238,14 +244,14 @@ fn a_container_is_named_by_its_id_until_the_runtime_tells() {
     assert_eq!(host.made(WEB_CGROUP, &path), format!("aaaaaaaaaaaa: cgroup {path} was made"));
     let shown = host.0.containers();
     assert_eq!((shown.len(), shown[0].state, shown[0].cgroup_id), (1, ContainerState::Running, Some(101)));
-    host.0.learn(compose(WEB, "web", "198.18.1.2"));
+    host.0.learn(&docker(), compose(WEB, "web", "198.18.1.2"));
     assert_eq!(host.name(WEB_CGROUP), "shop/web");
 }
 
 #[test]
 fn a_name_told_before_the_container_runs_is_there_from_its_first_moment() {
     let host = Host::empty();
-    host.0.learn(compose(WEB, "web", "198.18.1.2"));
+    host.0.learn(&docker(), compose(WEB, "web", "198.18.1.2"));
     assert_eq!(
         host.made(WEB_CGROUP, &format!("/docker/{WEB}")),
         format!("shop/web: cgroup /docker/{WEB} was made")
@@ -263,17 +269,9 @@ fn a_nested_cgroup_belongs_to_its_container_and_does_not_become_its_cgroup() {
 }
 
 #[test]
-fn a_user_cannot_pose_as_a_container_of_the_system() {
-    let host = Host::shop();
-    let own = format!("/user.slice/user-1000.slice/user@1000.service/docker-{DB}.scope");
-    host.made(CgroupId(104), &own);
-    assert_eq!(host.name(CgroupId(104)), "bbbbbbbbbbbb");
-}
-
-#[test]
 fn a_name_outlives_container_and_cgroup_until_it_is_dropped_and_beyond() {
     let host = Host::shop();
-    host.0.forget(WEB);
+    host.0.forget(&docker(), WEB);
     host.removed(WEB_CGROUP, &format!("/docker/{WEB}"));
     assert_eq!(host.names(), ["shop/db"]);
     assert_eq!(host.name(WEB_CGROUP), "shop/web");
@@ -288,7 +286,7 @@ fn a_name_outlives_container_and_cgroup_until_it_is_dropped_and_beyond() {
 #[test]
 fn what_was_dropped_is_not_remembered_for_ever() {
     let host = Host::shop();
-    host.0.forget(WEB);
+    host.0.forget(&docker(), WEB);
     host.removed(WEB_CGROUP, &format!("/docker/{WEB}"));
     host.0.drop_gone(&[WEB_CGROUP]);
     for number in 1_000..6_000 {
@@ -302,7 +300,7 @@ fn what_was_dropped_is_not_remembered_for_ever() {
 #[test]
 fn a_container_whose_making_was_lost_is_known_when_it_is_removed() {
     let host = Host::empty();
-    host.0.learn(compose(WEB, "web", "198.18.1.2"));
+    host.0.learn(&docker(), compose(WEB, "web", "198.18.1.2"));
     let path = format!("/docker/{WEB}");
     assert_eq!(host.removed(WEB_CGROUP, &path), format!("shop/web: cgroup {path} was removed"));
 }
@@ -311,12 +309,10 @@ fn a_container_whose_making_was_lost_is_known_when_it_is_removed() {
 fn a_container_that_ended_stays_in_the_list_until_the_runtime_removes_it() {
     let host = Host::shop();
     host.removed(WEB_CGROUP, &format!("/docker/{WEB}"));
-    host.0.learn(ContainerFacts {
-        state: Some(ContainerState::Exited),
-        ..ContainerFacts::new(Runtime::Docker, WEB)
-    });
+    host.0
+        .learn(&docker(), ContainerFacts { state: Some(ContainerState::Exited), ..ContainerFacts::new(WEB) });
     assert_eq!(host.names(), ["shop/db", "shop/web"]);
-    host.0.retain(Runtime::Docker, &HashSet::from([DB.to_owned()]));
+    host.0.retain(&docker(), &HashSet::from([DB.to_owned()]));
     assert_eq!(host.names(), ["shop/db"]);
 }
 
@@ -387,7 +383,7 @@ fn a_process_that_is_moved_is_told() {
 fn labels_of_a_container_cannot_grow_without_bound() {
     let host = Host::shop();
     let labels: BTreeMap<_, _> = (0..100).map(|number| (number.to_string(), String::new())).collect();
-    host.0.learn(ContainerFacts { labels: Some(labels), ..ContainerFacts::new(Runtime::Docker, WEB) });
+    host.0.learn(&docker(), ContainerFacts { labels: Some(labels), ..ContainerFacts::new(WEB) });
     assert_eq!(host.0.overflows(), Overflows { workloads: 0, processes: 0, labels: 68 });
 }
 

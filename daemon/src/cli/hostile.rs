@@ -30,7 +30,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::{events, log, map, output::printable, ps};
 use crate::{
     api::samples,
-    attribution::{Attribution, ContainerFacts, ContainerState},
+    attribution::{Attribution, ContainerFacts, ContainerState, Source},
     event::{Event, Runtime, is_hostile},
     interaction::Edge,
     metrics::samples::hooks,
@@ -127,13 +127,15 @@ impl Host {
     /// What a runtime tells about a container.
     fn learn(&mut self, at: usize) {
         let labels = BTreeMap::from([(text::name(&mut self.rng), text::name(&mut self.rng))]);
-        self.view.attribution.learn(ContainerFacts {
+        let docker = Source::api(Runtime::Docker, "docker.sock");
+        let facts = ContainerFacts {
             name: Some(text::name(&mut self.rng)),
             image: Some(text::name(&mut self.rng)),
             labels: Some(labels),
             state: Some(ContainerState::Running),
-            ..ContainerFacts::new(Runtime::Docker, self.id(at))
-        });
+            ..ContainerFacts::new(self.id(at))
+        };
+        self.view.attribution.learn(&docker, facts);
     }
 
     /// What the kernel tells about it: that it was made, that it ran a program, or that it talks to the one before.

@@ -7,7 +7,10 @@ use super::{
     Client, Failure,
     output::{ago, is_terminal, print, print_json, table},
 };
-use crate::attribution::{Container, ContainerState, PublishedPort};
+use crate::{
+    attribution::{Container, ContainerState, PublishedPort},
+    event::Runtime,
+};
 
 /// What can be asked.
 #[derive(Args, Debug)]
@@ -59,7 +62,7 @@ fn row(container: &Container, now: Timestamp, for_people: bool) -> [String; 9] {
         }
         .to_owned(),
         container.started_at.map_or_else(|| "-".to_owned(), |time| ago(time, now, for_people)),
-        workload.runtime.map_or_else(|| "-".to_owned(), |runtime| format!("{runtime:?}").to_lowercase()),
+        workload.runtime.map_or("-", Runtime::name).to_owned(),
         or_dash(workload.image.clone().unwrap_or_default()),
         joined(container.addresses.iter().map(ToString::to_string).collect()),
         joined(container.ports.iter().map(port).collect()),

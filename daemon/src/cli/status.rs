@@ -49,7 +49,7 @@ fn text(status: &Status) -> String {
     let heard = status.runtimes.iter().filter(|runtime| runtime.state == RuntimeState::Connected);
     let heard: Vec<_> = heard
         .map(|runtime| {
-            let name = format!("{:?}", runtime.runtime).to_lowercase();
+            let name = runtime.runtime.to_string();
             runtime.version.iter().fold(name, |name, version| name + " " + version)
         })
         .collect();

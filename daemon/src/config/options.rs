@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, parser::ValueSource};
 
-use super::{Config, Flows, LedgerRows, Records, RingBytes, SocketPath};
+use super::{Config, Flows, FullPath, LedgerRows, Records, RingBytes};
 
 /// What was set on the command line and in the environment, and by which of them.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,19 @@ struct Options {
     listen: Option<SocketAddr>,
     /// Docker's socket. It need not exist. [default: /var/run/docker.sock]
     #[arg(long, env = "COFFERDAM_DOCKER_SOCKET", value_name = "PATH")]
-    docker_socket: Option<SocketPath>,
+    docker_socket: Option<FullPath>,
+    /// The socket of the system's Podman. It need not exist. [default: /run/podman/podman.sock]
+    #[arg(long, env = "COFFERDAM_PODMAN_SOCKET", value_name = "PATH")]
+    podman_socket: Option<FullPath>,
+    /// containerd's socket. It need not exist. [default: /run/containerd/containerd.sock]
+    #[arg(long, env = "COFFERDAM_CONTAINERD_SOCKET", value_name = "PATH")]
+    containerd_socket: Option<FullPath>,
+    /// Docker's data root: names are read there before Docker tells them. [default: /var/lib/docker]
+    #[arg(long, env = "COFFERDAM_DOCKER_ROOT", value_name = "DIR")]
+    docker_root: Option<FullPath>,
+    /// The storage of Podman and CRI-O: as for Docker. [default: /var/lib/containers/storage]
+    #[arg(long, env = "COFFERDAM_STORAGE_ROOT", value_name = "DIR")]
+    storage_root: Option<FullPath>,
     /// Rows of the ledger: kept-apart interactions between cgroups. [default: 16384]
     #[arg(long, env = "COFFERDAM_LEDGER_ROWS", value_name = "ROWS")]
     ledger_rows: Option<LedgerRows>,
@@ -45,9 +57,13 @@ struct Options {
 }
 
 /// Each option's key in the file.
-const KEYS: [(&str, &str); 8] = [
+const KEYS: [(&str, &str); 12] = [
     ("listen", "listen"),
     ("docker_socket", "runtimes.docker"),
+    ("podman_socket", "runtimes.podman"),
+    ("containerd_socket", "runtimes.containerd"),
+    ("docker_root", "runtimes.docker_root"),
+    ("storage_root", "runtimes.storage_root"),
     ("ledger_rows", "limits.ledger_rows"),
     ("flows", "limits.flows"),
     ("flow_ring_bytes", "limits.flow_ring_bytes"),
@@ -62,6 +78,10 @@ impl Given {
         let Options {
             listen,
             docker_socket,
+            podman_socket,
+            containerd_socket,
+            docker_root,
+            storage_root,
             ledger_rows,
             flows,
             flow_ring_bytes,
@@ -71,6 +91,10 @@ impl Given {
         } = self.options.clone();
         put(listen, &mut config.listen);
         put(docker_socket, &mut config.runtimes.docker);
+        put(podman_socket, &mut config.runtimes.podman);
+        put(containerd_socket, &mut config.runtimes.containerd);
+        put(docker_root, &mut config.runtimes.docker_root);
+        put(storage_root, &mut config.runtimes.storage_root);
         put(ledger_rows, &mut config.limits.ledger_rows);
         put(flows, &mut config.limits.flows);
         put(flow_ring_bytes, &mut config.limits.flow_ring_bytes);

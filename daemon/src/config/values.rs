@@ -12,10 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 #[serde(transparent)]
 pub struct Whole<const LEAST: u32, const MOST: u32, const POWER_OF_TWO: bool = false>(pub(super) u32);
 
-/// The path of a socket, from the root.
+/// The path of a socket or a directory, from the root.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String")]
-pub struct SocketPath(pub(super) PathBuf);
+pub struct FullPath(pub(super) PathBuf);
 
 impl<const LEAST: u32, const MOST: u32, const POWER_OF_TWO: bool> Whole<LEAST, MOST, POWER_OF_TWO> {
     /// The number.
@@ -35,7 +35,7 @@ impl<const LEAST: u32, const MOST: u32, const POWER_OF_TWO: bool> Whole<LEAST, M
     }
 }
 
-impl SocketPath {
+impl FullPath {
     /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -62,20 +62,20 @@ impl<const LEAST: u32, const MOST: u32, const POWER_OF_TWO: bool> FromStr
     }
 }
 
-impl FromStr for SocketPath {
+impl FromStr for FullPath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The longest that the kernel takes (`sun_path`).
+        // The longest that the kernel takes for a socket (`sun_path`).
         if Path::new(text).is_absolute() && text.len() < 108 {
             Ok(Self(text.into()))
         } else {
-            Err("must be the path of a socket, begin with / and be shorter than 108 bytes".to_owned())
+            Err("must be a path that begins with / and is shorter than 108 bytes".to_owned())
         }
     }
 }
 
-impl TryFrom<String> for SocketPath {
+impl TryFrom<String> for FullPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -107,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_has_a_path_from_the_root() {
-        assert!("/run/docker.sock".parse::<SocketPath>().is_ok());
+    fn a_path_begins_at_the_root() {
+        assert!("/run/docker.sock".parse::<FullPath>().is_ok());
         for bad in ["", "docker.sock", "unix:///run/docker.sock", &format!("/{}", "x".repeat(107))] {
-            assert!(bad.parse::<SocketPath>().is_err(), "{bad}");
+            assert!(bad.parse::<FullPath>().is_err(), "{bad}");
         }
     }
 }

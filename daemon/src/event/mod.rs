@@ -19,7 +19,7 @@ pub use self::{
     process::{Exec, Exit, Fork, Process},
     protocol::Protocol,
     text::is_hostile,
-    workload::{Runtime, Workload, WorkloadKind},
+    workload::{Kubernetes, Runtime, Workload, WorkloadKind},
 };
 
 /// The version of the JSON schema; raised when a field is removed or changes its meaning.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Workload {
     /// What sort of thing it is.
     pub kind: WorkloadKind,
-    /// How people call it: `shop/web` (compose project and service), a container's name, `nginx.service`, `host`,
-    /// or the address of a peer outside.
+    /// How people call it: `shop/web` (compose project and service), `shop/web-1/nginx` (Kubernetes' namespace, pod
+    /// and container), a container's name, `nginx.service`, `/batch/jobs` (a cgroup that is nobody's), `host`, or the
+    /// address of a peer outside.
     pub name: String,
     /// Which runtime runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +31,9 @@ pub struct Workload {
     /// Compose service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Its place in a Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
     /// The container's labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -43,14 +47,28 @@ pub enum WorkloadKind {
     Container,
     /// A systemd unit (service or scope) outside any container.
     Unit,
-    /// The host itself: what runs in no container and no unit.
+    /// The host itself: what runs in no container, no unit and no other cgroup.
     Host,
+    /// A cgroup of this host that neither a runtime nor systemd claims, called by its path.
+    Cgroup,
     /// A peer on the network that is no socket of this host.
     Outside,
     /// Many targets folded into one, because the ledger was full.
     Other,
     /// A cgroup of this host that nothing could be learned about. Counted as unattributed.
     Unknown,
+}
+
+/// Where in a Kubernetes cluster a container is.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Kubernetes {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// The container as the pod calls it; none for the one that holds the pod's network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
 }
 
 /// A container runtime.
@@ -65,7 +83,7 @@ pub enum Runtime {
     Containerd,
     /// CRI-O.
     Crio,
-    /// systemd, for units.
+    /// systemd, for units and for machines of systemd-nspawn.
     Systemd,
 }
 
@@ -82,6 +100,7 @@ impl Workload {
             container_name: None,
             project: None,
             service: None,
+            kubernetes: None,
             labels: BTreeMap::new(),
         }
     }
@@ -99,5 +118,35 @@ impl fmt::Display for Workload {
             WorkloadKind::Outside => write!(f, "outside {}", self.name),
             _ => f.write_str(&self.name),
         }
+    }
+}
+
+impl fmt::Display for Kubernetes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.pod)?;
+        match &self.container {
+            Some(container) => write!(f, "/{container}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Runtime {
+    /// How it is called everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::Crio => "crio",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

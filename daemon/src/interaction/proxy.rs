@@ -56,7 +56,7 @@ fn other_half(edges: &[Edge], entering: usize, port: &Published) -> Option<usize
     let half = edges.get(entering)?;
     let at_proxy = half.port == port.host_port
         && half.protocol == port.protocol
-        && matches!(half.target.kind, WorkloadKind::Host | WorkloadKind::Unit)
+        && matches!(half.target.kind, WorkloadKind::Host | WorkloadKind::Unit | WorkloadKind::Cgroup)
         && half.source != port.workload;
     if !at_proxy || half.flows == 0 {
         return None;

@@ -56,6 +56,8 @@ metrics! {
         "Containers on this host, one per name; always 1."
     UNATTRIBUTED: COUNTER "cofferdam_unattributed_total" [];
         "Events with a workload of this host that nothing could be learned about."
+    UNCLAIMED_CGROUPS: GAUGE "cofferdam_unclaimed_cgroups" [];
+        "Cgroups that neither a runtime nor systemd claims; they go by their paths."
     ATTRIBUTION_OVERFLOWS: COUNTER "cofferdam_attribution_overflows_total" ["table"];
         "What found no room in a table of names: workloads, processes, labels of containers."
     ARCHIVE_FOLDED: COUNTER "cofferdam_archive_folded_total" [];

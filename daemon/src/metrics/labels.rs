@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
-    event::{Protocol, Runtime, Workload, WorkloadKind},
+    event::{Kubernetes, Protocol, Runtime, Workload, WorkloadKind},
     interaction::Edge,
 };
 
@@ -14,7 +14,7 @@ const NONE: &str = "none";
 /// Containers whose name no runtime has told: by name they would be their ids.
 pub(super) const UNNAMED: &str = "unnamed";
 /// Runtimes of containers, as labels have them. Known beforehand, so that their counters begin at 0.
-pub(super) const RUNTIMES: [&str; 5] = ["docker", "podman", "containerd", "crio", "unknown"];
+pub(super) const RUNTIMES: [&str; 6] = ["docker", "podman", "containerd", "crio", "systemd", "unknown"];
 
 const HOST: &str = "host";
 const OUTSIDE: &str = "outside";
@@ -32,7 +32,8 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
         WorkloadKind::Other => OTHER.into(),
         WorkloadKind::Unknown => UNKNOWN.into(),
         WorkloadKind::Container if has_no_name(workload) => UNNAMED.into(),
-        WorkloadKind::Container => told_apart("container", &workload.name),
+        WorkloadKind::Container if workload.kubernetes.is_some() => in_cluster(workload).into(),
+        WorkloadKind::Container | WorkloadKind::Cgroup => told_apart("container", &workload.name),
         WorkloadKind::Unit => match transient(&workload.name) {
             Some(name) => name.into(),
             None => told_apart("unit", &workload.name),
@@ -55,14 +56,7 @@ pub(super) fn port(edge: &Edge) -> Cow<'static, str> {
 
 /// The label of a runtime.
 pub(super) fn runtime(runtime: Option<Runtime>) -> &'static str {
-    match runtime {
-        Some(Runtime::Docker) => "docker",
-        Some(Runtime::Podman) => "podman",
-        Some(Runtime::Containerd) => "containerd",
-        Some(Runtime::Crio) => "crio",
-        Some(Runtime::Systemd) => "systemd",
-        None => UNKNOWN,
-    }
+    runtime.map_or(UNKNOWN, Runtime::name)
 }
 
 /// The label of a kind.
@@ -70,6 +64,7 @@ pub(super) fn kind(kind: WorkloadKind) -> &'static str {
     match kind {
         WorkloadKind::Container => "container",
         WorkloadKind::Unit => "unit",
+        WorkloadKind::Cgroup => "cgroup",
         WorkloadKind::Host => HOST,
         WorkloadKind::Outside => OUTSIDE,
         WorkloadKind::Other => OTHER,
@@ -79,7 +74,34 @@ pub(super) fn kind(kind: WorkloadKind) -> &'static str {
 
 /// Whether the container is called by the beginning of its id, because nobody told a name.
 fn has_no_name(workload: &Workload) -> bool {
-    workload.id.as_ref().is_some_and(|id| workload.name.len() >= 12 && id.starts_with(&workload.name))
+    let is_beginning = |id: &String| id.len() > workload.name.len() && id.starts_with(&workload.name);
+    workload.name.len() >= 12 && workload.id.as_ref().is_some_and(is_beginning)
+}
+
+/// The name of a pod's container without what Kubernetes makes up anew for each replica: `shop/web/nginx` for
+/// `shop/web-7d4b9c6f58-x2k4q/nginx`.
+fn in_cluster(workload: &Workload) -> String {
+    // A user's own containers claim what they like; their names begin with the user.
+    let Some(place) = workload.kubernetes.as_ref().filter(|place| place.to_string() == workload.name) else {
+        return workload.name.clone();
+    };
+    let mut pod = place.pod.as_str();
+    if let Some((outer, suffix)) = pod.rsplit_once('-')
+        && made_up(suffix, 5..=5)
+    {
+        pod = outer;
+        if let Some((outer, hash)) = pod.rsplit_once('-')
+            && made_up(hash, 8..=10)
+        {
+            pod = outer;
+        }
+    }
+    Kubernetes { pod: pod.to_owned(), ..place.clone() }.to_string()
+}
+
+/// Whether a word is of those that Kubernetes makes up: without vowels, and without what looks like one.
+fn made_up(word: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    length.contains(&word.len()) && word.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
 }
 
 /// Whether a peer outside is called by its address, because no configuration names its network.
@@ -137,6 +159,21 @@ mod tests {
     fn a_container_cannot_pass_itself_off_as_the_host() {
         assert_eq!(workload(&Workload::named(WorkloadKind::Container, "host")), "container:host");
         assert_eq!(workload(&Workload::host()), "host");
+    }
+
+    #[test]
+    fn replicas_of_a_pod_are_one_label() {
+        let label = |pod: &str| {
+            let place =
+                Kubernetes { namespace: "shop".into(), pod: pod.into(), container: Some("nginx".into()) };
+            let container = Workload::named(WorkloadKind::Container, place.to_string());
+            workload(&Workload { kubernetes: Some(place), ..container }).into_owned()
+        };
+        assert_eq!(label("web-7d4b9c6f58-x2k4q"), "shop/web/nginx");
+        assert_eq!(label("agent-x2k4q"), "shop/agent/nginx");
+        for pod in ["db-0", "web-front", "web"] {
+            assert_eq!(label(pod), format!("shop/{pod}/nginx"));
+        }
     }
 
     #[test]

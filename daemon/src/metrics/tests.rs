@@ -16,6 +16,7 @@ fn readings() -> Readings {
             reason: None,
         }],
         unattributed: 0,
+        unclaimed: 0,
         overflows: Overflows::default(),
         archive_folded: 0,
         events_dropped: 0,

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::reload;
 use crate::{
     api,
-    attribution::{Container, ContainerState, RuntimeState},
+    attribution::{Container, ContainerState, RuntimeState, RuntimeStatus},
     view::View,
 };
 
@@ -39,7 +39,7 @@ pub(super) async fn serve(
     servers.spawn(api::serve_unix(view.clone(), local, cancel.clone()));
     servers.spawn(api::serve_http(view.clone(), web, cancel.clone()));
     if tokio::time::timeout(NAMES_WITHIN, names(&view)).await.is_err() {
-        tracing::warn!("no runtime has answered yet: its containers bear their ids until then");
+        tracing::warn!("a runtime has not answered yet: its containers bear their ids until then");
     }
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
@@ -68,10 +68,13 @@ pub(super) async fn serve(
     ended
 }
 
-/// Waits until a runtime has told its containers, or is known to be absent.
+/// Waits until each runtime has told its containers, or is known to be absent.
 async fn names(view: &View) {
-    let heard = |state| matches!(state, RuntimeState::Connected | RuntimeState::Absent);
-    while !view.attribution.runtimes().iter().any(|runtime| heard(runtime.state)) {
+    let waits = |runtimes: Vec<RuntimeStatus>| {
+        let heard = |state| matches!(state, RuntimeState::Connected | RuntimeState::Absent);
+        runtimes.is_empty() || !runtimes.iter().all(|runtime| heard(runtime.state))
+    };
+    while waits(view.attribution.runtimes()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

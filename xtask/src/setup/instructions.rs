@@ -60,6 +60,7 @@ mod tests {
     fn the_build_can_be_set_up_by_hand_on_each_kind_of_system() {
         let text = of(&[Need::Build]);
         for expected in [
+            "protobuf-compiler",
             "rustc-web cargo-web rust-web-src",
             "toolchain link cofferdam-bpf /usr",
             "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",

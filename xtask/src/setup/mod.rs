@@ -15,7 +15,7 @@ use crate::shell;
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Need {
-    /// Compiling the kernel programs.
+    /// Compiling the daemon and the kernel programs.
     Build,
     /// Tests and demo with real containers, and a real Prometheus.
     Containers,
@@ -62,8 +62,14 @@ const fn tool(program: &'static str, package: &'static str, needed_for: Need) ->
 }
 
 const TOOLS: &[Tool] = &[
+    // Compiles the messages of containerd's API.
+    tool("protoc", "protobuf-compiler", Need::Build),
     tool("dockerd", "docker.io", Need::Containers),
     tool("docker", "docker.io", Need::Containers),
+    tool("containerd", "containerd", Need::Containers),
+    tool("ctr", "containerd", Need::Containers),
+    tool("podman", "podman", Need::Containers),
+    tool("crun", "crun", Need::Containers),
     tool("iptables", "iptables", Need::Containers),
     tool("busybox", "busybox-static", Need::Containers),
     tool("ip", "iproute2", Need::Containers),
@@ -94,7 +100,10 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     let apt = apt::Apt::default();
     let mut unmet = Vec::new();
     for need in Need::ALL.into_iter().filter(|need| needs.contains(need)) {
-        let met = if need == Need::Build { bpf::ensure(&apt) } else { tools(need, &apt) };
+        let met = tools(need, &apt).and_then(|found| match need {
+            Need::Build => Ok(format!("{found}; {}", bpf::ensure(&apt)?)),
+            _ => Ok(found),
+        });
         match met {
             Ok(found) => shell::step(&format!("{}: {found}", need.purpose())),
             Err(error) => {

@@ -12,6 +12,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
+    ("containerd_client", &["attribution::runtime::containerd"]),
     ("http_body_util", &["api", "cli", "attribution::runtime::docker"]),
     // The transport under bollard bounds what a socket may send.
     ("hyper", &["api", "cli", "attribution::runtime::docker"]),

@@ -1,10 +1,82 @@
 //! Runtimes: whoever runs containers, and how well we hear them.
 
-pub mod docker;
+mod listening;
+
+mod docker;
+
+mod containerd;
+
+pub mod oci;
+
+mod users;
+
+/// What answers and files tell: doors for the fuzz targets alone.
+#[doc(hidden)]
+pub mod told {
+    pub use super::{docker::told_by as by_docker, oci::told_by as by_files};
+}
+
+use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
+use super::{Attribution, container::Source};
 use crate::event::Runtime;
+
+/// Docker's containers in a containerd: Docker tells more about them.
+const DOCKERS_NAMESPACE: &str = "moby";
+
+/// Where runtimes listen. None need exist.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Docker's.
+    pub docker: PathBuf,
+    /// Podman's, of the system.
+    pub podman: PathBuf,
+    /// containerd's.
+    pub containerd: PathBuf,
+    /// Users' own Podmans listen below, at `<uid>/podman/podman.sock`.
+    pub users: PathBuf,
+}
+
+impl Default for Sockets {
+    /// Where they listen unless told otherwise.
+    fn default() -> Self {
+        Self {
+            docker: "/var/run/docker.sock".into(),
+            podman: "/run/podman/podman.sock".into(),
+            containerd: "/run/containerd/containerd.sock".into(),
+            users: "/run/user".into(),
+        }
+    }
+}
+
+/// Listens to all of them until `cancel`.
+pub async fn watch_all(attribution: Arc<Attribution>, sockets: Sockets, cancel: CancellationToken) {
+    let system = |runtime, socket| watch(Arc::clone(&attribution), runtime, socket, cancel.clone());
+    tokio::join!(
+        system(Runtime::Docker, sockets.docker),
+        system(Runtime::Podman, sockets.podman),
+        system(Runtime::Containerd, sockets.containerd),
+        users::watch(Arc::clone(&attribution), sockets.users, cancel.clone()),
+    );
+}
+
+/// Listens to the runtime of the system behind `socket` until `cancel`, and tells `attribution` what it hears. A
+/// socket that is absent, silent or broken is tried again for ever; what was learned stays meanwhile.
+pub async fn watch(
+    attribution: Arc<Attribution>,
+    runtime: Runtime,
+    socket: PathBuf,
+    cancel: CancellationToken,
+) {
+    let source = Source::api(runtime, socket);
+    match runtime {
+        Runtime::Containerd => listening::keep(containerd::Api, attribution, source, cancel).await,
+        _ => listening::keep(docker::Api, attribution, source, cancel).await,
+    }
+}
 
 /// A runtime that is listened to.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -111,12 +111,17 @@ fn btf(features: &Features) -> Check {
 fn cgroups(features: &Features) -> Check {
     match &features.cgroup_root {
         Some(root) => {
-            Check::well("cgroups", &format!("{}, v2 tree at {}", features.cgroup_mode, root.display()))
+            let mut finding = format!("{}, v2 tree at {}", features.cgroup_mode, root.display());
+            if features.cgroup_mode == "hybrid" {
+                finding += "; what a runtime left out of that tree counts as the host";
+            }
+            Check::well("cgroups", &finding)
         }
         None => Check::problem(
             "cgroups",
             &format!(
-                "{}: no v2 tree is mounted, and sockets belong to cgroups of that tree",
+                "{}: no v2 tree is mounted; sockets belong to cgroups of that tree, so that without it \
+                 there is no map, no name and no flow",
                 features.cgroup_mode
             ),
             "boot with systemd.unified_cgroup_hierarchy=1, or: mkdir -p /sys/fs/cgroup/unified && \
@@ -153,15 +158,15 @@ fn lsms(features: &Features) -> Check {
 }
 
 pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
-    let name = format!("{:?}", runtime.runtime).to_lowercase();
+    let name = runtime.runtime.name();
     let (version, endpoint) = (runtime.version.as_deref().unwrap_or("of unknown version"), &runtime.endpoint);
     match runtime.state {
-        RuntimeState::Connected => Check::well(&name, &format!("{version} at {endpoint}")),
-        RuntimeState::Absent => Check::note(&name, &format!("not there: {endpoint} does not exist"), None),
+        RuntimeState::Connected => Check::well(name, &format!("{version} at {endpoint}")),
+        RuntimeState::Absent => Check::note(name, &format!("not there: {endpoint} does not exist"), None),
         RuntimeState::Unreachable => {
             let reason = runtime.reason.as_deref().unwrap_or("it does not answer");
             let finding = format!("{endpoint}: {reason}; its containers go by their ids");
-            Check::problem(&name, &finding, "see whether it runs, and whether the daemon may use its socket")
+            Check::problem(name, &finding, "see whether it runs, and whether the daemon may use its socket")
         }
     }
 }

@@ -12,10 +12,11 @@ use bollard::models::{
 use jiff::Timestamp;
 
 use super::super::super::container::{ContainerFacts, ContainerState, PublishedPort};
-use crate::event::{Protocol, Runtime};
+use crate::event::Protocol;
 
-/// Attributes of an event that are no labels.
-const NO_LABELS: [&str; 6] = ["name", "image", "oldName", "exitCode", "signal", "execDuration"];
+/// Attributes of an event that are no labels; the last two are Podman's.
+const NO_LABELS: [&str; 8] =
+    ["name", "image", "oldName", "exitCode", "signal", "execDuration", "containerExitCode", "podId"];
 
 /// A line of `GET /containers/json`.
 pub(super) fn listed(summary: ContainerSummary) -> Option<ContainerFacts> {
@@ -35,7 +36,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<ContainerFacts> {
             ContainerSummaryStateEnum::PAUSED => Some(ContainerState::Paused),
             _ => Some(ContainerState::Exited),
         }),
-        ..ContainerFacts::new(Runtime::Docker, summary.id.filter(|id| !id.is_empty())?)
+        ..ContainerFacts::new(summary.id.filter(|id| !id.is_empty())?)
     })
 }
 
@@ -60,7 +61,7 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<ContainerFac
         host_network: Some(host.network_mode.as_deref() == Some("host")),
         pid: Some(state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0)),
         ports: Some(published(&networks.ports.unwrap_or_default())),
-        ..ContainerFacts::new(Runtime::Docker, answer.id.filter(|id| !id.is_empty())?)
+        ..ContainerFacts::new(answer.id.filter(|id| !id.is_empty())?)
     })
 }
 
@@ -83,7 +84,7 @@ pub(super) fn of_event(event: EventMessage) -> Option<ContainerFacts> {
         name,
         image,
         labels: Some(labels(attributes)),
-        ..ContainerFacts::new(Runtime::Docker, actor.id.filter(|id| !id.is_empty())?)
+        ..ContainerFacts::new(actor.id.filter(|id| !id.is_empty())?)
     };
     match event.action.as_deref() {
         Some("create") => facts.state = Some(ContainerState::Created),
@@ -94,7 +95,7 @@ pub(super) fn of_event(event: EventMessage) -> Option<ContainerFacts> {
         }
         Some("pause") => facts.state = Some(ContainerState::Paused),
         Some("unpause") => facts.state = Some(ContainerState::Running),
-        Some("die") => {
+        Some("die" | "died") => {
             facts.state = Some(ContainerState::Exited);
             // Docker may give them to the next container at once.
             facts.addresses = Some(Vec::new());
@@ -187,6 +188,18 @@ mod tests {
         let facts = of_event(event("die")).unwrap();
         assert_eq!(facts.state, Some(ContainerState::Exited));
         assert_eq!(facts.addresses, Some(Vec::new()));
+    }
+
+    #[test]
+    fn podmans_events_say_the_same_in_other_words() {
+        let mut died = event("died");
+        let attributes = died.actor.as_mut().and_then(|actor| actor.attributes.as_mut()).unwrap();
+        attributes.extend(
+            [("containerExitCode", "0"), ("podId", "")].map(|(key, value)| (key.into(), value.into())),
+        );
+        let facts = of_event(died).unwrap();
+        assert_eq!((facts.state, facts.addresses), (Some(ContainerState::Exited), Some(Vec::new())));
+        assert_eq!(facts.labels.unwrap().into_keys().collect::<Vec<_>>(), ["com.docker.compose.project"]);
     }
 
     #[test]

@@ -1,0 +1,175 @@
+//! Names from disk: what a runtime writes down before it starts a container.
+//!
+//! A cgroup is made some ten milliseconds before the container's own process runs, and its record wakes us. So a
+//! container has its name although its runtime's API answers late or never. What an API tells comes before it.
+
+mod file;
+mod spec;
+mod storage;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::unistd::{Uid, User};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::spec::{from_spec, whole_id};
+use super::super::{
+    Attribution,
+    container::{ContainerFacts, Source, Voice},
+    nameless::Nameless,
+};
+use crate::event::Runtime;
+
+/// How often one container is looked for: some is written a moment after its cgroup is made.
+const TRIES: u32 = 4;
+/// How long to wait before the next try.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Most namespaces of one containerd that are looked through.
+const NAMESPACES_LIMIT: usize = 64;
+
+/// Where runtimes keep what they write down. None need exist.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    /// Docker's data root.
+    pub docker: PathBuf,
+    /// State folders of containerds: the system's, and the one that Docker starts itself.
+    pub containerd: Vec<PathBuf>,
+    /// Containers' storage, which Podman and CRI-O share.
+    pub storage: PathBuf,
+    /// The same at run time.
+    pub storage_run: PathBuf,
+    /// Users' own, at run time, are below: `<uid>/containers`.
+    pub users: PathBuf,
+}
+
+impl Default for Roots {
+    /// Where runtimes keep it unless told otherwise.
+    fn default() -> Self {
+        Self {
+            docker: "/var/lib/docker".into(),
+            containerd: vec!["/run/containerd".into(), "/run/docker/containerd/daemon".into()],
+            storage: "/var/lib/containers/storage".into(),
+            storage_run: "/run/containers/storage".into(),
+            users: "/run/user".into(),
+        }
+    }
+}
+
+/// What these bytes tell, taken for each kind of file in turn: the door of the fuzz targets.
+#[must_use]
+pub fn told_by(json: &[u8]) -> Vec<ContainerFacts> {
+    let kinds =
+        [from_spec("k8s.io", "web", json), storage::from_docker(json), storage::from_list(json, "web")];
+    kinds.into_iter().flatten().collect()
+}
+
+/// Looks for the names of containers that no runtime told about, until `cancel`.
+pub async fn watch(attribution: Arc<Attribution>, roots: Roots, cancel: CancellationToken) {
+    let roots = Arc::new(roots);
+    let mut again: Vec<(Nameless, u32)> = Vec::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = attribution.nameless_turned_up() => {}
+            () = sleep(PAUSE), if !again.is_empty() => {}
+        }
+        let mut wanted = std::mem::take(&mut again);
+        wanted.extend(attribution.take_nameless().into_iter().map(|nameless| (nameless, 0)));
+        let (state, roots) = (Arc::clone(&attribution), Arc::clone(&roots));
+        let looked = tokio::task::spawn_blocking(move || look(&state, &roots, wanted));
+        // What panicked is not looked for again.
+        again = looked.await.unwrap_or_default();
+    }
+}
+
+/// Tells what is on disk; what was not found and may yet be. Blocks.
+fn look(attribution: &Attribution, roots: &Roots, wanted: Vec<(Nameless, u32)>) -> Vec<(Nameless, u32)> {
+    let mut again = Vec::new();
+    for (nameless, tries) in wanted {
+        if attribution.is_told(&nameless.key) {
+            continue;
+        }
+        match roots.find(&nameless) {
+            Some((source, facts)) => attribution.learn(&source, facts),
+            None if tries + 1 < TRIES => again.push((nameless, tries + 1)),
+            None => {}
+        }
+    }
+    again
+}
+
+impl Roots {
+    /// What is written down about a container.
+    fn find(&self, nameless: &Nameless) -> Option<(Source, ContainerFacts)> {
+        let may_be = |runtime| nameless.runtime.is_none_or(|known| known == runtime);
+        let of = |runtime, endpoint: &Path| Source {
+            runtime,
+            endpoint: endpoint.to_owned(),
+            voice: Voice::Disk,
+            user: nameless.user,
+        };
+        if let Some(user) = nameless.user {
+            let home = User::from_uid(Uid::from_raw(user)).ok().flatten()?.dir;
+            let storage = home.join(".local/share/containers/storage");
+            let run = self.users.join(user.to_string()).join("containers");
+            return Some((of(Runtime::Podman, &storage), stored(&storage, &run, nameless)?));
+        }
+        // An id below any parent is Docker's or containerd's: what `docker` made is in both.
+        if nameless.is_id && (may_be(Runtime::Docker) || may_be(Runtime::Containerd)) {
+            let path = self.docker.join("containers").join(&nameless.id).join("config.v2.json");
+            if let Some(facts) = file::read(&path).and_then(|bytes| storage::from_docker(&bytes)) {
+                return Some((of(Runtime::Docker, &self.docker), facts));
+            }
+        }
+        if may_be(Runtime::Containerd) {
+            let found = self.containerd.iter().find_map(|root| Some((root, bundled(root, nameless)?)));
+            if let Some((root, facts)) = found {
+                return Some((of(Runtime::Containerd, root), facts));
+            }
+        }
+        let stores = [Runtime::Podman, Runtime::Crio]
+            .into_iter()
+            .find(|runtime| nameless.runtime == Some(*runtime))?;
+        Some((of(stores, &self.storage), stored(&self.storage, &self.storage_run, nameless)?))
+    }
+}
+
+/// A bundle of containerd's shim: `<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json`.
+fn bundled(state: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
+    let tasks = state.join("io.containerd.runtime.v2.task");
+    let namespaces = std::fs::read_dir(tasks).ok()?.take(NAMESPACES_LIMIT).flatten();
+    namespaces.into_iter().find_map(|namespace| {
+        let name = namespace.file_name();
+        let name = name.to_str().filter(|name| *name != super::DOCKERS_NAMESPACE)?;
+        let bytes = file::read(&namespace.path().join(&nameless.id).join("config.json"))?;
+        let facts = from_spec(name, &nameless.id, &bytes)?;
+        // A name that somebody chose is in many places: only the cgroup tells which one is meant.
+        (nameless.is_id || facts.cgroup_path.as_ref() == Some(&nameless.path)).then_some(facts)
+    })
+}
+
+/// What Podman or CRI-O wrote down: names in one file for all containers, annotations in one for each.
+fn stored(storage: &Path, run: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
+    // One folder per driver: `overlay-containers`.
+    let drivers = std::fs::read_dir(storage).ok()?.flatten().map(|entry| entry.file_name());
+    let mut drivers = drivers.filter(|name| name.to_str().is_some_and(|name| name.ends_with("-containers")));
+    drivers.find_map(|driver| {
+        let listed = file::read(&storage.join(&driver).join("containers.json"));
+        let named = listed.and_then(|bytes| storage::from_list(&bytes, &nameless.id));
+        let path = Path::new(&driver).join(&nameless.id).join("userdata/config.json");
+        let spec = file::read(&run.join(&path)).or_else(|| file::read(&storage.join(&path)));
+        let told = spec.and_then(|bytes| from_spec("", &nameless.id, &bytes));
+        match (named, told) {
+            (Some(named), Some(told)) => Some(ContainerFacts { labels: told.labels, ..named }),
+            (named, told) => named.or(told),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

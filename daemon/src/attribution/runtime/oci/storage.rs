@@ -1,0 +1,98 @@
+//! What Docker, Podman and CRI-O write down about names. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::super::super::container::{ContainerFacts, ContainerState};
+
+/// Docker's `config.v2.json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Docker {
+    #[serde(rename = "ID")]
+    id: String,
+    name: Option<String>,
+    config: Option<DockerConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerConfig {
+    image: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// An entry of `containers.json`.
+#[derive(Deserialize)]
+struct Stored {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    /// JSON inside JSON.
+    #[serde(default)]
+    metadata: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Metadata {
+    #[serde(default)]
+    image_name: Option<String>,
+}
+
+/// What Docker wrote down about a container.
+pub(super) fn from_docker(json: &[u8]) -> Option<ContainerFacts> {
+    let told: Docker = serde_json::from_slice(json).ok()?;
+    let config = told.config;
+    let (image, labels) = config.map_or((None, None), |config| (config.image, config.labels));
+    Some(ContainerFacts {
+        name: told.name.map(|name| name.trim_start_matches('/').to_owned()),
+        image,
+        labels: Some(labels.unwrap_or_default()),
+        state: Some(ContainerState::Running),
+        ..ContainerFacts::new(told.id)
+    })
+}
+
+/// What the list of Podman or CRI-O says about container `id`.
+pub(super) fn from_list(json: &[u8], id: &str) -> Option<ContainerFacts> {
+    let all: Vec<Stored> = serde_json::from_slice(json).ok()?;
+    let told = all.into_iter().find(|stored| stored.id == id)?;
+    let metadata: Option<Metadata> = told.metadata.and_then(|json| serde_json::from_str(&json).ok());
+    Some(ContainerFacts {
+        name: told.names.unwrap_or_default().into_iter().next(),
+        image: metadata.and_then(|metadata| metadata.image_name),
+        state: Some(ContainerState::Running),
+        ..ContainerFacts::new(told.id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_wrote_down_name_image_and_labels() {
+        let json = br#"{"ID": "3f2a", "Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}}}"#;
+        let facts = from_docker(json).unwrap();
+        assert_eq!((facts.id.as_str(), facts.name.as_deref()), ("3f2a", Some("web")));
+        assert_eq!((facts.image.as_deref(), facts.labels.unwrap().len()), (Some("shop:1"), 1));
+        assert!(from_docker(br#"{"ID": "3f2a", "Config": {"Labels": null}}"#).is_some());
+    }
+
+    #[test]
+    fn podman_wrote_down_name_and_image() {
+        let json = br#"[{"id": "aa", "names": ["other"]},
+            {"id": "3f2a", "names": ["web"], "metadata": "{\"image-name\":\"localhost/shop:1\"}"}]"#;
+        let facts = from_list(json, "3f2a").unwrap();
+        assert_eq!((facts.name.as_deref(), facts.image.as_deref()), (Some("web"), Some("localhost/shop:1")));
+        assert!(from_list(json, "bb").is_none());
+    }
+
+    #[test]
+    fn what_is_half_written_tells_nothing() {
+        assert!(from_docker(br#"{"ID": "3f2a", "Na"#).is_none());
+        assert!(from_list(b"[{\"id\"", "3f2a").is_none());
+    }
+}

@@ -1,0 +1,90 @@
+//! Who may say what about a container, and what is nobody's.
+
+use super::*;
+
+#[test]
+fn a_user_cannot_pose_as_a_container_of_the_system() {
+    let host = Host::shop();
+    let own = format!("/user.slice/user-1000.slice/user@1000.service/docker-{DB}.scope");
+    host.made(CgroupId(104), &own);
+    assert_eq!(host.name(CgroupId(104)), "bbbbbbbbbbbb");
+}
+
+#[test]
+fn another_runtime_can_neither_rename_nor_forget_a_container() {
+    let host = Host::shop();
+    let containerd = Source::api(Runtime::Containerd, "containerd.sock");
+    host.0.learn(&containerd, ContainerFacts { name: Some("evil".to_owned()), ..ContainerFacts::new(WEB) });
+    host.0.forget(&containerd, WEB);
+    host.0.retain(&containerd, &HashSet::new());
+    assert_eq!(host.names(), ["shop/db", "shop/web"]);
+    assert_eq!(host.name(WEB_CGROUP), "shop/web");
+}
+
+#[test]
+fn a_users_runtime_reaches_the_containers_of_its_user_only() {
+    let host = Host::shop();
+    let own = format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{DB}.scope/container");
+    host.made(CgroupId(104), &own);
+    let user = Source { user: Some(1000), ..Source::api(Runtime::Podman, "podman.sock") };
+    let claim = ContainerFacts {
+        name: Some("mine".to_owned()),
+        cgroup_path: Some("/batch/other".to_owned()),
+        ..ContainerFacts::new(DB)
+    };
+    host.0.learn(&user, claim);
+    host.made(CgroupId(105), "/batch/other");
+    assert_eq!(host.name(CgroupId(104)), "user-1000/mine");
+    assert_eq!((host.name(DB_CGROUP), host.name(CgroupId(105))), ("shop/db".into(), "/batch/other".into()));
+}
+
+#[test]
+fn a_container_is_found_by_the_cgroup_that_its_runtime_tells_before_and_after_it_was_made() {
+    let host = Host::empty();
+    let containerd = Source::api(Runtime::Containerd, "containerd.sock");
+    let facts = |name: &str| ContainerFacts {
+        name: Some(name.to_owned()),
+        cgroup_path: Some(format!("/default/{name}")),
+        ..ContainerFacts::new(format!("default/{name}"))
+    };
+    host.made(CgroupId(106), "/default/early");
+    host.made(CgroupId(107), "/default/early/docker/inner");
+    assert_eq!(host.name(CgroupId(106)), "/default/early");
+    host.0.learn(&containerd, facts("early"));
+    host.0.learn(&containerd, facts("late"));
+    host.made(CgroupId(108), "/default/late");
+    for (cgroup, name) in [(106, "early"), (107, "early"), (108, "late")] {
+        assert_eq!(host.name(CgroupId(cgroup)), name);
+    }
+    assert_eq!(
+        host.0.containers().iter().filter_map(|found| found.cgroup_id).collect::<Vec<_>>(),
+        [106, 108]
+    );
+
+    host.removed(CgroupId(107), "/default/early/docker/inner");
+    host.removed(CgroupId(106), "/default/early");
+    host.0.forget(&containerd, "default/early");
+    host.0.drop_gone(&host.0.gone());
+    assert_eq!(host.names(), ["late"]);
+}
+
+#[test]
+fn a_cgroup_that_is_nobodys_is_called_by_its_path_and_counted() {
+    let host = Host::empty();
+    assert_eq!(host.made(CgroupId(104), "/batch/jobs"), "/batch/jobs: cgroup /batch/jobs was made");
+    assert_eq!(host.0.workload(CgroupId(104)).kind, WorkloadKind::Cgroup);
+    assert_eq!(host.0.unclaimed(), 1);
+    host.removed(CgroupId(104), "/batch/jobs");
+    assert_eq!(host.0.unclaimed(), 0);
+}
+
+#[test]
+fn what_is_on_disk_about_a_container_that_is_gone_is_not_kept() {
+    let host = Host::empty();
+    let disk = Source { voice: Voice::Disk, ..docker() };
+    host.0.learn(&disk, compose(WEB, "web", "198.18.1.2"));
+    assert!(!host.0.is_told(WEB));
+    host.made(WEB_CGROUP, &format!("/docker/{WEB}"));
+    host.0.learn(&disk, compose(WEB, "web", "198.18.1.2"));
+    assert_eq!(host.name(WEB_CGROUP), "shop/web");
+}

@@ -1,0 +1,54 @@
+//! Podman: heard over Docker's API, and read from its storage where it is not.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use cofferdam::event::EventKind;
+use cofferdam_tests::{Daemon, Node, Podman, check, command::wait_for, edge};
+
+use crate::alone;
+
+const SERVE: [&str; 4] = ["traffic", "serve", "--tcp", "127.0.0.1:8080"];
+const CONNECT: [&str; 3] = ["traffic", "connect", "127.0.0.1:8080"];
+
+#[test]
+fn a_container_of_podman_is_heard_with_its_labels_and_forgotten_when_it_is_removed() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let node = Arc::new(Node::start()?);
+    let mut podman = Podman::new(&node)?;
+    podman.serve()?;
+    let id = podman.container("web", &["--label", "tier=front"], &SERVE)?;
+    let daemon = Daemon::on(&node, &["--podman-socket", &podman.socket().display().to_string()])?;
+    podman.once("blink", &CONNECT)?;
+    let map = check(&daemon, &["web", "blink"], &[edge("blink", "web", "tcp/8080").flows(1)])?;
+    let web = &map.iter().find(|edge| edge.target.name == "web").context("it was just there")?.target;
+    assert_eq!(web.id.as_ref(), Some(&id));
+    assert_eq!(web.labels.get("tier").map(String::as_str), Some("front"));
+    assert_eq!(web.image.as_deref(), Some("localhost/cofferdam-test:latest"));
+    let listed = daemon.containers()?;
+    assert_eq!(
+        (&listed[0]["workload"]["runtime"], &listed[0]["host_network"]),
+        (&"podman".into(), &true.into())
+    );
+
+    cofferdam_tests::command::run(podman.podman().args(["rm", "--force", "--time", "0", "web"]))?;
+    wait_for("ps without web", Duration::from_secs(5), || {
+        (!daemon.ask(&["ps", "--all"]).ok()?.contains("web")).then_some(())
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_container_of_podman_has_its_name_although_no_service_runs() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let node = Arc::new(Node::start()?);
+    let podman = Podman::new(&node)?;
+    podman.container("web", &[], &SERVE)?;
+    let daemon = Daemon::on(&node, &[])?;
+    let events = daemon.events()?;
+    podman.once("blink", &CONNECT)?;
+    check(&daemon, &["web", "blink"], &[edge("blink", "web", "tcp/8080").flows(1)])?;
+    let opened = events.wait_for("the flow", |event| matches!(event.kind, EventKind::FlowOpen(_)))?;
+    assert_eq!(opened.message, "blink -> web tcp/8080 opened");
+    Ok(())
+}
