@@ -1,7 +1,7 @@
 //! Where guest time counts instructions (`-icount shift=0`), no noise reaches a figure: each is measured a few times
 //! only to show that.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use cofferdam_tests::load::Workload;
 
@@ -55,6 +55,8 @@ pub(crate) fn measure(
     // Only processes made after it are audited, and they are so for ever.
     match after_all.start(&scene) {
         Ok(running) => {
+            // It runs on this node, and everything that runs on a node ends with it.
+            let _node = Arc::clone(scene.node());
             drop(scene);
             let mut scene = Scene::start(load, None)?;
             let measured = runs(&mut scene, &after_all.name, &after_all.workloads, &counts, Some(&running));
