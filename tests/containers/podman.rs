@@ -20,6 +20,10 @@ fn a_container_of_podman_is_heard_with_its_labels_and_forgotten_when_it_is_remov
     let id = podman.container("web", &["--label", "tier=front"], &SERVE)?;
     let daemon = Daemon::on(&node, &["--podman-socket", &podman.socket().display().to_string()])?;
     podman.once("blink", &CONNECT)?;
+    // Its name may have come from disk, and what only the API tells comes when Podman gets to it.
+    wait_for("Podman to tell its labels", Duration::from_secs(20), || {
+        daemon.containers().ok()?[0]["workload"]["labels"].get("tier").map(drop)
+    })?;
     let map = check(&daemon, &["web", "blink"], &[edge("blink", "web", "tcp/8080").flows(1)])?;
     let web = &map.iter().find(|edge| edge.target.name == "web").context("it was just there")?.target;
     assert_eq!(web.id.as_ref(), Some(&id));
