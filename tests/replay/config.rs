@@ -24,10 +24,10 @@ fn an_option_goes_before_a_variable_before_the_file_before_the_default() {
     fs::remove_file(&path).expect("the file is there");
     assert_eq!(code, Some(0));
     for line in [
-        "  flow_ring_bytes: 8192           # FILE",
-        "  flows: 4000                     # --flows",
-        "  ledger_rows: 3000               # COFFERDAM_LEDGER_ROWS",
-        "  record_ring_bytes: 1048576      # default",
+        "  flow_ring_bytes: 8192                          # FILE",
+        "  flows: 4000                                    # --flows",
+        "  ledger_rows: 3000                              # COFFERDAM_LEDGER_ROWS",
+        "  record_ring_bytes: 1048576                     # default",
     ] {
         assert!(shown.contains(&(line.replace("FILE", file) + "\n")), "no {line:?} in\n{shown}");
     }

@@ -98,11 +98,11 @@ fn a_problem_is_told_with_its_place_and_key() {
     "listen: everywhere"
         config.yaml:1:9: `listen`: invalid socket address syntax
     "runtimes: {docker: docker.sock}"
-        config.yaml:1:20: `runtimes.docker`: must be the path of a socket, begin with / and be shorter than 108 bytes
+        config.yaml:1:20: `runtimes.docker`: must be a path that begins with / and is shorter than 108 bytes
     "runtimes: {docker: 1}"
-        config.yaml:1:20: `runtimes.docker`: must be the path of a socket, begin with / and be shorter than 108 bytes
+        config.yaml:1:20: `runtimes.docker`: must be a path that begins with / and is shorter than 108 bytes
     "runtimes: {dokcer: /run/d.sock}"
-        config.yaml:1:12: `runtimes.dokcer`: unknown field `dokcer`, expected one of docker
+        config.yaml:1:12: `runtimes.dokcer`: unknown field `dokcer`, expected one of docker, podman, containerd, docker_root, storage_root
     "runtimes:"
         config.yaml:1:9: `runtimes`: expected keys and values
     "limits:\n  ledger_rows: 63"
@@ -243,16 +243,22 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
     let shown = config.effective(&origins);
     insta::assert_snapshot!(shown.replace(path.to_str().unwrap(), FILE), @r##"
     limits:
-      flow_ring_bytes: 4194304                      # default
-      flows: 2048                                   # /etc/cofferdam/config.yaml
-      ledger_rows: 16384                            # default
-      record_ring_bytes: 1048576                    # default
-    listen: "127.0.0.1:9797"                        # default
+      flow_ring_bytes: 4194304                       # default
+      flows: 2048                                    # /etc/cofferdam/config.yaml
+      ledger_rows: 16384                             # default
+      record_burst: 8000                             # default
+      record_ring_bytes: 1048576                     # default
+      records_per_second: 20000                      # default
+    listen: "127.0.0.1:9797"                         # default
     outside:
-      "# a: b": ["203.0.113.0/24","2001:db8::/32"]  # /etc/cofferdam/config.yaml
-      "no": ["::/0"]                                # /etc/cofferdam/config.yaml
+      "# a: b": ["203.0.113.0/24","2001:db8::/32"]   # /etc/cofferdam/config.yaml
+      "no": ["::/0"]                                 # /etc/cofferdam/config.yaml
     runtimes:
-      docker: "/run/a b"                            # /etc/cofferdam/config.yaml
+      containerd: "/run/containerd/containerd.sock"  # default
+      docker: "/run/a b"                             # /etc/cofferdam/config.yaml
+      docker_root: "/var/lib/docker"                 # default
+      podman: "/run/podman/podman.sock"              # default
+      storage_root: "/var/lib/containers/storage"    # default
     "##);
     assert_eq!(parse(&shown).unwrap_or_else(|problem| panic!("{problem}")), config);
 }
