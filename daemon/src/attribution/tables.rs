@@ -195,10 +195,8 @@ impl Tables {
 
     /// The own cgroup of the container that a cgroup belongs to.
     pub(super) fn container_of(&self, id: CgroupId) -> Option<CgroupId> {
-        match &self.cgroups.get(&id)?.resident {
-            Resident::Container(key) => self.containers.get(key)?.cgroup(),
-            Resident::Other(_) | Resident::Nobody => None,
-        }
+        let Resident::Container(key) = &self.cgroups.get(&id)?.resident else { return None };
+        self.containers.get(key)?.cgroup()
     }
 
     pub(super) fn is_live(&self, id: CgroupId) -> bool {

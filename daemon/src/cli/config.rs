@@ -33,7 +33,7 @@ enum Command {
         #[arg(long)]
         default: bool,
         #[command(flatten)]
-        settings: Settings,
+        settings: Box<Settings>,
     },
 }
 
