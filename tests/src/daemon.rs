@@ -321,14 +321,6 @@ pub fn sum(page: &str, name: &str, labels: &[&str]) -> anyhow::Result<u64> {
     Ok(values.iter().sum::<f64>() as u64)
 }
 
-/// A directory of its own for a daemon on a node.
-fn directory(node: &Node) -> anyhow::Result<PathBuf> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let directory = node.directory().join(format!("daemon{}", NUMBER.fetch_add(1, Relaxed)));
-    fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
 /// An address of this machine that nothing listens on.
 fn free_address() -> anyhow::Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
