@@ -31,7 +31,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn make(name: &[u8]) -> anyhow::Result<Self> {
-        let parent = cgroup_root()?.join(format!("cofferdam-hostile-{}", std::process::id()));
+        let parent = cgroup_root()?.join(format!("cofferdam-hostile-{}.slice", std::process::id()));
         let path = parent.join(OsStr::from_bytes(name));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
