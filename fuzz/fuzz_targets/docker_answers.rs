@@ -3,7 +3,10 @@
 
 use std::collections::HashSet;
 
-use cofferdam::{attribution::{Source, runtime::told}, event::Runtime};
+use cofferdam::{
+    attribution::{Source, runtime::told},
+    event::Runtime,
+};
 use cofferdam_fuzz::{host, plain};
 use libfuzzer_sys::fuzz_target;
 

@@ -113,7 +113,12 @@ fn machine<'a>(component: &'a str, outer: &str) -> Option<(Option<Runtime>, bool
     let scope = || {
         component.strip_prefix("machine-").filter(|name| !name.starts_with("qemu"))?.strip_suffix(".scope")
     };
-    let id = service.or_else(scope).filter(|id| !id.is_empty() && outer == "machine.slice")?;
+    // systemd's `hostname_is_valid`, with the escapes of unit names: any other name is not one of a machine.
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.\\".contains(&byte);
+    let id = service.or_else(scope).filter(|id| !id.is_empty() && id.bytes().all(valid))?;
+    if outer != "machine.slice" {
+        return None;
+    }
     Some((Some(Runtime::Systemd), true, id))
 }
 
@@ -265,6 +270,15 @@ mod tests {
             format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container");
         assert_eq!(place(&path).user_slice, Some("user-1000.slice"));
         assert_eq!(*place(&path).key(), *format!("user-1000.slice/{ID}"));
+    }
+
+    #[test]
+    fn a_machine_has_a_name_that_machines_can_have() {
+        let named = |name: &str| {
+            matches!(identify(&format!("/machine.slice/machine-{name}.scope")), Place::Container(_))
+        };
+        assert!(named("web\\x2d1.example"));
+        assert!(!named("web\u{13}"), "what a terminal obeys is no name");
     }
 
     #[test]
