@@ -1,7 +1,7 @@
 //! The node's own Podman, and its service of Docker's API.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::Arc,
@@ -31,6 +31,8 @@ impl Podman {
     pub fn new(node: &Arc<Node>) -> anyhow::Result<Self> {
         let socket = node.directory().join("podman.sock");
         let podman = Self { node: node.clone(), socket, service: None };
+        // Its locks would else stay behind in /dev/shm, and be those of the machine's own Podman.
+        fs::write(podman.settings(), "[engine]\nlock_type = \"file\"\n")?;
         let root = image::root(node)?;
         let mut tar = Command::new("tar");
         pipe(tar.arg("-C").arg(&root).args(["-c", "."]), podman.podman().args(["import", "-", Self::IMAGE]))?;
@@ -75,11 +77,16 @@ impl Podman {
         run(self.run(&["--rm", "--name", name]).arg(Self::IMAGE).args(program))
     }
 
+    fn settings(&self) -> PathBuf {
+        self.node.directory().join("containers.conf")
+    }
+
     /// Podman's client.
     #[must_use]
     pub fn podman(&self) -> Command {
         let directory = self.node.directory();
         let mut command = self.node.command("podman");
+        command.env("CONTAINERS_CONF", self.settings());
         command
             .arg("--root")
             .arg(directory.join("storage"))
