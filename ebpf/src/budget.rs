@@ -121,9 +121,13 @@ fn open(cgroup: CgroupId) -> Account {
     if PAYERS.insert(&cgroup, &Payer::alone(index), u64::from(BPF_NOEXIST)).is_ok() {
         return Account(index);
     }
-    // Another CPU was first. The budget was just taken out of its queue, so there is room for it.
+    // Another CPU was first, or there is no room for one more that pays. The budget was just taken out of its queue,
+    // so there is room for it.
     let _ = FREE_BUDGETS.push(&index, 0);
-    account(cgroup)
+    find(cgroup).unwrap_or_else(|| {
+        count_failure(failure::BUDGETS_FULL);
+        Account(SHARED)
+    })
 }
 
 #[inline(always)]
