@@ -141,6 +141,15 @@ pub struct Flow {
     pub volume: Volume,
 }
 
+impl Flow {
+    /// Whether it is known to have opened, under our eyes or before.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_opened(&self) -> bool {
+        self.flags & (flag::OPENED | flag::ADOPTED) != 0
+    }
+}
+
 /// Payload bytes (without IP, TCP and UDP headers) and packets, each way. Retransmissions count again; a packet
 /// is what the stack handed over, which with segmentation offload may be up to 64 KiB.
 #[repr(C)]

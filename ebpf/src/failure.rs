@@ -35,7 +35,7 @@ pub(crate) fn observe(socket: KernelPointer) {
     };
     let Some(key) = read(socket) else { return };
     let Some(flow) = find(&key) else { return };
-    let opened = flow.flags & (flag::OPENED | flag::ADOPTED) != 0;
+    let opened = flow.has_opened();
     // The server's view of a translated connection ends by its own socket's error, or by silence.
     if flow.flags & flag::SHADOW != 0 || (opened && (error != ETIMEDOUT || key.protocol != PROTOCOL_TCP)) {
         return;

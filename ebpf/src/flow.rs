@@ -200,8 +200,7 @@ fn follow_end(packet: &Packet, hook: Hook, from_client: bool, flow: &mut Flow) {
             // What was sent before it may still be on its way: the receiving end closes.
             set_bits(&mut flow.flags, flag::RESET_SENT);
         } else {
-            let opened = flow.flags & (flag::OPENED | flag::ADOPTED) != 0;
-            let end = match (opened, from_client) {
+            let end = match (flow.has_opened(), from_client) {
                 (true, _) => end::RESET,
                 (false, true) => end::ABORTED,
                 (false, false) => end::REFUSED,
@@ -277,9 +276,7 @@ fn service_port((address, port): (&Address, u16)) -> u16 {
 /// The flow has opened: once.
 #[inline(always)]
 fn open(key: &FlowKey, flow: &mut Flow) {
-    if flow.flags & (flag::OPENED | flag::ADOPTED) != 0
-        || set_bits(&mut flow.flags, flag::OPENED) & flag::OPENED != 0
-    {
+    if flow.has_opened() || set_bits(&mut flow.flags, flag::OPENED) & flag::OPENED != 0 {
         return;
     }
     if let Some(row) = ledger::get(flow.row) {
@@ -318,7 +315,7 @@ pub(crate) fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
         if flow.flags & flag::DECIDED == 0 {
             decide(key, flow);
         }
-        if flow.flags & (flag::OPENED | flag::ADOPTED) == 0 {
+        if !flow.has_opened() {
             ledger::count_failed(flow.row, end);
         }
         report(kind::FLOW_CLOSE, key, flow, end);

@@ -65,23 +65,22 @@ impl Daemon {
         Self::start_in(Self::directory(docker.node())?, program, docker.node(), docker.socket(), arguments)
     }
 
-    /// [`Daemon::start_program`] on a node without a Docker.
-    ///
-    /// # Errors
-    /// As [`Daemon::start`].
-    pub fn start_alone(program: &Path, node: &Arc<Node>) -> anyhow::Result<Self> {
-        let directory = Self::directory(node)?;
-        let socket = directory.join("no-docker.sock");
-        Self::start_in(directory, program, node, &socket, &[])
-    }
-
-    /// Starts the daemon on a node without Docker.
+    /// [`Daemon::start_with`] on a node, where Docker may be absent.
     ///
     /// # Errors
     /// As [`Daemon::start`].
     pub fn on(node: &Arc<Node>, arguments: &[&str]) -> anyhow::Result<Self> {
-        let absent = node.directory().join("docker.sock");
-        Self::start_in(Self::directory(node)?, &built("cofferdam")?, node, &absent, arguments)
+        Self::start_alone(&built("cofferdam")?, node, arguments)
+    }
+
+    /// [`Daemon::on`] for a program that lies elsewhere.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_alone(program: &Path, node: &Arc<Node>, arguments: &[&str]) -> anyhow::Result<Self> {
+        let directory = Self::directory(node)?;
+        let absent = directory.join("docker.sock");
+        Self::start_in(directory, program, node, &absent, arguments)
     }
 
     fn directory(node: &Node) -> anyhow::Result<PathBuf> {

@@ -308,7 +308,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
 /// What a flow that ends as `end` adds to the ledger, beyond what the kernel has counted.
 fn given_up(key: &FlowKey, flow: &Flow, end: u8) -> Option<(LedgerKey, LedgerRow)> {
     let mut found = undecided(key, flow);
-    if key.protocol == PROTOCOL_TCP && flow.flags & (flag::OPENED | flag::SHADOW | flag::ADOPTED) == 0 {
+    if key.protocol == PROTOCOL_TCP && !flow.has_opened() && flow.flags & flag::SHADOW == 0 {
         let decided = || {
             let times =
                 LedgerRow { first_seen: flow.last_seen, last_seen: flow.last_seen, ..Default::default() };

@@ -32,7 +32,7 @@ pub fn ended(key: &FlowKey, flow: &Flow, idle: Duration) -> Option<u8> {
         return (idle >= CLOSING).then_some(end::CLOSED);
     }
     // A client's view of a translated flow does not know whether it has opened: it lives as long as the server's.
-    if !has(flag::OPENED | flag::ADOPTED | flag::SHADOW) {
+    if !flow.has_opened() && !has(flag::SHADOW) {
         return (idle >= UNANSWERED).then_some(end::UNANSWERED);
     }
     (idle >= TCP_IDLE).then_some(end::IDLE)

@@ -78,12 +78,35 @@ impl Listen for Api {
     type Failure = Failure;
 
     async fn listen(
-        &self,
         attribution: &Attribution,
         source: &Source,
         connected: &mut bool,
     ) -> Result<Infallible, Failure> {
-        listen(attribution, source, connected).await
+        let client = Client::from(in_time(containerd_client::connect(&source.endpoint)).await?);
+        let version = in_time(client.version().version(())).await?.into_inner().version;
+
+        // Before the list, so that nothing falls between the two.
+        let filters = TOPICS.map(|topic| format!("topic=={topic}")).to_vec();
+        let mut events = in_time(client.events().subscribe(SubscribeRequest { filters })).await?.into_inner();
+
+        let mut known = HashSet::new();
+        for namespace in namespaces(&client).await? {
+            for facts in in_time(containers(&client, &namespace)).await? {
+                known.insert(facts.id.clone());
+                attribution.learn(source, facts);
+            }
+        }
+        attribution.retain(source, &known);
+        listening::heard(attribution, source, Some(version));
+        *connected = true;
+
+        let mut death = pin!(death(&client));
+        loop {
+            tokio::select! {
+                event = events.message() => heard(attribution, source, &client, event?.ok_or(Failure::Ended)?).await?,
+                failure = &mut death => return Err(failure),
+            }
+        }
     }
 
     fn absent(failure: &Failure) -> bool {
@@ -96,38 +119,6 @@ impl Listen for Api {
             cause = error.source();
         }
         false
-    }
-}
-
-async fn listen(
-    attribution: &Attribution,
-    source: &Source,
-    connected: &mut bool,
-) -> Result<Infallible, Failure> {
-    let client = Client::from(in_time(containerd_client::connect(&source.endpoint)).await?);
-    let version = in_time(client.version().version(())).await?.into_inner().version;
-
-    // Before the list, so that nothing falls between the two.
-    let filters = TOPICS.map(|topic| format!("topic=={topic}")).to_vec();
-    let mut events = in_time(client.events().subscribe(SubscribeRequest { filters })).await?.into_inner();
-
-    let mut known = HashSet::new();
-    for namespace in namespaces(&client).await? {
-        for facts in in_time(containers(&client, &namespace)).await? {
-            known.insert(facts.id.clone());
-            attribution.learn(source, facts);
-        }
-    }
-    attribution.retain(source, &known);
-    listening::heard(attribution, source, Some(version));
-    *connected = true;
-
-    let mut death = pin!(death(&client));
-    loop {
-        tokio::select! {
-            event = events.message() => heard(attribution, source, &client, event?.ok_or(Failure::Ended)?).await?,
-            failure = &mut death => return Err(failure),
-        }
     }
 }
 

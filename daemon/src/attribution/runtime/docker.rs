@@ -71,12 +71,47 @@ impl Listen for Api {
     type Failure = Failure;
 
     async fn listen(
-        &self,
         attribution: &Attribution,
         source: &Source,
         connected: &mut bool,
     ) -> Result<Infallible, Failure> {
-        listen(attribution, source, connected).await
+        // bollard's own deadline ends with the head of an answer; ours holds for all of it, and comes first.
+        let late = DEADLINE.as_secs() + 1;
+        let docker = transport::connect(&source.endpoint, late)?;
+        let docker = in_time(docker.negotiate_version()).await?;
+        let version = in_time(docker.version()).await?;
+        let source = &speaker(source, &version);
+
+        // Events are asked for from before the list, so that nothing falls between the two.
+        let options = EventsOptions {
+            since: Some(now()),
+            filters: Some(HashMap::from([
+                ("type".to_owned(), vec!["container".to_owned(), "network".to_owned()]),
+                ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
+            ])),
+            ..EventsOptions::default()
+        };
+        let mut inspections = Inspections::new(docker.clone());
+        let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let listed: Vec<_> =
+            in_time(docker.list_containers(Some(all))).await?.into_iter().filter_map(facts::listed).collect();
+        attribution.retain(source, &listed.iter().map(|facts| facts.id.clone()).collect());
+        for facts in listed {
+            inspections.ask(&facts.id);
+            attribution.learn(source, facts);
+        }
+        let mut events = pin!(transport::events(&docker, &source.endpoint, &options));
+        listening::heard(attribution, source, version.version);
+        *connected = true;
+
+        let mut death = pin!(death(&docker));
+        loop {
+            tokio::select! {
+                event = events.next() => heard(attribution, source, &mut inspections, event.ok_or(Failure::Ended)??),
+                Some(facts) = inspections.next() => attribution.learn(source, facts),
+                failure = &mut death => return Err(failure),
+            }
+        }
     }
 
     fn absent(failure: &Failure) -> bool {
@@ -84,50 +119,6 @@ impl Listen for Api {
             Failure::Docker(bollard::errors::Error::SocketNotFoundError(_)) => true,
             Failure::Docker(bollard::errors::Error::IOError { err }) => err.kind() == io::ErrorKind::NotFound,
             _ => false,
-        }
-    }
-}
-
-async fn listen(
-    attribution: &Attribution,
-    source: &Source,
-    connected: &mut bool,
-) -> Result<Infallible, Failure> {
-    // bollard's own deadline ends with the head of an answer; ours holds for all of it, and comes first.
-    let late = DEADLINE.as_secs() + 1;
-    let docker = transport::connect(&source.endpoint, late)?;
-    let docker = in_time(docker.negotiate_version()).await?;
-    let version = in_time(docker.version()).await?;
-    let source = &speaker(source, &version);
-
-    // Events are asked for from before the list, so that nothing falls between the two.
-    let options = EventsOptions {
-        since: Some(now()),
-        filters: Some(HashMap::from([
-            ("type".to_owned(), vec!["container".to_owned(), "network".to_owned()]),
-            ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
-        ])),
-        ..EventsOptions::default()
-    };
-    let mut inspections = Inspections::new(docker.clone());
-    let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
-    let listed: Vec<_> =
-        in_time(docker.list_containers(Some(all))).await?.into_iter().filter_map(facts::listed).collect();
-    attribution.retain(source, &listed.iter().map(|facts| facts.id.clone()).collect());
-    for facts in listed {
-        inspections.ask(&facts.id);
-        attribution.learn(source, facts);
-    }
-    let mut events = pin!(transport::events(&docker, &source.endpoint, &options));
-    listening::heard(attribution, source, version.version);
-    *connected = true;
-
-    let mut death = pin!(death(&docker));
-    loop {
-        tokio::select! {
-            event = events.next() => heard(attribution, source, &mut inspections, event.ok_or(Failure::Ended)??),
-            Some(facts) = inspections.next() => attribution.learn(source, facts),
-            failure = &mut death => return Err(failure),
         }
     }
 }

@@ -34,7 +34,6 @@ pub(super) trait Listen {
     /// One connection: tells `attribution` what `source` says, and ends only with a failure. `connected` is set once
     /// the runtime is heard.
     fn listen(
-        &self,
         attribution: &Attribution,
         source: &Source,
         connected: &mut bool,
@@ -46,7 +45,6 @@ pub(super) trait Listen {
 
 /// Listens again whenever that fails, until `cancel`; what was learned stays meanwhile.
 pub(super) async fn keep<L: Listen>(
-    listener: L,
     attribution: Arc<Attribution>,
     source: Source,
     cancel: CancellationToken,
@@ -60,7 +58,7 @@ pub(super) async fn keep<L: Listen>(
         let mut connected = false;
         let failure = tokio::select! {
             () = cancel.cancelled() => return,
-            Err(failure) = listener.listen(attribution, source, &mut connected) => failure,
+            Err(failure) = L::listen(attribution, source, &mut connected) => failure,
         };
         not_heard(attribution, source, L::absent(&failure), &failure);
         // One that ends at once each time is not asked ever again without a pause.

@@ -73,8 +73,8 @@ pub async fn watch(
 ) {
     let source = Source::api(runtime, socket);
     match runtime {
-        Runtime::Containerd => listening::keep(containerd::Api, attribution, source, cancel).await,
-        _ => listening::keep(docker::Api, attribution, source, cancel).await,
+        Runtime::Containerd => listening::keep::<containerd::Api>(attribution, source, cancel).await,
+        _ => listening::keep::<docker::Api>(attribution, source, cancel).await,
     }
 }
 

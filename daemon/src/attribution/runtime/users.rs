@@ -48,7 +48,7 @@ pub(super) async fn watch(attribution: Arc<Attribution>, folder: PathBuf, cancel
             let cancel = cancel.child_token();
             heard.insert(user, cancel.clone());
             let source = Source { user: Some(user), ..Source::api(Runtime::Podman, socket) };
-            watches.spawn(listening::keep(docker::Api, Arc::clone(&attribution), source, cancel));
+            watches.spawn(listening::keep::<docker::Api>(Arc::clone(&attribution), source, cancel));
         }
         while watches.try_join_next().is_some() {}
         tokio::select! {

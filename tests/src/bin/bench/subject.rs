@@ -113,7 +113,7 @@ impl Subject {
     pub(crate) fn start(&self, scene: &Scene) -> anyhow::Result<Running> {
         match &self.kind {
             Kind::Cofferdam { program, read } => {
-                let daemon = Daemon::start_alone(program, scene.node())?;
+                let daemon = Daemon::start_alone(program, scene.node(), &[])?;
                 let mut children = Vec::new();
                 if *read {
                     let file = File::create(scene.node().directory().join("events.json"))?;
