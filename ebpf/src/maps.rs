@@ -25,7 +25,7 @@ pub(crate) static FLOW_RECORDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// Records that matter for security and come seldom: today the family container. Apart from all others and with a
 /// budget of its own, so that no flood of ordinary records costs one of them, and none of these fills it alone.
 #[map]
-pub(crate) static SECURITY_RECORDS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
+pub(crate) static SECURITY_RECORDS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 
 /// Records issued, shed and lost, by family. Written by `emit`, read by the daemon.
 #[map]

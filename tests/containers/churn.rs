@@ -13,7 +13,7 @@ use cofferdam::{
     event::{EventKind, WorkloadKind},
     interaction::Edge,
 };
-use cofferdam_tests::{Daemon, Options, command::wait_for};
+use cofferdam_tests::{Daemon, Options, command::wait_for, edges};
 
 use crate::{
     alone,
@@ -41,6 +41,16 @@ fn flows(map: &[Edge], port: u16) -> BTreeMap<String, u64> {
     ours.map(|edge| (edge.source.id.clone().unwrap_or_default(), edge.flows)).collect()
 }
 
+/// What the map says otherwise, and what the kernel says was shed or lost.
+fn differences(daemon: &Daemon, expected: &BTreeMap<String, u64>, port: u16) -> String {
+    let map = daemon.map().unwrap_or_default();
+    let is = flows(&map, port);
+    let missing: Vec<_> = expected.keys().filter(|id| is.get(*id) != Some(&1)).collect();
+    let others: Vec<_> = map.iter().filter(|edge| edge.port == port).map(edges::name).collect();
+    let others: Vec<_> = others.iter().filter(|name| !name.contains("0000")).collect();
+    format!("missing {missing:?}; else there are {others:?}; status {:?}", daemon.status())
+}
+
 #[test]
 fn a_thousand_brief_containers_each_have_their_flow_also_when_their_rows_are_gone() -> anyhow::Result<()> {
     let _turn = alone()?;
@@ -57,7 +67,8 @@ fn a_thousand_brief_containers_each_have_their_flow_also_when_their_rows_are_gon
     }
     wait_for("the map of all of them", Duration::from_secs(10), || {
         (flows(&daemon.map().ok()?, port) == expected).then_some(())
-    })?;
+    })
+    .with_context(|| differences(&daemon, &expected, port))?;
     ensure!(daemon.status()?["unattributed"] == 0, "some event bears no name");
 
     // Rows of cgroups that are gone make room in the kernel; what they counted stays.

@@ -78,7 +78,7 @@ impl Default for Options {
             pin_directory: PathBuf::from("/sys/fs/bpf/cofferdam"),
             record_ring_bytes: 1 << 20,
             flow_ring_bytes: 4 << 20,
-            security_ring_bytes: 1 << 19,
+            security_ring_bytes: 2 << 20,
             allowances: Allowances::default(),
             budgets: 8_192,
             ledger_rows: 16_384,
