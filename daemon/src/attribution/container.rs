@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::text::{NAME_LIMIT, clean};
 use crate::event::{Protocol, Runtime, Workload};
 
 /// What `cofferdam ps` shows of a container.
@@ -93,10 +94,12 @@ impl Source {
         Self { runtime, endpoint: endpoint.into(), voice: Voice::Api, user: None }
     }
 
-    /// Under which key the tables hold its container. A user's runtime reaches those of its user's slice only.
+    /// Under which key the tables hold its container, whose id is harmless there. A user's runtime reaches those of its
+    /// user's slice only.
     pub(super) fn key(&self, id: &str) -> Arc<str> {
+        let id = clean(id, NAME_LIMIT);
         match self.user {
-            Some(user) => user_key(&format!("user-{user}.slice"), id),
+            Some(user) => user_key(&format!("user-{user}.slice"), &id),
             None => id.into(),
         }
     }

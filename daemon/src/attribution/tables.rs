@@ -259,7 +259,7 @@ impl Tables {
     /// A runtime told about a container. What it may not tell ([`super::entry`]) changes nothing.
     pub(super) fn learn(&mut self, source: &Source, facts: ContainerFacts) {
         let id = clean(&facts.id, NAME_LIMIT);
-        let key = source.key(&id);
+        let key = source.key(&facts.id);
         let cgroup_path = facts.cgroup_path.clone();
         let Some(entry) = self.entry(&key, &id) else { return };
         if !entry.may_tell(source) {

@@ -88,3 +88,15 @@ fn what_is_on_disk_about_a_container_that_is_gone_is_not_kept() {
     host.0.learn(&disk, compose(WEB, "web", "198.18.1.2"));
     assert_eq!(host.name(WEB_CGROUP), "shop/web");
 }
+
+#[test]
+fn a_container_whose_id_would_be_obeyed_by_a_terminal_is_forgotten_like_any_other() {
+    let host = Host::empty();
+    let evil = format!("3\u{7f}{}", "x".repeat(200));
+    let told = || ContainerFacts { name: Some("web".to_owned()), ..ContainerFacts::new(evil.clone()) };
+    host.0.learn(&docker(), told());
+    host.0.retain(&docker(), &HashSet::from([evil.clone()]));
+    assert_eq!(host.names(), ["web"]);
+    host.0.forget(&docker(), &evil);
+    assert!(host.names().is_empty());
+}
