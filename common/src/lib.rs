@@ -11,6 +11,8 @@ pub mod process;
 
 pub mod network;
 
+pub mod dns;
+
 pub mod container;
 
 pub mod stats;

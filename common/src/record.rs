@@ -30,6 +30,8 @@ pub mod kind {
     pub const FLOW_OPEN: u32 = 20;
     /// A flow closed: [`crate::network::FlowRecord`].
     pub const FLOW_CLOSE: u32 = 21;
+    /// An answer of the DNS arrived: [`crate::dns::DnsRecord`].
+    pub const DNS_ANSWER: u32 = 22;
     /// A cgroup was made: [`crate::container::CgroupRecord`].
     pub const CGROUP_MADE: u32 = 60;
     /// A cgroup was removed: [`crate::container::CgroupRecord`].

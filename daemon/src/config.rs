@@ -54,6 +54,8 @@ pub struct Config {
     pub limits: Limits,
     /// Names for networks of peers outside.
     pub outside: Outside,
+    /// Whether answers of the DNS are looked at, for the names of peers outside.
+    pub dns_names: bool,
 }
 
 /// Where container runtimes are. None need exist.
@@ -118,6 +120,7 @@ impl Default for Config {
             runtimes: Runtimes::default(),
             limits: Limits::default(),
             outside: Outside::default(),
+            dns_names: true,
         }
     }
 }

@@ -24,7 +24,7 @@ use cofferdam_common::record::family;
 
 use self::{bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page};
 use crate::{
-    attribution::{ContainerState, Overflows, RuntimeState, RuntimeStatus},
+    attribution::{ContainerState, DNS_OUTCOMES, Overflows, RuntimeState, RuntimeStatus},
     config::Report,
     event::{CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
     interaction::Edge,
@@ -66,6 +66,8 @@ struct Readings {
     unattributed: u64,
     unclaimed: u64,
     overflows: Overflows,
+    dns_answers: [u64; DNS_OUTCOMES.len()],
+    dns_names: usize,
     archive_folded: u64,
     events_dropped: u64,
     heartbeat_age: f64,
@@ -166,6 +168,8 @@ impl Metrics {
             unattributed: view.attribution.unattributed(),
             unclaimed: view.attribution.unclaimed(),
             overflows: view.attribution.overflows(),
+            dns_answers: view.attribution.dns_answers(),
+            dns_names: view.attribution.dns_names(),
             archive_folded: lock(&view.archive).folded(),
             events_dropped: view.events.dropped(),
             heartbeat_age: view.heartbeat.age().as_secs_f64(),
@@ -276,10 +280,16 @@ impl Metrics {
         page.count(&metric::RECORDS_UNDECODED, &[], self.records_undecoded());
         page.count(&metric::UNATTRIBUTED, &[], readings.unattributed);
         page.count(&metric::UNCLAIMED_CGROUPS, &[], readings.unclaimed);
-        let Overflows { workloads, processes, labels } = readings.overflows;
-        for (table, count) in [("workloads", workloads), ("processes", processes), ("labels", labels)] {
+        let Overflows { workloads, processes, labels, names } = readings.overflows;
+        for (table, count) in
+            [("workloads", workloads), ("processes", processes), ("labels", labels), ("dns_names", names)]
+        {
             page.count(&metric::ATTRIBUTION_OVERFLOWS, &[table], count);
         }
+        for (outcome, count) in DNS_OUTCOMES.iter().zip(readings.dns_answers) {
+            page.count(&metric::DNS_ANSWERS, &[outcome], count);
+        }
+        page.count(&metric::DNS_NAMES, &[], readings.dns_names as u64);
         page.count(&metric::ARCHIVE_FOLDED, &[], readings.archive_folded);
         // Copied, so that the loop never waits for the writing.
         let execs = lock(&self.execs).clone();

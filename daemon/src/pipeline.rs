@@ -98,6 +98,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         ledger_rows: config.limits.ledger_rows.get(),
         flows: config.limits.flows.get(),
         allowances: allowances(config),
+        dns: config.dns_names,
         ..sensor::Options::default()
     };
     let loaded = sensor::load(&options, &located)?;

@@ -57,7 +57,7 @@ pub(crate) fn header(kind: u32, cgroup: CgroupId, time: u64) -> Header {
 /// Sends one record, which `fill` writes in place, with the time. Counts it as issued, and as shed when `payer` has
 /// too little left to pay with, or as lost when the ring is full.
 ///
-/// `fill` must write every byte of `T`: the ring hands out memory with old records in it.
+/// `fill` must write every byte of `T` that means anything: the ring hands out memory with old records in it.
 #[inline(always)]
 pub(crate) fn emit<T: 'static>(
     ring: &RingBuf,

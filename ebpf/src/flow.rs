@@ -268,7 +268,7 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
 /// The port that a client means. Docker answers DNS inside each container's namespace on a port chosen by chance, to
 /// which it translates port 53 (moby: `libnetwork/resolver.go`, `resolverIPSandbox`).
 #[inline(always)]
-fn service_port((address, port): (&Address, u16)) -> u16 {
+pub(crate) fn service_port((address, port): (&Address, u16)) -> u16 {
     const DOCKER_DNS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 11];
     if address.words() == Address(DOCKER_DNS).words() { 53 } else { port }
 }

@@ -27,6 +27,8 @@ mod ledger;
 
 mod failure;
 
+mod dns;
+
 mod network;
 
 mod process;

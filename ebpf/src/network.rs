@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 
 use crate::{
+    dns,
     emit::count_failure,
     failure,
     flow::{self, Hook},
@@ -42,7 +43,13 @@ pub(crate) fn inet_sk_error_report(context: BtfTracePointContext) -> i32 {
 fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
     match Packet::read(context) {
         Ok(packet) if hook == Hook::Ingress && packet.is_copy(context) => {}
-        Ok(mut packet) => flow::observe(context, &mut packet, hook),
+        Ok(mut packet) => {
+            // First, for the verifier's sake: behind this all paths are the same again.
+            if hook == Hook::Ingress && dns::may_answer(&packet) {
+                dns::report(context, &packet);
+            }
+            flow::observe(context, &mut packet, hook);
+        }
         Err(reason) => count_failure(reason),
     }
     PASS

@@ -9,7 +9,7 @@ use cofferdam_common::{
 
 use crate::{
     atomic::set_bits,
-    flow::{find, finished, remove, report},
+    flow::{find, finished, remove, report, service_port},
     maps::SENDERS,
     packet::{End, Packet, is_low, key_between},
 };
@@ -45,16 +45,7 @@ pub(crate) fn recognise_sender(packet: &Packet, flow: &mut Flow) {
 #[inline(never)]
 pub(crate) fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
     let asker = packet.target();
-    let key = SenderKey {
-        address: asker.0,
-        namespace: packet.key.namespace,
-        port: asker.1,
-        protocol: packet.key.protocol,
-        padding: [0; 5],
-    };
-    // SAFETY: as in `recognise_sender`.
-    let Some(sender) = (unsafe { SENDERS.get(&key) }) else { return false };
-    let asked = (sender.dialled, sender.dialled_port);
+    let Some(asked) = asked_by(packet) else { return false };
     let key = between(asker, asked, &packet.key);
     let Some(flow) = find(&key) else { return false };
     let this_end = if egress { flow.server } else { flow.client };
@@ -64,6 +55,30 @@ pub(crate) fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
         packet.key = key;
     }
     answers
+}
+
+/// Whom the receiver of an answer asked last.
+#[inline(always)]
+fn asked_by(packet: &Packet) -> Option<End> {
+    let (address, port) = packet.target();
+    let FlowKey { namespace, protocol, .. } = packet.key;
+    let key = SenderKey { address, namespace, port, protocol, padding: [0; 5] };
+    // SAFETY: as in `recognise_sender`.
+    let sender = unsafe { SENDERS.get(&key) }?;
+    Some((sender.dialled, sender.dialled_port))
+}
+
+/// The flow that a packet answers, also where the port of its source was translated on the way, as Docker's DNS is. Not
+/// where its address was: it could be anybody's packet to a port that has asked somebody else.
+#[inline(always)]
+pub(crate) fn flow_of_answer(packet: &Packet) -> Option<&'static mut Flow> {
+    if let Some(flow) = find(&packet.key) {
+        return Some(flow);
+    }
+    let (source, asked) = (packet.source(), asked_by(packet)?);
+    let same_service = source.0.words() == asked.0.words()
+        && service_port((&source.0, source.1)) == service_port((&asked.0, asked.1));
+    if same_service { find(&between(packet.target(), asked, &packet.key)) } else { None }
 }
 
 /// The client's view of a translated flow: only its end matters, for which the server's hooks may be blind

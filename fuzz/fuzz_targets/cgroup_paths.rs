@@ -2,26 +2,21 @@
 #![no_main]
 
 use cofferdam::{event::EventKind, sensor::record::Record};
-use cofferdam_common::{container::CgroupRecord, ids::CgroupId};
-use cofferdam_fuzz::{host, plain, told};
+use cofferdam_common::ids::CgroupId;
+use cofferdam_fuzz::{cgroup, host, plain, told};
 use libfuzzer_sys::fuzz_target;
-use zerocopy::FromZeros;
 
 fuzz_target!(|path: &[u8]| {
     let host = host();
-    let mut record = CgroupRecord::new_zeroed();
-    let length = path.len().min(record.path.len());
-    record.subject = CgroupId(7);
-    record.path[..length].copy_from_slice(&path[..length]);
-    record.path_length = length as u32;
-    let made = told(&host, &Record::CgroupMade(Box::new(record)));
-    let EventKind::Cgroup(cgroup) = made.kind else { panic!("{made:?} is of another kind") };
-    assert_eq!(host.workload(CgroupId(7)), cgroup.workload);
+    let record = cgroup(CgroupId(7), path);
+    let made = told(&host, &Record::CgroupMade(record.clone()));
+    let EventKind::Cgroup(told_of) = made.kind else { panic!("{made:?} is of another kind") };
+    assert_eq!(host.workload(CgroupId(7)), told_of.workload);
     let containers = host.containers();
     assert!(containers.len() <= 1, "{containers:?}");
     for container in containers {
         plain(&container.workload.name);
     }
-    let _ = told(&host, &Record::CgroupRemoved(Box::new(record)));
+    let _ = told(&host, &Record::CgroupRemoved(record));
     assert!(host.containers().is_empty());
 });

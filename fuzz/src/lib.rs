@@ -7,12 +7,25 @@ use cofferdam::{
     event::{Event, is_hostile},
     sensor::{clock::Clock, record::Record},
 };
+use cofferdam_common::{container::CgroupRecord, ids::CgroupId};
 use jiff::Timestamp;
+use zerocopy::FromZeros;
 
 /// A host of which nothing is known.
 #[must_use]
 pub fn host() -> Attribution {
     Attribution::new(PathBuf::from("/nonexistent"))
+}
+
+/// The record of a cgroup with this path, as far as there is room for it.
+#[must_use]
+pub fn cgroup(id: CgroupId, path: &[u8]) -> Box<CgroupRecord> {
+    let mut record = CgroupRecord::new_zeroed();
+    let length = path.len().min(record.path.len());
+    record.subject = id;
+    record.path[..length].copy_from_slice(&path[..length]);
+    record.path_length = length as u32;
+    Box::new(record)
 }
 
 /// The event of a record, after it went through JSON and came back the same.

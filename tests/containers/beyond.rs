@@ -1,6 +1,10 @@
 //! A machine beyond the host: a network namespace of the test's own, behind a cable to the node.
 
-use std::{fs, process::Child, time::Duration};
+use std::{
+    fs,
+    process::{Child, Command},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use cofferdam_tests::{
@@ -12,11 +16,11 @@ use cofferdam_tests::{
 use crate::{alone, docker};
 
 /// Holds the namespace; gone with it.
-struct Machine(Child);
+pub(crate) struct Machine(Child);
 
 impl Machine {
-    /// Joins it to the node: the node is 198.19.7.1, the machine 198.19.7.2.
-    fn plug_in(node: &Node) -> anyhow::Result<Self> {
+    /// Joins it to the node: the node is 198.19.7.1, the machine 198.19.7.2 and 198.19.7.3.
+    pub(crate) fn plug_in(node: &Node) -> anyhow::Result<Self> {
         let machine = Self(node.command("unshare").args(["--net", "sleep", "60"]).spawn()?);
         let pid = machine.0.id().to_string();
         let here = fs::read_link("/proc/self/ns/net")?;
@@ -29,16 +33,23 @@ impl Machine {
         ip(&format!("link add beyond type veth peer name eth0 netns {pid}"))?;
         ip("addr add 198.19.7.1/24 dev beyond")?;
         ip("link set beyond up")?;
-        machine.run(node, "ip addr add 198.19.7.2/24 dev eth0")?;
+        for address in ["198.19.7.2/24", "198.19.7.3/24"] {
+            machine.run(node, &format!("ip addr add {address} dev eth0"))?;
+        }
         machine.run(node, "ip link set eth0 up")?;
         Ok(machine)
     }
 
     fn run(&self, node: &Node, line: &str) -> anyhow::Result<String> {
-        let pid = self.0.id().to_string();
+        run(&mut self.command(node, line))
+    }
+
+    /// A command line that will run on it.
+    pub(crate) fn command(&self, node: &Node, line: &str) -> Command {
         let mut command = node.command("nsenter");
-        command.args(["--target", &pid, "--net", "--"]).args(line.split_whitespace());
-        run(&mut command)
+        command.arg("--target").arg(self.0.id().to_string()).args(["--net", "--"]);
+        command.args(line.split_whitespace());
+        command
     }
 }
 

@@ -9,6 +9,7 @@ mod cgroups;
 mod churn;
 mod config;
 mod containerd;
+mod dns;
 mod flood;
 mod hostile;
 mod leftovers;

@@ -9,6 +9,8 @@ mod attempts;
 
 mod container;
 
+mod dns;
+
 mod network;
 
 mod node;

@@ -73,5 +73,6 @@ fn concerns(bytes: &[u8], ours: [CgroupId; 2]) -> bool {
         Record::FlowOpen(record) | Record::FlowClose(record) => ours.contains(&record.client),
         Record::CgroupMade(record) | Record::CgroupRemoved(record) => ours.contains(&record.subject),
         Record::CgroupAttached(record) => ours.contains(&record.subject),
+        Record::DnsAnswer(record) => ours.contains(&record.header.cgroup),
     }
 }

@@ -60,6 +60,7 @@ impl Node {
                 Record::Fork(record) => record.header.cgroup,
                 Record::Exec(record) => record.header.cgroup,
                 Record::Exit(record) => record.header.cgroup,
+                Record::DnsAnswer(record) => record.header.cgroup,
                 Record::CgroupMade(record) | Record::CgroupRemoved(record) => record.header.cgroup,
                 Record::CgroupAttached(record) => record.header.cgroup,
             };

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering};
 
 use cofferdam_common::{
     container::{AttachRecord, CGROUP_PATH_LIMIT, CgroupRecord},
+    dns::{DNS_PORT, DnsRecord},
     ids::{Address, CgroupId},
     network::{FlowRecord, Party, end},
     process::{ExecRecord, ExitRecord, ForkRecord},
@@ -12,13 +13,13 @@ use cofferdam_common::{
 use super::{
     Attribution, addresses,
     cgroup::{Place, identify},
-    sentence,
+    dns, sentence,
     text::{ARGUMENT_LIMIT, PATH_LIMIT, clean_bytes},
 };
 use crate::{
     event::{
-        CgroupChange, CgroupEvent, Endpoint, Event, EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork,
-        Protocol, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
+        CgroupChange, CgroupEvent, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit, FlowEnd, FlowEvent,
+        Fork, Protocol, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
     },
     sensor::{clock::Clock, record::Record},
 };
@@ -34,6 +35,7 @@ impl Attribution {
             Record::Exit(record) => (record.header.time, self.exit(record)),
             Record::FlowOpen(record) => (record.header.time, EventKind::FlowOpen(self.flow(record, false))),
             Record::FlowClose(record) => (record.header.time, EventKind::FlowClose(self.flow(record, true))),
+            Record::DnsAnswer(record) => (record.header.time, self.dns_answer(record)),
             Record::CgroupMade(record) => (record.header.time, self.cgroup_made(record)),
             Record::CgroupRemoved(record) => (record.header.time, self.cgroup_removed(record)),
             Record::CgroupAttached(record) => (record.header.time, self.cgroup_attached(record)),
@@ -120,6 +122,33 @@ impl Attribution {
             packets_sent: record.volume.packets_sent,
             packets_received: record.volume.packets_received,
         }
+    }
+
+    fn dns_answer(&self, record: &DnsRecord) -> EventKind {
+        let answer = dns::read(used(&record.message, record.length as usize));
+        let truncated = record.total > record.length;
+        if let Some(answer) = &answer {
+            self.tables_mut().looked_up(record.header.cgroup, answer, record.header.time);
+        }
+        let outcome = match &answer {
+            None => 3,
+            Some(_) if truncated => 2,
+            Some(answer) if answer.addresses.is_empty() => 1,
+            Some(_) => 0,
+        };
+        if let Some(count) = self.dns_answers.get(outcome) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let asker = Party { cgroup: record.header.cgroup, address: Address::NONE };
+        let (workload, resolver) =
+            self.parties(&asker, &Party::new(record.resolver, &record.resolver_address));
+        let (name, record_type, addresses) = match answer {
+            Some(answer) => (Some(answer.name), Some(answer.record_type), answer.addresses),
+            None => (None, None, Vec::new()),
+        };
+        let address = addresses::address(record.resolver_address);
+        let resolver = Endpoint { workload: resolver, address, port: DNS_PORT };
+        EventKind::DnsAnswer(DnsAnswer { workload, resolver, name, record_type, addresses, truncated })
     }
 
     fn cgroup_made(&self, record: &CgroupRecord) -> EventKind {

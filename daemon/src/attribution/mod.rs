@@ -10,6 +10,12 @@ mod cgroup;
 
 mod addresses;
 
+mod scope;
+
+mod dns;
+
+mod names;
+
 mod outside;
 
 mod container;
@@ -75,7 +81,12 @@ pub struct Attribution {
     /// There are cgroups whose names are to be looked for on disk.
     nameless: Notify,
     unattributed: AtomicU64,
+    dns_answers: [AtomicU64; DNS_OUTCOMES.len()],
 }
+
+/// What comes of an answer of the DNS: its addresses were learned, it had none, it was longer than what is looked at
+/// (and what there was of it was learned), it could not be read.
+pub const DNS_OUTCOMES: [&str; 4] = ["learned", "no_address", "truncated", "malformed"];
 
 /// What found no room, since the daemon started.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -86,6 +97,8 @@ pub struct Overflows {
     pub processes: u64,
     /// Labels of containers that were left out or shortened.
     pub labels: u64,
+    /// DNS names that had to go before their time.
+    pub names: u64,
 }
 
 impl Attribution {
@@ -102,6 +115,7 @@ impl Attribution {
             wake: Notify::new(),
             nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
+            dns_answers: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
@@ -127,16 +141,14 @@ impl Attribution {
         resident.unwrap_or_else(|| self.search(cgroup))
     }
 
-    /// Whose end of a flow this is: by cgroup, else by address (a container's, the host's, or outside).
-    ///
-    /// Loopback without a cgroup counts as the host; where both ends are at hand, [`Self::parties`] knows better.
-    #[must_use]
-    pub fn party(&self, party: &Party) -> Arc<Workload> {
-        let known = self.tables().party(party);
+    /// Whose end of a flow this is, seen from the other end: by cgroup, else by address (a container's, the host's, or
+    /// outside). Loopback without a cgroup counts as the host.
+    fn party(&self, party: &Party, other_end: CgroupId) -> Arc<Workload> {
+        let known = self.tables().party(party, other_end);
         known.unwrap_or_else(|| self.search(party.cgroup))
     }
 
-    /// Both ends of a flow. A loopback end that has no cgroup (nobody listens there) is in the network of the other
+    /// Both ends of a flow. A peer outside has the name under which the other end looked it up. A loopback end that has no cgroup (nobody listens there) is in the network of the other
     /// end, and counts as the same workload.
     #[must_use]
     pub fn parties(&self, source: &Party, target: &Party) -> (Arc<Workload>, Arc<Workload>) {
@@ -144,14 +156,14 @@ impl Attribution {
             |party: &Party| party.cgroup == CgroupId::NONE && addresses::address(party.address).is_loopback();
         match (nameless(source), nameless(target)) {
             (false, true) => {
-                let source = self.party(source);
+                let source = self.party(source, target.cgroup);
                 (Arc::clone(&source), source)
             }
             (true, false) => {
-                let target = self.party(target);
+                let target = self.party(target, source.cgroup);
                 (Arc::clone(&target), target)
             }
-            _ => (self.party(source), self.party(target)),
+            _ => (self.party(source, target.cgroup), self.party(target, source.cgroup)),
         }
     }
 
@@ -231,7 +243,24 @@ impl Attribution {
     pub fn overflows(&self) -> Overflows {
         let processes = self.processes().overflow();
         let tables = self.tables();
-        Overflows { workloads: tables.overflow, processes, labels: tables.labels_cut }
+        Overflows {
+            workloads: tables.overflow,
+            processes,
+            labels: tables.labels_cut,
+            names: tables.names.evicted,
+        }
+    }
+
+    /// How many DNS names are known.
+    #[must_use]
+    pub fn dns_names(&self) -> usize {
+        self.tables().names.len()
+    }
+
+    /// Answers of the DNS, by what came of them ([`DNS_OUTCOMES`]), since the daemon started.
+    #[must_use]
+    pub fn dns_answers(&self) -> [u64; DNS_OUTCOMES.len()] {
+        std::array::from_fn(|at| self.dns_answers.get(at).map_or(0, |count| count.load(Ordering::Relaxed)))
     }
 
     /// Runtimes that are listened to.

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{CgroupChange, CgroupEvent, EventKind, Exec, Exit, FlowEnd, FlowEvent};
+use crate::event::{CgroupChange, CgroupEvent, DnsAnswer, EventKind, Exec, Exit, FlowEnd, FlowEvent};
 
 /// Longest command that a sentence quotes, in bytes.
 const COMMAND_LIMIT: usize = 200;
+
+/// Most addresses of a name that a sentence lists.
+const ADDRESSES_SHOWN: usize = 4;
 
 /// `shop/web -> shop/db tcp/5432 opened`.
 pub(super) fn of(kind: &EventKind) -> String {
@@ -19,6 +22,7 @@ pub(super) fn of(kind: &EventKind) -> String {
         }
         EventKind::FlowOpen(flow) => format!("{} opened", ends(flow)),
         EventKind::FlowClose(flow) => format!("{} {}", ends(flow), close(flow)),
+        EventKind::DnsAnswer(answer) => dns(answer),
         EventKind::Cgroup(change) => cgroup(change),
         EventKind::Lost(lost) => lost.to_string(),
     }
@@ -71,6 +75,22 @@ fn close(flow: &FlowEvent) -> String {
     }
     let _ = write!(sentence, ", {} bytes sent, {} received", flow.bytes_sent, flow.bytes_received);
     sentence
+}
+
+fn dns(answer: &DnsAnswer) -> String {
+    let DnsAnswer { workload, resolver, .. } = answer;
+    let (Some(name), Some(record_type)) = (&answer.name, &answer.record_type) else {
+        return format!("{workload} got an answer from {} that is no DNS", resolver.workload);
+    };
+    let mut addresses: Vec<_> =
+        answer.addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
+    if answer.addresses.len() > ADDRESSES_SHOWN {
+        addresses.push("…".to_owned());
+    }
+    if addresses.is_empty() {
+        return format!("{workload} looked up {name} ({record_type})");
+    }
+    format!("{workload} looked up {name}: {}", addresses.join(", "))
 }
 
 fn cgroup(event: &CgroupEvent) -> String {

@@ -5,22 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_common::{
-    ids::{Address, CgroupId},
-    network::Party,
-};
+use cofferdam_common::ids::CgroupId;
 
 use super::{
-    addresses::{self, Addresses, Owner},
+    addresses::Addresses,
     cgroup::{Place, identify},
     claims::Claims,
     container::{Container, ContainerFacts, ContainerState, Source, Voice},
     entry::Entry,
     nameless::Queue,
+    names::Names,
     outside::Networks,
     text::{NAME_LIMIT, PATH_LIMIT, clean},
 };
 use crate::event::{Runtime, Workload, WorkloadKind};
+
+mod parties;
 
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.
 const LIMIT: usize = 65_536;
@@ -58,6 +58,7 @@ pub(super) struct Tables {
     pub(super) nameless: Queue,
     pub(super) addresses: Addresses,
     pub(super) outside: Networks,
+    pub(super) names: Names,
     departed: VecDeque<CgroupId>,
     host: Arc<Workload>,
     unknown: Arc<Workload>,
@@ -75,6 +76,7 @@ impl Tables {
             nameless: Queue::default(),
             addresses: Addresses::default(),
             outside: Networks::default(),
+            names: Names::new(),
             departed: VecDeque::new(),
             host: Arc::new(Workload::host()),
             unknown: Arc::new(Workload::named(WorkloadKind::Unknown, "unknown")),
@@ -254,6 +256,7 @@ impl Tables {
             self.claims.remove(path, key);
         }
         self.containers.remove(key);
+        self.names.forget(key);
     }
 
     /// A runtime told about a container. What it may not tell ([`super::entry`]) changes nothing.
@@ -340,31 +343,6 @@ impl Tables {
 
     pub(super) fn path(&self, id: CgroupId) -> Option<Arc<str>> {
         self.cgroups.get(&id).map(|cgroup| Arc::clone(&cgroup.path)).filter(|path| !path.is_empty())
-    }
-
-    /// Whose end of a flow this is; `None` when it is a cgroup that nothing was ever heard of.
-    pub(super) fn party(&self, party: &Party) -> Option<Arc<Workload>> {
-        match party.cgroup {
-            CgroupId::OTHER => Some(Arc::clone(&self.other)),
-            CgroupId::NONE if party.address == Address::NONE => Some(Arc::clone(&self.unknown)),
-            CgroupId::NONE => {
-                let address = addresses::address(party.address);
-                let outside = || {
-                    self.outside.name(address).unwrap_or_else(|| {
-                        Arc::new(Workload::named(WorkloadKind::Outside, address.to_string()))
-                    })
-                };
-                Some(match self.addresses.owner(address) {
-                    Owner::Container(key) => self
-                        .containers
-                        .get(&key)
-                        .map_or_else(outside, |container| Arc::clone(&container.shown.workload)),
-                    Owner::Host => Arc::clone(&self.host),
-                    Owner::Outside => outside(),
-                })
-            }
-            cgroup => self.resident(cgroup),
-        }
     }
 
     /// Cgroups that exist and are nobody's.

@@ -19,6 +19,8 @@ use crate::{
     sensor::{clock::Clock, record::Record},
 };
 
+mod dns;
+
 mod outside;
 
 mod ownership;
@@ -170,13 +172,14 @@ fn a_refused_attempt_and_the_dialled_address_are_told() {
 fn an_end_without_a_cgroup_is_known_by_its_address() {
     let host = Host::shop();
     host.0.tables_mut().addresses.set_host(["198.18.1.1".parse().unwrap()].into());
-    let name = |to: &str| host.0.party(&Party { cgroup: CgroupId::NONE, address: address(to) }).to_string();
+    let party = |party: Party| host.0.party(&party, WEB_CGROUP);
+    let name = |to: &str| party(Party { cgroup: CgroupId::NONE, address: address(to) }).to_string();
     assert_eq!(name("198.18.1.3"), "shop/db");
     assert_eq!(name("198.18.1.1"), "host");
     assert_eq!(name("127.0.0.1"), "host");
     assert_eq!(name("203.0.113.7"), "outside 203.0.113.7");
     assert_eq!(name("2001:db8::1"), "outside 2001:db8::1");
-    let other = host.0.party(&Party { cgroup: CgroupId::OTHER, address: Address::NONE });
+    let other = party(Party { cgroup: CgroupId::OTHER, address: Address::NONE });
     assert_eq!((other.kind, &*other.name), (WorkloadKind::Other, "other"));
 }
 
@@ -366,7 +369,7 @@ fn labels_of_a_container_cannot_grow_without_bound() {
     let host = Host::shop();
     let labels: BTreeMap<_, _> = (0..100).map(|number| (number.to_string(), String::new())).collect();
     host.0.learn(&docker(), ContainerFacts { labels: Some(labels), ..ContainerFacts::new(WEB) });
-    assert_eq!(host.0.overflows(), Overflows { workloads: 0, processes: 0, labels: 68 });
+    assert_eq!(host.0.overflows(), Overflows { workloads: 0, processes: 0, labels: 68, names: 0 });
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(super) struct Arguments {
     /// One JSON object per line (docs/events.md).
     #[arg(long)]
     json: bool,
-    /// Only events of this workload: its name, its container's name, its project, or the beginning of its id.
+    /// Only events of this workload: its name, its container's name, its project, its DNS name, or the beginning of
+    /// its id.
     #[arg(long, value_name = "NAME")]
     of: Option<String>,
     /// Only events of this kind; may be given more than once, or with commas.

@@ -54,10 +54,13 @@ struct Options {
     /// Records of flows that it may send at once after a pause; of processes an eighth of that. [default: 8000]
     #[arg(long, env = "COFFERDAM_RECORD_BURST", value_name = "RECORDS")]
     record_burst: Option<Records>,
+    /// Whether answers of the DNS are looked at, for the names of peers outside. [default: true]
+    #[arg(long, env = "COFFERDAM_DNS_NAMES", value_name = "BOOL")]
+    dns_names: Option<bool>,
 }
 
 /// Each option's key in the file.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("listen", "listen"),
     ("docker_socket", "runtimes.docker"),
     ("podman_socket", "runtimes.podman"),
@@ -70,6 +73,7 @@ const KEYS: [(&str, &str); 12] = [
     ("record_ring_bytes", "limits.record_ring_bytes"),
     ("records_per_second", "limits.records_per_second"),
     ("record_burst", "limits.record_burst"),
+    ("dns_names", "dns_names"),
 ];
 
 impl Given {
@@ -88,6 +92,7 @@ impl Given {
             record_ring_bytes,
             records_per_second,
             record_burst,
+            dns_names,
         } = self.options.clone();
         put(listen, &mut config.listen);
         put(docker_socket, &mut config.runtimes.docker);
@@ -101,6 +106,7 @@ impl Given {
         put(record_ring_bytes, &mut config.limits.record_ring_bytes);
         put(records_per_second, &mut config.limits.records_per_second);
         put(record_burst, &mut config.limits.record_burst);
+        put(dns_names, &mut config.dns_names);
     }
 
     /// The option or variable that set a key.

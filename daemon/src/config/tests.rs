@@ -36,7 +36,7 @@ fn a_whole_file_is_read() {
     let text = "listen: '[::1]:9000'\nruntimes:\n  docker: /run/docker.sock\n\
         limits:\n  ledger_rows: 4096\n  flow_ring_bytes: 8192\n  record_ring_bytes: 4096\n  flows: 2048\n\
         \u{20} records_per_second: 0\n  record_burst: 7\n\
-        outside:\n  stripe: [203.0.113.0/24, 198.51.100.7]\n";
+        outside:\n  stripe: [203.0.113.0/24, 198.51.100.7]\ndns_names: false\n";
     let config = parse(text).unwrap_or_else(|problem| panic!("{problem}"));
     let limits = &config.limits;
     assert_eq!(config.listen, "[::1]:9000".parse().unwrap());
@@ -44,6 +44,7 @@ fn a_whole_file_is_read() {
     assert_eq!((limits.ledger_rows.get(), limits.flows.get()), (4_096, 2_048));
     assert_eq!((limits.flow_ring_bytes.get(), limits.record_ring_bytes.get()), (8_192, 4_096));
     assert_eq!((limits.records_per_second.get(), limits.record_burst.get()), (0, 7));
+    assert!(!config.dns_names);
     let networks: Vec<_> = config.outside.networks().map(|(name, cidr)| format!("{name} {cidr}")).collect();
     assert_eq!(networks, ["stripe 203.0.113.0/24", "stripe 198.51.100.7/32"]);
 }
@@ -84,6 +85,7 @@ fn a_problem_is_told_with_its_place_and_key() {
         "limits:\n  flows: {}",
         "limits:\n  flows: 2048\n  flows: 2048",
         "foo: 1",
+        "dns_names: maybe",
         "outside: [1]",
         "outside:\n  a: 203.0.113.0/24",
         "outside:\n  a:\n    - 203.0.113.0/24\n    - 203.0.113.7/24",
@@ -120,7 +122,9 @@ fn a_problem_is_told_with_its_place_and_key() {
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
-        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside
+        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names
+    "dns_names: maybe"
+        config.yaml:1:12: `dns_names`: invalid boolean (true or false expected)
     "outside: [1]"
         config.yaml:1:10: `outside`: expected keys and values
     "outside:\n  a: 203.0.113.0/24"
@@ -242,6 +246,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
     fs::remove_file(&path).unwrap();
     let shown = config.effective(&origins);
     insta::assert_snapshot!(shown.replace(path.to_str().unwrap(), FILE), @r##"
+    dns_names: true                                  # default
     limits:
       flow_ring_bytes: 4194304                       # default
       flows: 2048                                    # /etc/cofferdam/config.yaml

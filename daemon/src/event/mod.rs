@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{CgroupChange, CgroupEvent},
-    network::{Endpoint, FlowEnd, FlowEvent, Verdict},
+    network::{DnsAnswer, Endpoint, FlowEnd, FlowEvent, Verdict},
     process::{Exec, Exit, Fork, Process},
     protocol::Protocol,
     text::is_hostile,
-    workload::{Kubernetes, Runtime, Workload, WorkloadKind},
+    workload::{Kubernetes, Runtime, Scope, Workload, WorkloadKind},
 };
 
 /// The version of the JSON schema; raised when a field is removed or changes its meaning.
@@ -55,6 +55,8 @@ pub enum EventKind {
     FlowOpen(FlowEvent),
     /// A flow closed, or an attempt failed.
     FlowClose(FlowEvent),
+    /// An answer of the DNS arrived.
+    DnsAnswer(DnsAnswer),
     /// A cgroup was made, removed or joined.
     Cgroup(CgroupEvent),
     /// Records were shed or lost before they could become events.
@@ -108,6 +110,7 @@ impl EventKind {
             Self::ProcessExit(_) => "process_exit",
             Self::FlowOpen(_) => "flow_open",
             Self::FlowClose(_) => "flow_close",
+            Self::DnsAnswer(_) => "dns_answer",
             Self::Cgroup(_) => "cgroup",
             Self::Lost(_) => "lost",
         }
@@ -124,6 +127,7 @@ impl EventKind {
             Self::FlowOpen(flow) | Self::FlowClose(flow) => {
                 vec![&flow.source.workload, &flow.target.workload]
             }
+            Self::DnsAnswer(answer) => vec![&answer.workload, &answer.resolver.workload],
             Self::Lost(lost) => lost.workload.as_deref().into_iter().collect(),
         }
     }

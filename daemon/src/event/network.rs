@@ -1,4 +1,4 @@
-//! Family network: flows.
+//! Family network: flows, and answers of the DNS.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -81,6 +81,25 @@ pub struct FlowEvent {
     pub packets_sent: u64,
     /// Packets from target to source.
     pub packets_received: u64,
+}
+
+/// An answer of the DNS that somebody had asked for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DnsAnswer {
+    /// Who asked.
+    pub workload: Arc<Workload>,
+    /// Who answered.
+    pub resolver: Endpoint,
+    /// The name that was asked for; absent where the answer could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What was asked for: `A`, `AAAA`, `TXT`, ...; absent as `name` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_type: Option<String>,
+    /// The addresses of that name; none where something else was asked for.
+    pub addresses: Vec<IpAddr>,
+    /// Whether the answer was longer than what is looked at, so that addresses may be missing.
+    pub truncated: bool,
 }
 
 impl fmt::Display for Verdict {

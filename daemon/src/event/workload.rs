@@ -37,6 +37,24 @@ pub struct Workload {
     /// The container's labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Of a peer outside that goes by its address: the DNS name under which the other end looked it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_name: Option<String>,
+    /// Of a peer outside that goes by its address: where that address is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+}
+
+/// Where an address is valid.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// In a network of somebody's own, or nowhere (RFC 6890: not globally reachable).
+    Private,
+    /// In the Internet.
+    Public,
+    /// A group.
+    Multicast,
 }
 
 /// What sort of thing a workload is.
@@ -102,6 +120,8 @@ impl Workload {
             service: None,
             kubernetes: None,
             labels: BTreeMap::new(),
+            dns_name: None,
+            scope: None,
         }
     }
 
@@ -114,8 +134,9 @@ impl Workload {
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            WorkloadKind::Outside => write!(f, "outside {}", self.name),
+        match (self.kind, &self.dns_name) {
+            (WorkloadKind::Outside, Some(dns_name)) => write!(f, "outside {dns_name} ({})", self.name),
+            (WorkloadKind::Outside, None) => write!(f, "outside {}", self.name),
             _ => f.write_str(&self.name),
         }
     }

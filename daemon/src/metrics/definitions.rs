@@ -59,7 +59,11 @@ metrics! {
     UNCLAIMED_CGROUPS: GAUGE "cofferdam_unclaimed_cgroups" [];
         "Cgroups that neither a runtime nor systemd claims; they go by their paths."
     ATTRIBUTION_OVERFLOWS: COUNTER "cofferdam_attribution_overflows_total" ["table"];
-        "What found no room in a table of names: workloads, processes, labels of containers."
+        "What found no room in a table of names: workloads, processes, labels of containers, DNS names."
+    DNS_ANSWERS: COUNTER "cofferdam_dns_answers_total" ["outcome"];
+        "Answers of the DNS that workloads received, by what came of them."
+    DNS_NAMES: GAUGE "cofferdam_dns_names" [];
+        "DNS names that are known for addresses, of all workloads."
     ARCHIVE_FOLDED: COUNTER "cofferdam_archive_folded_total" [];
         "Interactions of removed containers that were folded into other, because the archive was full."
     RUNTIME_UP: GAUGE "cofferdam_runtime_up" ["runtime"];

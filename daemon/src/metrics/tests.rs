@@ -18,6 +18,8 @@ fn readings() -> Readings {
         unattributed: 0,
         unclaimed: 0,
         overflows: Overflows::default(),
+        dns_answers: [9, 0, 0, 0],
+        dns_names: 7,
         archive_folded: 0,
         events_dropped: 0,
         heartbeat_age: 0.25,

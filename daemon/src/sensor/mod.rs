@@ -69,6 +69,8 @@ pub struct Options {
     pub ledger_rows: u32,
     /// Flows that can be open at once.
     pub flows: u32,
+    /// Whether answers of the DNS are looked at, for the names of peers outside.
+    pub dns: bool,
 }
 
 impl Default for Options {
@@ -83,6 +85,7 @@ impl Default for Options {
             budgets: 8_192,
             ledger_rows: 16_384,
             flows: 131_072,
+            dns: true,
         }
     }
 }
@@ -129,10 +132,12 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     ensure!(options.budgets >= 2, "one budget is shared: 2 are needed at least, not {}", options.budgets);
     ensure!(options.ledger_rows >= 64, "the ledger needs 64 rows at least, not {}", options.ledger_rows);
 
+    let dns_answers = u32::from(options.dns);
     let btf = Btf::from_sys_fs().context("cannot read the kernel's types")?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", &located.offsets, true)
+        .override_global("DNS_ANSWERS", &dns_answers, true)
         .map_max_entries("RECORDS", options.record_ring_bytes)
         .map_max_entries("FLOW_RECORDS", options.flow_ring_bytes)
         .map_max_entries("SECURITY_RECORDS", options.security_ring_bytes)

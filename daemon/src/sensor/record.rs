@@ -2,6 +2,7 @@
 
 use cofferdam_common::{
     container::{AttachRecord, CgroupRecord},
+    dns::DnsRecord,
     network::FlowRecord,
     process::{ExecRecord, ExitRecord, ForkRecord},
     record::{Header, family, kind},
@@ -21,6 +22,8 @@ pub enum Record {
     FlowOpen(FlowRecord),
     /// A flow closed.
     FlowClose(FlowRecord),
+    /// An answer of the DNS arrived.
+    DnsAnswer(Box<DnsRecord>),
     /// A cgroup was made.
     CgroupMade(Box<CgroupRecord>),
     /// A cgroup was removed.
@@ -46,7 +49,7 @@ impl Record {
     pub fn family(&self) -> u32 {
         match self {
             Self::Fork(_) | Self::Exec(_) | Self::Exit(_) => family::PROCESS,
-            Self::FlowOpen(_) | Self::FlowClose(_) => family::NETWORK,
+            Self::FlowOpen(_) | Self::FlowClose(_) | Self::DnsAnswer(_) => family::NETWORK,
             Self::CgroupMade(_) | Self::CgroupRemoved(_) | Self::CgroupAttached(_) => family::CONTAINER,
         }
     }
@@ -63,6 +66,7 @@ impl Record {
             kind::PROCESS_EXIT => Self::Exit(read(bytes)?),
             kind::FLOW_OPEN => Self::FlowOpen(read(bytes)?),
             kind::FLOW_CLOSE => Self::FlowClose(read(bytes)?),
+            kind::DNS_ANSWER => Self::DnsAnswer(Box::new(read(bytes)?)),
             kind::CGROUP_MADE => Self::CgroupMade(Box::new(read(bytes)?)),
             kind::CGROUP_REMOVED => Self::CgroupRemoved(Box::new(read(bytes)?)),
             kind::CGROUP_ATTACHED => Self::CgroupAttached(read(bytes)?),
@@ -113,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..1024), kind in 0u32..70) {
+        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..1536), kind in 0u32..70) {
             let _ = Record::decode(&bytes);
             let mut bytes = bytes;
             if let Some(head) = bytes.get_mut(..4) {

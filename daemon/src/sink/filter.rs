@@ -3,8 +3,16 @@
 use crate::event::{Event, EventKind, Workload};
 
 /// The kinds of events, as JSON and `--kind` name them.
-pub const KINDS: [&str; 7] =
-    ["process_fork", "process_exec", "process_exit", "flow_open", "flow_close", "cgroup", "lost"];
+pub const KINDS: [&str; 8] = [
+    "process_fork",
+    "process_exec",
+    "process_exit",
+    "flow_open",
+    "flow_close",
+    "dns_answer",
+    "cgroup",
+    "lost",
+];
 
 /// The shortest beginning of a container's id that `of` accepts.
 const SHORTEST_ID: usize = 6;
@@ -12,7 +20,7 @@ const SHORTEST_ID: usize = 6;
 /// What to let through. Empty lets all through; `lost` events always pass, for they say what is missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
-    /// Only events of this workload: its name, its container's name, its project, or the beginning of its id.
+    /// Only events of this workload: its name, its container's name, its project, its DNS name, or the beginning of its id.
     pub of: Option<String>,
     /// Only events of these kinds.
     pub kinds: Vec<String>,
@@ -31,7 +39,8 @@ impl Filter {
 }
 
 fn is_called(workload: &Workload, name: &str) -> bool {
-    let known_as = [Some(&workload.name), workload.container_name.as_ref(), workload.project.as_ref()];
+    let Workload { container_name, project, dns_name, .. } = workload;
+    let known_as = [Some(&workload.name), container_name.as_ref(), project.as_ref(), dns_name.as_ref()];
     known_as.into_iter().flatten().any(|known| known == name)
         || (name.len() >= SHORTEST_ID && workload.id.as_ref().is_some_and(|id| id.starts_with(name)))
 }

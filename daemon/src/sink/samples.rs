@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    CgroupChange, CgroupEvent, Endpoint, Event, EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork, Lost,
-    Process, Protocol, Runtime, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
+    CgroupChange, CgroupEvent, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork,
+    Lost, Process, Protocol, Runtime, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
 };
 
 pub(crate) const WEB_ID: &str = "3f2a9c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f809";
@@ -91,6 +91,19 @@ pub(crate) fn flow_close() -> Event {
     event(5, message, EventKind::FlowClose(flow(Some(FlowEnd::Closed))))
 }
 
+pub(crate) fn dns_answer() -> Event {
+    let resolver = Endpoint { workload: Workload::host().into(), address: [127, 0, 0, 11].into(), port: 53 };
+    let kind = DnsAnswer {
+        workload: web(),
+        resolver,
+        name: Some("api.example.org".to_owned()),
+        record_type: Some("A".to_owned()),
+        addresses: vec![[203, 0, 113, 7].into()],
+        truncated: false,
+    };
+    event(8, "shop/web looked up api.example.org: 203.0.113.7", EventKind::DnsAnswer(kind))
+}
+
 pub(crate) fn cgroup(change: CgroupChange) -> Event {
     let path = format!("/system.slice/docker-{WEB_ID}.scope");
     let message = format!("shop/web: cgroup {path} was made");
@@ -105,7 +118,7 @@ pub(crate) fn lost() -> Event {
 
 /// One of each, in the order of the list of kinds.
 pub(crate) fn all() -> Vec<Event> {
-    vec![fork(), exec(), exit(), flow_open(), flow_close(), cgroup(CgroupChange::Made), lost()]
+    vec![fork(), exec(), exit(), flow_open(), flow_close(), dns_answer(), cgroup(CgroupChange::Made), lost()]
 }
 
 #[test]

@@ -75,6 +75,7 @@ const TOOLS: &[Tool] = &[
     tool("ip", "iproute2", Need::Containers),
     tool("setpriv", "util-linux", Need::Containers),
     tool("setcap", "libcap2-bin", Need::Containers),
+    tool("dnsmasq", "dnsmasq-base", Need::Containers),
     tool("prometheus", "prometheus", Need::Containers),
     tool("promtool", "prometheus", Need::Containers),
     tool("dot", "graphviz", Need::Containers),

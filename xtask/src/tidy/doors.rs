@@ -13,6 +13,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("containerd_client", &["attribution::runtime::containerd"]),
+    ("domain", &["attribution::dns"]),
     ("http_body_util", &["api", "cli", "attribution::runtime::docker"]),
     // The transport under bollard bounds what a socket may send.
     ("hyper", &["api", "cli", "attribution::runtime::docker"]),
@@ -20,8 +21,9 @@ const DOORS: &[(&str, &[&str])] = &[
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
     ("globset", &["config::select"]),
-    ("ipnet", &["config::outside", "attribution::outside"]),
+    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope"]),
     ("prefix_trie", &["attribution::outside"]),
+    ("lru", &["attribution::names"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),

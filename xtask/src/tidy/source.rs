@@ -43,7 +43,7 @@ pub(super) fn daemon() -> Vec<Source> {
         None => false,
     });
     let for_tests: Vec<_> = sources.iter().flat_map(test_modules).collect();
-    sources.retain(|source| !for_tests.contains(&module(&source.name)));
+    sources.retain(|source| !for_tests.iter().any(|tests| module(&source.name).starts_with(tests)));
     sources
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
     os::fd::AsRawFd,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
@@ -21,8 +21,8 @@ use crate::{Counts, HEAD};
 
 #[derive(Args)]
 pub(crate) struct Connect {
-    /// Servers, taken in turn.
-    #[arg(required = true, value_delimiter = ',')]
+    /// Servers by address or name, taken in turn. Names are looked up as any program does, before all else.
+    #[arg(required = true, value_delimiter = ',', value_parser = look_up)]
     servers: Vec<SocketAddr>,
     /// Connections to make, or UDP exchanges, each from a socket of its own.
     #[arg(long, default_value_t = 1)]
@@ -157,6 +157,10 @@ impl Connect {
         request[4..HEAD].copy_from_slice(&self.receive.to_be_bytes());
         request
     }
+}
+
+fn look_up(server: &str) -> io::Result<SocketAddr> {
+    server.to_socket_addrs()?.next().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn from_port(port: u16, server: SocketAddr) -> io::Result<TcpStream> {

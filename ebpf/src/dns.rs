@@ -1,0 +1,119 @@
+//! Family network: hands the daemon the answers of the DNS, out of which it names peers outside.
+//!
+//! Only answers that somebody here asked for: of a datagram that comes from a resolver's port unasked nothing is
+//! handed on. Whether it answers the very question that was asked is not known here (`docs/attribution.md`).
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+use cofferdam_common::{
+    dns::{DNS_LIMIT, DNS_PORT, DnsRecord},
+    ids::CgroupId,
+    network::{Flow, PROTOCOL_UDP, flag},
+    record::{family, kind},
+};
+
+use crate::{
+    budget::account,
+    emit::{emit, header},
+    flow::service_port,
+    maps::FLOW_RECORDS,
+    packet::Packet,
+    translation::flow_of_answer,
+};
+
+/// Whether answers are handed on. Set by the daemon as `OFFSETS` is: zero removes all that follows.
+#[unsafe(no_mangle)]
+static DNS_ANSWERS: u32 = 1;
+
+/// The header of a message (RFC 1035 section 4.1.1), in network order.
+#[repr(C)]
+struct Head {
+    id: u16,
+    /// QR, OPCODE, AA, TC, RD.
+    kind: u8,
+    /// RA, Z, RCODE.
+    outcome: u8,
+    questions: u16,
+    answers: u16,
+    authorities: u16,
+    additional: u16,
+}
+
+impl Head {
+    /// A reply to a standard query, without error, with one question and at least one answer.
+    #[inline(always)]
+    fn answers(&self) -> bool {
+        const REPLY: u8 = 1 << 7;
+        const OPERATION: u8 = 0xf << 3;
+        const ERROR: u8 = 0xf;
+        self.kind & (REPLY | OPERATION) == REPLY
+            && self.outcome & ERROR == 0
+            && self.questions == 1u16.to_be()
+            && self.answers != 0
+    }
+}
+
+/// Whether this may be an answer: all that is asked of most packets.
+#[inline(always)]
+pub(crate) fn may_answer(packet: &Packet) -> bool {
+    // SAFETY: a valid, aligned static; volatile, so that the compiler does not fold the value it sees.
+    let wanted = unsafe { ptr::read_volatile(&DNS_ANSWERS) } != 0;
+    let (address, port) = packet.source();
+    wanted && packet.key.protocol == PROTOCOL_UDP && service_port((&address, port)) == DNS_PORT
+}
+
+/// Reports the answer, if this is one that the receiver asked for.
+#[inline(never)]
+pub(crate) fn report(context: &SkBuffContext, packet: &Packet) {
+    let Some(flow) = flow_of_answer(packet) else { return };
+    if !was_asked(flow, packet) {
+        return;
+    }
+    let start = u64::from(context.len()).saturating_sub(packet.payload) as usize;
+    let Ok(head) = context.load::<Head>(start) else { return };
+    if !head.answers() {
+        return;
+    }
+    emit::<DnsRecord>(&FLOW_RECORDS, family::NETWORK, account(packet.cgroup), |entry, now| {
+        let record = entry.as_mut_ptr();
+        // SAFETY: the ring handed out memory for one record, of which every field is written here, in place. Of
+        // `message` the helper writes `length` bytes, or fails; what lies behind them is nobody's (`DnsRecord`).
+        unsafe {
+            (*record).header = header(kind::DNS_ANSWER, packet.cgroup, now);
+            (*record).resolver = flow.server;
+            (*record).resolver_address = packet.source().0;
+            (*record).total = packet.payload as u32;
+            (*record).length = load(context, start, packet.payload, ptr::addr_of_mut!((*record).message));
+        }
+    });
+}
+
+/// Copies the beginning of a message of `total` bytes; returns how many.
+#[inline(always)]
+fn load(context: &SkBuffContext, start: usize, total: u64, message: *mut [u8; DNS_LIMIT]) -> u32 {
+    let mut length = total;
+    // SAFETY: no instruction at all: the compiler forgets what it knows of the number, and compares it here, where the
+    // verifier of older kernels has to see it.
+    unsafe { asm!("/* {0} */", inout(reg) length, options(nostack)) };
+    if length > DNS_LIMIT as u64 {
+        length = DNS_LIMIT as u64;
+    }
+    if length < size_of::<Head>() as u64 {
+        return 0;
+    }
+    // SAFETY: the helper writes `length` bytes, at most DNS_LIMIT, or fails.
+    let result =
+        unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), start as u32, message.cast(), length as u32) };
+    if result == 0 { length as u32 } else { 0 }
+}
+
+/// Whether the receiver is the client of the flow and has sent something: whoever sends to a port of a container
+/// from port 53 begins a flow that looks like a late answer. What the client's view of a translated flow has sent
+/// is counted elsewhere; such a flow was begun by the client.
+#[inline(always)]
+fn was_asked(flow: &Flow, packet: &Packet) -> bool {
+    flow.client == packet.cgroup
+        && flow.client != CgroupId::NONE
+        && (flow.volume.packets_sent != 0 || flow.flags & flag::SHADOW != 0)
+}
