@@ -1,6 +1,6 @@
 //! The routes of the unix socket: `/v1/...`.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -12,7 +12,10 @@ use axum::{
 };
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Health, Refusal, Status, blocking};
@@ -25,6 +28,10 @@ use crate::{
 
 /// The most readers of the event stream at once: each may hold back a full stream's memory.
 const MOST_READERS: usize = 32;
+
+/// Shortest time between two writes to a reader that keeps up. Events come one by one, and for each a write of ours and
+/// a read of the reader would cost more than all else that is done for it.
+const PAUSE: Duration = Duration::from_millis(4);
 
 #[derive(Clone)]
 struct App {
@@ -85,11 +92,21 @@ async fn events(
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, error));
     };
     let reader = app.view.events.subscribe(filter);
-    let lines = stream::unfold((reader, app.cancel, place), async |(mut reader, cancel, place)| {
-        let line = cancel.run_until_cancelled(reader.next()).await??;
-        Some((Ok::<_, Infallible>(line), (reader, cancel, place)))
+    let mut pause = interval(PAUSE);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let batches = stream::unfold((reader, pause, app.cancel, place), async |mut state| {
+        let (reader, pause, cancel, _) = &mut state;
+        let next = async {
+            pause.tick().await;
+            reader.batch().await
+        };
+        let batch = cancel.run_until_cancelled(next).await??;
+        if batch.full {
+            pause.reset_immediately();
+        }
+        Some((Ok::<_, Infallible>(batch.lines), state))
     });
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(batches)).into_response())
 }
 
 impl EventsQuery {

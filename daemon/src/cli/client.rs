@@ -26,6 +26,9 @@ use crate::api::{Problem, SOCKET_NAME};
 /// How long the daemon may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Longest line that is waited for. Those of events have bounded fields and are some ten kilobytes at most.
+const LINE_LIMIT: usize = 1 << 20;
+
 /// Where the daemon is asked.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -49,24 +52,42 @@ impl Client {
         })?
     }
 
-    /// Hands over each line of an answer that does not end, until `each` has enough.
+    /// Hands over an answer that does not end, some whole lines at a time, until `each` has enough.
     pub(super) fn lines(
         &self,
         path: &str,
-        mut each: impl FnMut(&str) -> Result<ControlFlow<()>, Failure>,
+        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         wait(async {
             let response = timeout(DEADLINE, self.ask(path)).await.map_err(|_| self.silent())??;
             let mut body = response.into_body();
+            // The beginning of a line whose end has not come.
             let mut rest = Vec::new();
             while let Some(Ok(frame)) = body.frame().await {
-                rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-                let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else { continue };
-                let whole: Vec<u8> = rest.drain(..=end).collect();
-                for line in String::from_utf8_lossy(&whole).lines() {
-                    if each(line)?.is_break() {
-                        return Ok(());
-                    }
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                let end = data.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                let (whole, begun) = data.split_at(end);
+                let flow = if whole.is_empty() {
+                    ControlFlow::Continue(())
+                } else if rest.is_empty() {
+                    // Nearly always: nothing is copied.
+                    each(whole)?
+                } else {
+                    rest.extend_from_slice(whole);
+                    let flow = each(&rest)?;
+                    rest.clear();
+                    flow
+                };
+                if flow.is_break() {
+                    return Ok(());
+                }
+                rest.extend_from_slice(begun);
+                if rest.len() > LINE_LIMIT {
+                    let socket = self.socket.display();
+                    return Err(anyhow!(
+                        "the daemon at {socket} sent a line of more than {LINE_LIMIT} bytes"
+                    )
+                    .into());
                 }
             }
             Err(self.left())

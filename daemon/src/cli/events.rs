@@ -2,18 +2,21 @@
 
 use std::{fmt::Write as _, ops::ControlFlow};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     Client, Failure,
-    output::{is_terminal, print, printable, printable_json},
+    output::{is_terminal, print, print_json_text, printable},
 };
 use crate::{
     api::EventsQuery,
     event::{Event, EventKind},
     sink::KINDS,
 };
+
+/// What is said of lines that are none of ours.
+const NOT_UNDERSTOOD: &str = "an event of the daemon is not understood; is it of another version?";
 
 /// What can be asked.
 #[derive(Args, Debug)]
@@ -41,19 +44,43 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
     if left == 0 {
         return Ok(());
     }
-    client.lines(&path(arguments)?, |line| {
-        let event: Event = serde_json::from_str(line)
-            .context("an event of the daemon is not understood; is it of another version?")?;
-        if arguments.json {
-            print(&format!("{}\n", printable_json(line)))?;
-        } else {
-            print(&row(&event, is_terminal()))?;
+    client.lines(&path(arguments)?, |lines| {
+        let lines = std::str::from_utf8(lines).context(NOT_UNDERSTOOD)?;
+        if arguments.json && arguments.count.is_none() {
+            // Whoever reads this parses it: parsing it here as well would cost more than all that was done before.
+            if !lines.lines().all(is_like_an_event) {
+                return Err(anyhow!(NOT_UNDERSTOOD).into());
+            }
+            print_json_text(lines)?;
+            return Ok(ControlFlow::Continue(()));
         }
-        if !matches!(event.kind, EventKind::Lost(_)) {
-            left -= 1;
+        let mut text = String::new();
+        for line in lines.lines() {
+            let event: Event = serde_json::from_str(line).context(NOT_UNDERSTOOD)?;
+            if arguments.json {
+                text.extend([line, "\n"]);
+            } else {
+                text += &row(&event, is_terminal());
+            }
+            if !matches!(event.kind, EventKind::Lost(_)) {
+                left -= 1;
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        if arguments.json {
+            print_json_text(&text)?
+        } else {
+            print(&text)?
         }
         Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })
+}
+
+/// Whether a line begins and ends as events do, of any version.
+fn is_like_an_event(line: &str) -> bool {
+    line.starts_with(r#"{"schema_version":"#) && line.ends_with('}')
 }
 
 fn path(arguments: &Arguments) -> Result<String, Failure> {

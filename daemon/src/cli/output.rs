@@ -37,6 +37,12 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     let hostile = |character: char| character != '\n' && is_hostile(character);
+    // Most is printable ASCII. Looking at every byte without stopping is many bytes at a time, and much cheaper than
+    // looking at characters.
+    let plain = |plain: bool, byte: u8| plain & ((byte == b'\n') | (byte.wrapping_sub(b' ') < 0x5f));
+    if json.bytes().fold(true, plain) {
+        return json.into();
+    }
     if !json.contains(hostile) {
         return json.into();
     }
@@ -56,17 +62,25 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
 
 /// Writes to stdout, with colours only where they are wanted.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::ReaderLeft,
-        _ => Failure::Failed(anyhow::Error::new(error).context("cannot write the output")),
-    })
+    write(anstream::stdout().lock(), text)
 }
 
 /// Writes a value as JSON to stdout.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value).map_err(anyhow::Error::new)?;
-    print(&format!("{}\n", printable_json(&json)))
+    print_json_text(&(json + "\n"))
+}
+
+/// Writes whole lines of JSON to stdout, made harmless. There are no colours to look for.
+pub(super) fn print_json_text(lines: &str) -> Result<(), Failure> {
+    write(io::stdout().lock(), &printable_json(lines))
+}
+
+fn write(mut stdout: impl Write, text: &str) -> Result<(), Failure> {
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::ReaderLeft,
+        _ => Failure::Failed(anyhow::Error::new(error).context("cannot write the output")),
+    })
 }
 
 /// Whether somebody looks at stdout.

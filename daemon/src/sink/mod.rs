@@ -7,14 +7,23 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tokio::sync::broadcast::{self, error::RecvError};
-use tokio_util::bytes::Bytes;
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
+use tokio_util::bytes::{Bytes, BytesMut};
 
 pub use self::filter::{Filter, KINDS};
 use crate::event::{Event, EventKind, Lost, SCHEMA_VERSION};
 
 /// How many events wait for a slow reader before it begins to lose.
 pub const CAPACITY: usize = 4_096;
+
+/// From how many bytes on lines are no longer put together.
+const BATCH: usize = 64 * 1024;
+
+/// The usual event, so that most lines are written into a buffer that need not grow.
+const USUAL_LINE: usize = 1_024;
 
 /// The `family` of the notice that a slow reader gets.
 pub const STREAM_FAMILY: &str = "stream";
@@ -80,17 +89,65 @@ impl Subscription {
     /// has ended. After a loss the next line is a `lost` event of family `stream`, whatever the filter says.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
-            match self.receiver.recv().await {
-                Ok(published) if self.filter.accepts(&published.event) => return Some(published.line()),
-                Ok(_) => {}
-                Err(RecvError::Lagged(count)) => {
-                    self.dropped.fetch_add(count, Ordering::Relaxed);
-                    return Some(line(&notice(count)));
-                }
+            let heard = match self.receiver.recv().await {
+                Ok(published) => Ok(published),
+                Err(RecvError::Lagged(count)) => Err(count),
                 Err(RecvError::Closed) => return None,
+            };
+            if let Some(line) = self.line(heard) {
+                return Some(line);
             }
         }
     }
+
+    /// [`Self::next`], and what else has come by then: one write for many events.
+    pub async fn batch(&mut self) -> Option<Batch> {
+        let first = self.next().await?;
+        let mut lines = BytesMut::new();
+        while lines.len() < BATCH {
+            let Some(line) = self.another() else { break };
+            if lines.is_empty() {
+                lines.extend_from_slice(&first);
+            }
+            lines.extend_from_slice(&line);
+        }
+        let full = lines.len() >= BATCH;
+        Some(Batch { lines: if lines.is_empty() { first } else { lines.freeze() }, full })
+    }
+
+    /// [`Self::next`], if it is there already.
+    fn another(&mut self) -> Option<Bytes> {
+        loop {
+            let heard = match self.receiver.try_recv() {
+                Ok(published) => Ok(published),
+                Err(TryRecvError::Lagged(count)) => Err(count),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            };
+            if let Some(line) = self.line(heard) {
+                return Some(line);
+            }
+        }
+    }
+
+    /// The line for an event, if it is wanted, or for the loss of so many.
+    fn line(&self, heard: Result<Arc<Published>, u64>) -> Option<Bytes> {
+        match heard {
+            Ok(published) => self.filter.accepts(&published.event).then(|| published.line()),
+            Err(count) => {
+                self.dropped.fetch_add(count, Ordering::Relaxed);
+                Some(line(&notice(count)))
+            }
+        }
+    }
+}
+
+/// Events that came together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Whole lines.
+    pub lines: Bytes,
+    /// Whether there may be more already.
+    pub full: bool,
 }
 
 /// An event and, once somebody wanted it, its JSON: made by the first reader, so that the loop never pays for it.
@@ -107,11 +164,12 @@ impl Published {
 }
 
 fn line(event: &Event) -> Bytes {
-    let mut json = serde_json::to_vec(event).unwrap_or_else(|error| {
+    let mut json = Vec::with_capacity(USUAL_LINE);
+    if let Err(error) = serde_json::to_writer(&mut json, event) {
         // No field of an event can fail to become JSON; should one ever, the log says which.
         tracing::error!(seq = event.seq, %error, "an event could not be written as JSON");
-        Vec::new()
-    });
+        json.clear();
+    }
     json.push(b'\n');
     Bytes::from(json)
 }
@@ -153,6 +211,26 @@ mod tests {
         assert_eq!(parsed(&first), exec(1));
         assert_eq!(parsed(&reader.next().await.expect("an event")), exec(2));
         assert_eq!(stream.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_meanwhile_is_handed_over_together() {
+        let stream = EventStream::with_capacity(1_024);
+        let mut reader = stream.subscribe(Filter::default());
+        for seq in 1..=1_000 {
+            stream.publish(exec(seq));
+        }
+        let mut seen = Vec::new();
+        while seen.len() < 1_000 {
+            let Batch { lines, full } = reader.batch().await.expect("events");
+            let lines = std::str::from_utf8(&lines).expect("text");
+            assert!(lines.ends_with('\n') && lines.len() < BATCH + 2_000);
+            seen.extend(lines.lines().map(|line| serde_json::from_str::<Event>(line).expect("an event").seq));
+            assert_eq!(full, seen.len() < 1_000);
+        }
+        assert_eq!(seen, (1..=1_000).collect::<Vec<_>>());
+        stream.publish(exec(1_001));
+        assert_eq!(parsed(&reader.batch().await.expect("an event").lines).seq, 1_001);
     }
 
     #[tokio::test]
