@@ -113,6 +113,8 @@ pub mod flag {
     pub const ADOPTED: u64 = 1 << 8;
     /// One end sent RST, which the other has not yet received.
     pub const RESET_SENT: u64 = 1 << 9;
+    /// With [`RESET_SENT`]: it was the client.
+    pub const RESET_BY_CLIENT: u64 = 1 << 10;
 }
 
 /// The state of one flow in the kernel.
@@ -147,6 +149,27 @@ impl Flow {
     #[must_use]
     pub fn has_opened(&self) -> bool {
         self.flags & (flag::OPENED | flag::ADOPTED) != 0
+    }
+
+    /// How it ends ([`end`]) when one side resets it.
+    #[inline(always)]
+    #[must_use]
+    pub fn end_by_reset(&self, by_client: bool) -> u8 {
+        match (self.has_opened(), by_client) {
+            (true, _) => end::RESET,
+            (false, true) => end::ABORTED,
+            (false, false) => end::REFUSED,
+        }
+    }
+
+    /// How it has ended ([`end`]) when nothing will be seen of it any more, of what was seen.
+    #[inline(always)]
+    #[must_use]
+    pub fn end_by_remains(&self) -> u8 {
+        if self.flags & flag::RESET_SENT == 0 {
+            return end::CLOSED;
+        }
+        self.end_by_reset(self.flags & flag::RESET_BY_CLIENT != 0)
     }
 }
 

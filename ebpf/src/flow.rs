@@ -50,7 +50,8 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
             follow(packet, hook, flow);
             return;
         }
-        close(&packet.key, flow, end::CLOSED);
+        let end = flow.end_by_remains();
+        close(&packet.key, flow, end);
     }
     if !packet.is_syn()
         && rename_answer(packet, hook == Hook::Egress)
@@ -198,13 +199,10 @@ fn follow_end(packet: &Packet, hook: Hook, from_client: bool, flow: &mut Flow) {
         let both_local = flow.client != CgroupId::NONE && flow.flags & flag::SERVER_IS_LOCAL != 0;
         if hook == Hook::Egress && both_local && flow.flags & flag::TRANSLATED == 0 {
             // What was sent before it may still be on its way: the receiving end closes.
-            set_bits(&mut flow.flags, flag::RESET_SENT);
+            let by_client = if from_client { flag::RESET_BY_CLIENT } else { 0 };
+            set_bits(&mut flow.flags, flag::RESET_SENT | by_client);
         } else {
-            let end = match (flow.has_opened(), from_client) {
-                (true, _) => end::RESET,
-                (false, true) => end::ABORTED,
-                (false, false) => end::REFUSED,
-            };
+            let end = flow.end_by_reset(from_client);
             close(&packet.key, flow, end);
         }
     } else if finished(packet, from_client, flow) {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     process::Command,
     time::Duration,
 };
@@ -20,6 +20,7 @@ use crate::{
     node::{Cgroup, Node},
 };
 
+const HERE: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 1);
 /// Nobody answers when asked for its hardware address: the host itself says that it cannot be reached.
 const ABSENT: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 2);
 /// Its hardware address is known, and what is sent there is lost.
@@ -116,11 +117,8 @@ fn a_half_open_scan_opens_nothing_and_is_told_as_aborted() {
     let port = in_namespace(&[], || {
         let listener = server.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("it listens"));
         let port = listener.local_addr().expect("an address").port();
-        let raw = Socket::new;
-        let raw = scanner.enter(|| raw(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).expect("a raw socket"));
-        raw.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
-        let to = SockAddr::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        raw.send_to(&syn(50_000, port), &to).expect("it is sent");
+        let client = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50_000);
+        raw(&scanner, client, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), SYN);
         port
     });
     let flow = closed(&mut node, port);
@@ -129,10 +127,51 @@ fn a_half_open_scan_opens_nothing_and_is_told_as_aborted() {
     assert_eq!((row.flows, row.failed), (0, Failed { aborted: 1, ..Failed::default() }));
 }
 
-/// The TCP header of a SYN between two ports of 127.0.0.1 (RFC 9293 section 3.1), checksum and all.
-fn syn(from: u16, to: u16) -> [u8; 20] {
-    let words: [u16; 10] = [from, to, 0, 1, 0, 0, 0x5002, 1024, 0, 0];
-    let pseudo: [u16; 6] = [0x7f00, 1, 0x7f00, 1, u16::from(PROTOCOL_TCP), 20];
+#[test]
+fn a_half_open_attempt_whose_reset_arrives_nowhere_is_told_as_aborted_when_its_ports_are_used_again() {
+    let mut node = Node::start();
+    let (scanner, server) = (node.cgroup(), node.cgroup());
+    let port = in_network(|| {
+        // What the server answers is lost on the way, so that the kernel does not end the attempt by itself.
+        let client = SocketAddrV4::new(SILENT, 50_000);
+        let listen = |port| server.enter(|| TcpListener::bind((HERE, port)).expect("it listens"));
+        let listener = listen(0);
+        let to = SocketAddrV4::new(HERE, listener.local_addr().expect("an address").port());
+        raw(&scanner, client, to, SYN);
+        drop(listener);
+        raw(&scanner, client, to, RST);
+        let _listener = listen(to.port());
+        raw(&scanner, client, to, SYN);
+        to.port()
+    });
+    let flow = closed(&mut node, port);
+    assert_eq!((flow.end, flow.client, flow.server), (end::ABORTED, scanner.id, server.id));
+    let (_, row) = node.row_from(&scanner, |row| row.attempts == 2);
+    assert_eq!((row.flows, row.failed), (0, Failed { aborted: 1, ..Failed::default() }));
+}
+
+/// Flags of a TCP header (RFC 9293 section 3.1).
+const SYN: u16 = 0x02;
+const RST: u16 = 0x04;
+
+/// Sends a bare TCP header, which no connection of the kernel's knows. `from` need not be this host's.
+fn raw(cgroup: &Cgroup, from: SocketAddrV4, to: SocketAddrV4, flags: u16) {
+    let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).expect("a raw socket");
+    let raw = cgroup.enter(raw);
+    raw.set_ip_transparent_v4(true).expect("any address is its own");
+    raw.bind(&SocketAddr::from((*from.ip(), 0)).into()).expect("it is bound");
+    let to_address = SockAddr::from(SocketAddr::from(to));
+    raw.send_to(&segment(from, to, flags), &to_address).expect("it is sent");
+}
+
+/// A TCP header without options, checksum and all.
+fn segment(from: SocketAddrV4, to: SocketAddrV4, flags: u16) -> [u8; 20] {
+    let half = |address: SocketAddrV4| {
+        let bits = address.ip().to_bits();
+        [(bits >> 16) as u16, bits as u16]
+    };
+    let words: [u16; 10] = [from.port(), to.port(), 0, 1, 0, 0, 0x5000 | flags, 1024, 0, 0];
+    let pseudo = [half(from), half(to), [u16::from(PROTOCOL_TCP), 20]].concat();
     let mut sum: u32 = words.iter().chain(&pseudo).map(|word| u32::from(*word)).sum();
     sum = (sum & 0xffff) + (sum >> 16);
     let checksum =

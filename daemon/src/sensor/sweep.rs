@@ -25,15 +25,13 @@ pub fn ended(key: &FlowKey, flow: &Flow, idle: Duration) -> Option<u8> {
     if key.protocol != PROTOCOL_TCP {
         return (idle >= DATAGRAM_IDLE).then_some(end::IDLE);
     }
-    if has(flag::RESET_SENT) {
-        return (idle >= CLOSING).then_some(end::RESET);
-    }
-    if has(flag::CLIENT_FIN | flag::SERVER_FIN) {
-        return (idle >= CLOSING).then_some(end::CLOSED);
+    if has(flag::RESET_SENT | flag::CLIENT_FIN | flag::SERVER_FIN) {
+        return (idle >= CLOSING).then(|| flow.end_by_remains());
     }
     // A client's view of a translated flow does not know whether it has opened: it lives as long as the server's.
     if !flow.has_opened() && !has(flag::SHADOW) {
-        return (idle >= UNANSWERED).then_some(end::UNANSWERED);
+        let answered = flow.volume.packets_received > 0;
+        return (idle >= UNANSWERED).then_some(if answered { end::ABORTED } else { end::UNANSWERED });
     }
     (idle >= TCP_IDLE).then_some(end::IDLE)
 }
@@ -108,6 +106,23 @@ mod tests {
     fn an_attempt_is_given_up_only_after_the_longest_pause_between_retries() {
         assert_eq!(ended(&key(PROTOCOL_TCP), &flow(0), Duration::from_secs(64)), None);
         assert_eq!(ended(&key(PROTOCOL_TCP), &flow(0), Duration::from_secs(71)), Some(end::UNANSWERED));
+    }
+
+    #[test]
+    fn an_attempt_whose_reset_did_not_arrive_ends_by_who_gave_it_up() {
+        let ended = |flags| ended(&key(PROTOCOL_TCP), &flow(flags), CLOSING);
+        let by_client = flag::RESET_SENT | flag::RESET_BY_CLIENT;
+        assert_eq!(ended(flag::DECIDED | by_client), Some(end::ABORTED));
+        assert_eq!(ended(flag::DECIDED | flag::RESET_SENT), Some(end::REFUSED));
+        assert_eq!(ended(flag::OPENED | by_client), Some(end::RESET));
+    }
+
+    #[test]
+    fn an_attempt_in_silence_after_the_targets_answer_was_given_up_by_its_source() {
+        let mut half_open = flow(flag::DECIDED);
+        half_open.volume.packets_received = 1;
+        let minutes = Duration::from_secs(120);
+        assert_eq!(ended(&key(PROTOCOL_TCP), &half_open, minutes), Some(end::ABORTED));
     }
 
     #[test]
