@@ -21,6 +21,7 @@ use cofferdam_common::{ids::CgroupId, network::FlowRecord, record::family};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -140,9 +141,10 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     })?;
     let (sockets, roots) = runtimes(config);
     tasks.spawn(runtime::watch_all(Arc::clone(&attribution), sockets, cancel.clone()));
-    tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, cancel.clone()));
+    let (first_look, looked) = oneshot::channel();
+    tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, first_look, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
-    let served = tasks.block_on(supervisor::serve(view, local, web, hangup, cancel.clone()));
+    let served = tasks.block_on(supervisor::serve(view, local, web, hangup, looked, cancel.clone()));
 
     cancel.cancel();
     for thread in [data_path, keeper] {

@@ -70,9 +70,9 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
             }
         }
         if arguments.json {
-            print_json_text(&text)?
+            print_json_text(&text)?;
         } else {
-            print(&text)?
+            print(&text)?;
         }
         Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })

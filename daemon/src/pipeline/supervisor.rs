@@ -1,12 +1,13 @@
 //! Serves both sockets, speaks with the service manager, and waits for the signal to stop.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -21,15 +22,18 @@ use crate::{
 /// How often the line that `systemctl status` shows is written anew.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
-/// Longest that readiness waits for names. What happens meanwhile is counted all the same.
-const NAMES_WITHIN: Duration = Duration::from_secs(1);
+/// Longest that readiness waits for names from disk and from runtimes that are well. What happens meanwhile is
+/// counted all the same, and a name that comes later is a right one as well.
+const NAMES_WITHIN: Duration = Duration::from_millis(500);
 
-/// Tells the service manager that the hooks are attached, and serves until SIGTERM or SIGINT.
+/// Tells the service manager that the hooks are attached, and serves until SIGTERM or SIGINT. The sender of `looked`
+/// is dropped once names were looked for on disk.
 pub(super) async fn serve(
     view: View,
     local: UnixListener,
     web: TcpListener,
     hangup: Signal,
+    looked: oneshot::Receiver<Infallible>,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -38,8 +42,10 @@ pub(super) async fn serve(
     let mut servers = JoinSet::new();
     servers.spawn(api::serve_unix(view.clone(), local, cancel.clone()));
     servers.spawn(api::serve_http(view.clone(), web, cancel.clone()));
-    if tokio::time::timeout(NAMES_WITHIN, names(&view)).await.is_err() {
-        tracing::warn!("a runtime has not answered yet: its containers bear their ids until then");
+    if tokio::time::timeout(NAMES_WITHIN, names(&view, looked)).await.is_err() {
+        tracing::warn!(
+            "a runtime has not answered yet: containers that no file names bear their ids until then"
+        );
     }
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
@@ -68,11 +74,12 @@ pub(super) async fn serve(
     ended
 }
 
-/// Waits until each runtime has told its containers, or is known to be absent.
-async fn names(view: &View) {
+/// Waits until what is on disk was read, and each runtime has told its containers or failed to.
+async fn names(view: &View, looked: oneshot::Receiver<Infallible>) {
+    // An error is the sender's end.
+    let _ = looked.await;
     let waits = |runtimes: Vec<RuntimeStatus>| {
-        let heard = |state| matches!(state, RuntimeState::Connected | RuntimeState::Absent);
-        runtimes.is_empty() || !runtimes.iter().all(|runtime| heard(runtime.state))
+        runtimes.is_empty() || runtimes.iter().any(|runtime| runtime.state == RuntimeState::Awaited)
     };
     while waits(view.attribution.runtimes()) {
         tokio::time::sleep(Duration::from_millis(10)).await;

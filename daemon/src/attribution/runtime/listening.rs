@@ -50,8 +50,7 @@ pub(super) async fn keep<L: Listen>(
     cancel: CancellationToken,
 ) {
     let (attribution, source) = (&*attribution, &source);
-    let not_yet = Some("it has not answered yet".to_owned());
-    attribution.report(status(source, RuntimeState::Unreachable, None, not_yet));
+    attribution.report(status(source, RuntimeState::Awaited, None, None));
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
@@ -124,9 +123,7 @@ mod tests {
     async fn state(attribution: &Attribution, wanted: RuntimeState) -> RuntimeStatus {
         for _ in 0..400 {
             let known = attribution.runtimes().into_iter().next();
-            // The first report is the one from before any answer.
-            let settled = known.filter(|known| known.reason.as_deref() != Some("it has not answered yet"));
-            if let Some(status) = settled.filter(|status| status.state == wanted) {
+            if let Some(status) = known.filter(|known| known.state == wanted) {
                 return status;
             }
             sleep(Duration::from_millis(25)).await;

@@ -101,6 +101,8 @@ pub struct RuntimeStatus {
 pub enum RuntimeState {
     /// Its containers are known and its events arrive.
     Connected,
+    /// It was asked for the first time, and has neither answered nor failed yet.
+    Awaited,
     /// Its socket does not exist; containers of it go by their ids.
     Absent,
     /// Its socket exists, but it does not answer as it should; see the reason.

@@ -8,13 +8,14 @@ mod spec;
 mod storage;
 
 use std::{
+    convert::Infallible,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use nix::unistd::{Uid, User};
-use tokio::time::sleep;
+use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::spec::{from_spec, whole_id};
@@ -68,22 +69,30 @@ pub fn told_by(json: &[u8]) -> Vec<ContainerFacts> {
     kinds.into_iter().flatten().collect()
 }
 
-/// Looks for the names of containers that no runtime told about, until `cancel`.
-pub async fn watch(attribution: Arc<Attribution>, roots: Roots, cancel: CancellationToken) {
+/// Looks for the names of containers that no runtime told about, until `cancel`. `first_look` is dropped once all that
+/// were there when we came have been looked for.
+pub async fn watch(
+    attribution: Arc<Attribution>,
+    roots: Roots,
+    first_look: oneshot::Sender<Infallible>,
+    cancel: CancellationToken,
+) {
     let roots = Arc::new(roots);
+    let mut first_look = Some(first_look);
     let mut again: Vec<(Nameless, u32)> = Vec::new();
     loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = attribution.nameless_turned_up() => {}
-            () = sleep(PAUSE), if !again.is_empty() => {}
-        }
         let mut wanted = std::mem::take(&mut again);
         wanted.extend(attribution.take_nameless().into_iter().map(|nameless| (nameless, 0)));
         let (state, roots) = (Arc::clone(&attribution), Arc::clone(&roots));
         let looked = tokio::task::spawn_blocking(move || look(&state, &roots, wanted));
         // What panicked is not looked for again.
         again = looked.await.unwrap_or_default();
+        drop(first_look.take());
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = attribution.nameless_turned_up() => {}
+            () = sleep(PAUSE), if !again.is_empty() => {}
+        }
     }
 }
 

@@ -162,6 +162,7 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
     let (version, endpoint) = (runtime.version.as_deref().unwrap_or("of unknown version"), &runtime.endpoint);
     match runtime.state {
         RuntimeState::Connected => Check::well(name, &format!("{version} at {endpoint}")),
+        RuntimeState::Awaited => Check::note(name, &format!("{endpoint} has not answered yet"), None),
         RuntimeState::Absent => Check::note(name, &format!("not there: {endpoint} does not exist"), None),
         RuntimeState::Unreachable => {
             let reason = runtime.reason.as_deref().unwrap_or("it does not answer");
