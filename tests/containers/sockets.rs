@@ -1,13 +1,13 @@
-//! Docker's socket behaves badly: the daemon is ready all the same, and names are right as soon as they can be had.
+//! A runtime's socket behaves badly: the daemon is ready all the same, and names are right as soon as they can be had.
 
 use std::{
-    fs,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
 use cofferdam_tests::{
-    Daemon, Docker, Options, check,
+    Containerd, Daemon, Docker, Options, check,
     command::wait_for,
     edge,
     socket::{Manner, Socket},
@@ -32,18 +32,72 @@ fn names_come_right_after_each_way_in_which_a_socket_can_misbehave() -> anyhow::
         let begun = Instant::now();
         let daemon = start(&docker, &socket).with_context(|| told("not ready"))?;
         let ready = begun.elapsed();
+        let runtimes = daemon.status()?["runtimes"].to_string();
+        ensure!(
+            manner.answers() || !runtimes.contains(r#""state":"connected""#),
+            told(&format!("ready only once it was heard: {runtimes}"))
+        );
         let made = probe.connect(&format!("{}:80", web.address("bridge")?))?;
         let begun = Instant::now();
         socket.behave(Manner::Behaves)?;
         wait_for(&told("names"), Duration::from_secs(30), || {
-            let listed = daemon.containers().ok()?.to_string();
-            (listed.contains(r#""web""#) && listed.contains(r#""probe""#)).then_some(())
+            listed(&daemon, r#""web""#).and(listed(&daemon, r#""probe""#))
         })?;
         println!("{manner:?}: ready after {ready:.1?}, names {:.1?} after it behaved", begun.elapsed());
         check(&daemon, &["web", "probe"], &[edge("probe", "web", "tcp/80").counted(made)])
             .with_context(|| told("the map"))?;
     }
     Ok(())
+}
+
+#[test]
+fn containerds_containers_have_their_labels_after_each_way_in_which_its_socket_can_misbehave()
+-> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let mut containerd = Containerd::start(&node)?;
+    let serve = ["traffic", "serve", "--tcp", "127.0.0.1:8080"];
+    containerd.container("default", "web", &[], &serve)?;
+    // Given later, so that it is on no disk where we look.
+    containerd.label("default", "web", "tier=front")?;
+    let other = docker.container("other", &Options::new())?;
+    for manner in Manner::BAD {
+        let bad = node.directory().join("bad.sock");
+        let mut socket = Socket::of_containerd(bad, containerd.socket().to_owned());
+        socket.behave(manner)?;
+        let told = |text: &str| format!("{manner:?}: {text}");
+        let begun = Instant::now();
+        let path = socket.path().display().to_string();
+        let daemon = Daemon::start_with(&docker, &["--containerd-socket", &path])
+            .with_context(|| told("not ready"))?;
+        let ready = begun.elapsed();
+        // Its name is on disk; Docker is heard as ever.
+        containerd.once("blink", &["traffic", "connect", "127.0.0.1:8080"])?;
+        wait_for(&told("Docker's name"), Duration::from_secs(30), || listed(&daemon, r#""other""#))?;
+        // Long enough for a few answers.
+        if matches!(manner, Manner::SendsAGigabyte | Manner::FloodsEvents) {
+            thread::sleep(Duration::from_secs(5));
+        }
+        let peak = peak(daemon.pid())?;
+        let begun = Instant::now();
+        socket.behave(Manner::Behaves)?;
+        wait_for(&told("labels"), Duration::from_secs(30), || listed(&daemon, r#""tier":"front""#))
+            .with_context(|| format!("{:?}", daemon.status()))?;
+        println!(
+            "containerd {manner:?}: ready after {ready:.1?}, labels {:.1?} after it behaved, at most {peak} KiB",
+            begun.elapsed()
+        );
+        check(&daemon, &["web", "blink", "other"], &[edge("blink", "web", "tcp/8080").flows(1)])
+            .with_context(|| told("the map"))?;
+        ensure!(peak < MEMORY_LIMIT_KIB, told(&format!("{peak} KiB in memory")));
+    }
+    drop(other);
+    Ok(())
+}
+
+/// Whether the containers, as JSON without spaces, have this text.
+fn listed(daemon: &Daemon, text: &str) -> Option<()> {
+    daemon.containers().ok()?.to_string().contains(text).then_some(())
 }
 
 #[test]
@@ -69,7 +123,8 @@ fn a_gigabyte_is_not_kept_and_is_said_in_the_status() -> anyhow::Result<()> {
 
 fn start(docker: &Docker, socket: &Socket) -> anyhow::Result<Daemon> {
     let path = socket.path().display().to_string();
-    Daemon::start_with(docker, &["--docker-socket", &path])
+    // Names are on disk as well; here they shall come from the socket alone.
+    Daemon::start_with(docker, &["--docker-socket", &path, "--docker-root", "/nonexistent"])
 }
 
 /// The most memory that a process ever had, in KiB.

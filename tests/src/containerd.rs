@@ -100,6 +100,14 @@ impl Containerd {
         run(self.ctr(namespace).args(["tasks", "exec", "--exec-id", "exec", id]).args(program))
     }
 
+    /// Gives a container another label, which only the API tells.
+    ///
+    /// # Errors
+    /// When containerd refuses.
+    pub fn label(&self, namespace: &str, id: &str, label: &str) -> anyhow::Result<()> {
+        run(self.ctr(namespace).args(["containers", "label", id, label])).map(drop)
+    }
+
     /// Ends a container and removes it.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+mod grpc;
+
 /// How the socket behaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Manner {
@@ -27,11 +29,11 @@ pub enum Manner {
     Drips,
     /// It answers each question with a gigabyte.
     SendsAGigabyte,
-    /// It answers, and where events are asked for it sends a gigabyte without a line break.
+    /// It answers, and where events are asked for it sends a gigabyte: without a line break, or of long events.
     FloodsEvents,
-    /// It answers with JSON of another kind.
+    /// It answers with JSON of another kind, or where JSON should not be.
     SendsOtherJson,
-    /// It answers with what is no HTTP.
+    /// It answers with what is no HTTP of any version.
     SendsNoHttp,
     /// It dies in the middle of each answer.
     DiesInAnswers,
@@ -55,6 +57,12 @@ impl Manner {
         Self::DiesInAnswers,
         Self::DiesInStreams,
     ];
+
+    /// Whether a daemon hears its first answers.
+    #[must_use]
+    pub fn answers(self) -> bool {
+        matches!(self, Self::FloodsEvents | Self::DiesInStreams | Self::Behaves)
+    }
 }
 
 const GIGABYTE: usize = 1 << 30;
@@ -63,15 +71,29 @@ const GIGABYTE: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
-    behind: PathBuf,
+    real: Real,
     listening: Option<Listening>,
 }
 
+/// Who is behind the socket.
+#[derive(Clone, Debug)]
+struct Real {
+    socket: PathBuf,
+    /// Speaks containerd's protocol, not Docker's.
+    grpc: bool,
+}
+
 impl Socket {
-    /// A socket at `path` that is not there yet; the real one is `behind` it.
+    /// A socket at `path` that is not there yet; the real one, which speaks as Docker does, is `behind` it.
     #[must_use]
     pub fn new(path: PathBuf, behind: PathBuf) -> Self {
-        Self { path, behind, listening: None }
+        Self { path, real: Real { socket: behind, grpc: false }, listening: None }
+    }
+
+    /// The same in front of a containerd.
+    #[must_use]
+    pub fn of_containerd(path: PathBuf, behind: PathBuf) -> Self {
+        Self { path, real: Real { socket: behind, grpc: true }, listening: None }
     }
 
     /// Where it is.
@@ -89,7 +111,7 @@ impl Socket {
         match manner {
             Manner::Absent => {}
             Manner::Refuses => drop(UnixListener::bind(&self.path)?),
-            _ => self.listening = Some(Listening::start(&self.path, &self.behind, manner)?),
+            _ => self.listening = Some(Listening::start(&self.path, &self.real, manner)?),
         }
         Ok(())
     }
@@ -116,8 +138,8 @@ struct Listening {
 }
 
 impl Listening {
-    fn start(path: &Path, behind: &Path, manner: Manner) -> io::Result<Self> {
-        let (listener, behind) = (UnixListener::bind(path)?, behind.to_owned());
+    fn start(path: &Path, real: &Real, manner: Manner) -> io::Result<Self> {
+        let (listener, real) = (UnixListener::bind(path)?, real.clone());
         let (ended, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (over, streams) = (Arc::clone(&ended), Arc::clone(&open));
         let thread = thread::spawn(move || {
@@ -125,10 +147,16 @@ impl Listening {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                let (Ok(kept), behind) = (stream.try_clone(), behind.clone()) else { continue };
+                let (Ok(kept), real) = (stream.try_clone(), real.clone()) else { continue };
                 streams.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
                 // An error is the end of the connection, and meant to be.
-                thread::spawn(move || answer(stream, &behind, manner));
+                thread::spawn(move || match manner {
+                    Manner::SendsAGigabyte | Manner::FloodsEvents | Manner::SendsOtherJson if real.grpc => {
+                        grpc::serve(stream, manner)
+                    }
+                    Manner::Drips if real.grpc => drip(stream, &real.socket),
+                    _ => answer(stream, &real.socket, manner),
+                });
             }
         });
         Ok(Self { ended, open, thread })
@@ -150,7 +178,7 @@ fn answer(mut stream: UnixStream, behind: &Path, manner: Manner) -> io::Result<(
     match manner {
         Manner::Absent | Manner::Refuses => Ok(()),
         // Until the other end, or ours, has enough.
-        Manner::Hangs => stream.read(&mut [0]).map(drop),
+        Manner::Hangs => io::copy(&mut stream, &mut io::sink()).map(drop),
         Manner::Drips => {
             stream.write_all(&head(1_000_000))?;
             loop {
@@ -166,9 +194,8 @@ fn answer(mut stream: UnixStream, behind: &Path, manner: Manner) -> io::Result<(
         }
         Manner::SendsNoHttp => stream.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n\x00\x01\x02\r\n\r\n"),
         Manner::DiesInAnswers => {
-            let mut real = UnixStream::connect(behind)?;
-            real.write_all(&question)?;
-            io::copy(&mut real.take(300), &mut stream)?;
+            let mut real = send_on(&stream, behind, &question)?.take(300);
+            io::copy(&mut real, &mut stream)?;
             stream.shutdown(Shutdown::Both)
         }
         Manner::DiesInStreams => {
@@ -214,6 +241,25 @@ fn flood(mut stream: UnixStream, start: &str) -> io::Result<()> {
 }
 
 fn pass_on(mut stream: UnixStream, behind: &Path, question: &[u8]) -> io::Result<()> {
+    let mut real = send_on(&stream, behind, question)?;
+    let copied = io::copy(&mut real, &mut stream);
+    stream.shutdown(Shutdown::Both)?;
+    copied.map(drop)
+}
+
+/// The real answers, a byte a second.
+fn drip(mut stream: UnixStream, behind: &Path) -> io::Result<()> {
+    let mut real = send_on(&stream, behind, &[])?;
+    let mut byte = [0];
+    while real.read(&mut byte)? > 0 {
+        stream.write_all(&byte)?;
+        thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
+}
+
+/// Hands to the real one what was read already and what comes; where its answers are.
+fn send_on(stream: &UnixStream, behind: &Path, question: &[u8]) -> io::Result<UnixStream> {
     let mut real = UnixStream::connect(behind)?;
     real.write_all(question)?;
     let (mut from, mut to) = (stream.try_clone()?, real.try_clone()?);
@@ -222,7 +268,5 @@ fn pass_on(mut stream: UnixStream, behind: &Path, question: &[u8]) -> io::Result
         let _ = to.shutdown(Shutdown::Both);
         copied
     });
-    let copied = io::copy(&mut real, &mut stream);
-    stream.shutdown(Shutdown::Both)?;
-    copied.map(drop)
+    Ok(real)
 }

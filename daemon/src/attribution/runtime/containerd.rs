@@ -18,8 +18,12 @@ use containerd_client::{
     services::v1::{
         GetContainerRequest, ListContainersRequest, ListNamespacesRequest, ListTasksRequest, SubscribeRequest,
     },
-    tonic::{self, Code, Request, metadata::errors::InvalidMetadataValue},
+    tonic::{self, Code, Request, Response, metadata::errors::InvalidMetadataValue},
     types::{Envelope, v1::Process},
+};
+use futures_util::{
+    StreamExt as _, TryFutureExt as _,
+    future::{Either, select},
 };
 use tokio::time::{sleep, timeout};
 
@@ -35,6 +39,8 @@ use super::{
 
 /// Most containers of one namespace that are listed.
 const CONTAINERS_LIMIT: usize = 65_536;
+/// Longest id and longest name of a namespace that are kept, in bytes; containerd itself takes 76.
+const ID_LIMIT: usize = 256;
 /// Most namespaces that are listed.
 const NAMESPACES_LIMIT: usize = 256;
 
@@ -83,27 +89,24 @@ impl Listen for Api {
         connected: &mut bool,
     ) -> Result<Infallible, Failure> {
         let client = Client::from(in_time(containerd_client::connect(&source.endpoint)).await?);
-        let version = in_time(client.version().version(())).await?.into_inner().version;
 
-        // Before the list, so that nothing falls between the two.
-        let filters = TOPICS.map(|topic| format!("topic=={topic}")).to_vec();
-        let mut events = in_time(client.events().subscribe(SubscribeRequest { filters })).await?.into_inner();
-
-        let mut known = HashSet::new();
-        for namespace in namespaces(&client).await? {
-            for facts in in_time(containers(&client, &namespace)).await? {
-                known.insert(facts.id.clone());
-                attribution.learn(source, facts);
-            }
+        // Asked for before the list, so that nothing falls between the two. In quotes, without which containerd
+        // refuses the slash. It does not answer before the first event: nobody can wait for that.
+        let filters = TOPICS.map(|topic| format!("topic==\"{topic}\"")).to_vec();
+        let mut subscriber = client.events();
+        let subscribed = subscriber.subscribe(SubscribeRequest { filters }).map_ok(Response::into_inner);
+        let mut events = pin!(subscribed.try_flatten_stream().peekable());
+        let listing = pin!(list(attribution, source, &client));
+        match select(events.as_mut().peek(), listing).await {
+            Either::Left((_, listing)) => listing.await?,
+            Either::Right((listed, _)) => listed?,
         }
-        attribution.retain(source, &known);
-        listening::heard(attribution, source, Some(version));
         *connected = true;
 
         let mut death = pin!(death(&client));
         loop {
             tokio::select! {
-                event = events.message() => heard(attribution, source, &client, event?.ok_or(Failure::Ended)?).await?,
+                event = events.next() => heard(attribution, source, &client, event.ok_or(Failure::Ended)??).await?,
                 failure = &mut death => return Err(failure),
             }
         }
@@ -122,30 +125,57 @@ impl Listen for Api {
     }
 }
 
+/// What there is now.
+async fn list(attribution: &Attribution, source: &Source, client: &Client) -> Result<(), Failure> {
+    let version = in_time(client.version().version(())).await?.into_inner().version;
+    let mut known = HashSet::new();
+    for namespace in namespaces(client).await? {
+        in_time(containers(client, &namespace, |facts| {
+            known.insert(facts.id.clone());
+            attribution.learn(source, facts);
+        }))
+        .await?;
+    }
+    attribution.retain(source, &known);
+    listening::heard(attribution, source, Some(version));
+    Ok(())
+}
+
 /// All namespaces but Docker's.
 async fn namespaces(client: &Client) -> Result<Vec<String>, Failure> {
     let answer = in_time(client.namespaces().list(ListNamespacesRequest::default())).await?.into_inner();
     let names = answer.namespaces.into_iter().map(|namespace| namespace.name);
-    Ok(names.filter(|name| name != DOCKERS_NAMESPACE).take(NAMESPACES_LIMIT).collect())
+    let wanted = |name: &String| name != DOCKERS_NAMESPACE && name.len() <= ID_LIMIT;
+    Ok(names.filter(wanted).take(NAMESPACES_LIMIT).collect())
 }
 
-/// All containers of a namespace.
-async fn containers(client: &Client, namespace: &str) -> Result<Vec<ContainerFacts>, Failure> {
+/// All containers of a namespace, each handed on as it comes: labels may be long, and nobody keeps all of them.
+async fn containers(
+    client: &Client,
+    namespace: &str,
+    mut found: impl FnMut(ContainerFacts),
+) -> Result<(), Failure> {
     let tasks =
         client.tasks().list(within(namespace, ListTasksRequest::default())?).await?.into_inner().tasks;
     let tasks: HashMap<String, Process> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
     let listing =
         client.containers().list_stream(within(namespace, ListContainersRequest::default())?).await?;
     let mut listing = listing.into_inner();
-    let mut found = Vec::new();
-    while let Some(message) = listing.message().await?
-        && found.len() < CONTAINERS_LIMIT
-    {
-        let Some(container) = message.container else { continue };
+    let mut left = CONTAINERS_LIMIT;
+    while let Some(message) = listing.message().await? {
+        left -= 1;
+        if left == 0 {
+            break;
+        }
+        let Some(container) = message.container.filter(|container| container.id.len() <= ID_LIMIT) else {
+            continue;
+        };
         let task = tasks.get(&container.id);
-        found.extend(facts::of_container(namespace, container, task));
+        if let Some(facts) = facts::of_container(namespace, container, task) {
+            found(facts);
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// One event.
