@@ -28,6 +28,7 @@ use futures_util::{
 use tokio::time::{sleep, timeout};
 
 use self::facts::Heard;
+pub use self::facts::told_by;
 use super::{
     super::{
         Attribution,

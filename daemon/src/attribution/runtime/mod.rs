@@ -13,7 +13,9 @@ mod users;
 /// What answers and files tell: doors for the fuzz targets alone.
 #[doc(hidden)]
 pub mod told {
-    pub use super::{docker::told_by as by_docker, oci::told_by as by_files};
+    pub use super::{
+        containerd::told_by as by_containerd, docker::told_by as by_docker, oci::told_by as by_files,
+    };
 }
 
 use std::{path::PathBuf, sync::Arc};

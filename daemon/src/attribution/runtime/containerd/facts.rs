@@ -8,6 +8,7 @@ use containerd_client::{
         TaskStart,
     },
     services::v1::Container,
+    to_any,
     types::{
         Envelope,
         v1::{Process, Status},
@@ -136,6 +137,24 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
     })
 }
 
+/// What these bytes tell, taken for an event, and for a container together with its task: the door of the fuzz targets.
+#[must_use]
+pub fn told_by(bytes: &[u8]) -> Vec<ContainerFacts> {
+    let taken_for = |name: &str| {
+        let mut any = to_any(&Envelope::default());
+        (any.type_url, any.value) = (format!("/containerd.{name}"), bytes.to_vec());
+        any
+    };
+    let event = taken_for("types.Envelope").to_msg().ok().and_then(of_event).map(|heard| match heard {
+        Heard::Told(facts) => facts,
+        Heard::Made(id) | Heard::Gone(id) => ContainerFacts::new(id),
+    });
+    let task: Option<Process> = taken_for("v1.types.Process").to_msg().ok();
+    let container: Option<Container> = taken_for("services.containers.v1.Container").to_msg().ok();
+    let container = container.and_then(|container| of_container("default", container, task.as_ref()));
+    event.into_iter().chain(container).collect()
+}
+
 /// A container that ended has no process, and others may get its addresses.
 fn ended(facts: ContainerFacts) -> ContainerFacts {
     ContainerFacts { pid: Some(None), addresses: Some(Vec::new()), ..facts }
@@ -143,8 +162,6 @@ fn ended(facts: ContainerFacts) -> ContainerFacts {
 
 #[cfg(test)]
 mod tests {
-    use containerd_client::to_any;
-
     use super::*;
 
     fn container(id: &str, labels: &[(&str, &str)]) -> Container {
@@ -184,6 +201,16 @@ mod tests {
         any.value = json.to_vec();
         sandbox.extensions.insert(SANDBOX.to_owned(), any);
         assert_eq!(of_container("k8s.io", sandbox, None).unwrap().addresses.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_same_bytes_are_a_container_with_its_task_or_an_event() {
+        let bytes = to_any(&container("web", &[(NAME, "shop")])).value;
+        assert_eq!(told_by(&bytes)[0].name.as_deref(), Some("shop"));
+        let event = Some(to_any(&TaskStart { container_id: "web".into(), pid: 77 }));
+        let topic = "/tasks/start".to_owned();
+        let envelope = Envelope { namespace: "default".to_owned(), topic, event, timestamp: None };
+        assert_eq!(told_by(&to_any(&envelope).value)[0].pid, Some(Some(77)));
     }
 
     #[test]
