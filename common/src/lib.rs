@@ -15,6 +15,8 @@ pub mod dns;
 
 pub mod container;
 
+pub mod syscall;
+
 pub mod stats;
 
 pub mod budget;

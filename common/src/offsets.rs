@@ -56,4 +56,10 @@ pub struct Offsets {
     pub sock_protocol: u32,
     /// `sock.sk_err`
     pub sock_err: u32,
+    /// `pt_regs.orig_ax`
+    pub regs_orig_ax: u32,
+    /// `task_struct.thread_info`
+    pub task_thread_info: u32,
+    /// `thread_info.status`
+    pub thread_status: u32,
 }

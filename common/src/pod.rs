@@ -1,6 +1,6 @@
 //! Lets aya copy our types in and out of maps. The only `unsafe` of this crate.
 
-use crate::{budget, ids, network, offsets, stats};
+use crate::{budget, ids, network, offsets, stats, syscall};
 
 /// Each type is `#[repr(C)]` or transparent and derives zerocopy's `FromBytes` and `IntoBytes`, which prove what
 /// `Pod` asks for: every bit pattern is valid and there is no padding.
@@ -26,4 +26,5 @@ pod!(
     network::SenderKey,
     offsets::Offsets,
     stats::RecordStats,
+    syscall::CallKey,
 );

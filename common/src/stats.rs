@@ -30,8 +30,12 @@ pub mod failure {
     pub const SENDERS_FULL: u32 = 5;
     /// No budget was free: the cgroup pays from the shared one. Counted each time one is asked for.
     pub const BUDGETS_FULL: u32 = 6;
+    /// The table of calls was full: counted under the account's `other` rows.
+    pub const SYSCALLS_FULL: u32 = 7;
+    /// No room was left for `other` rows either, or none to enter a new cgroup: the call is not counted.
+    pub const SYSCALLS_OVERFULL: u32 = 8;
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 9;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ledger_full",
@@ -41,5 +45,7 @@ pub mod failure {
         "other_protocol",
         "senders_full",
         "budgets_full",
+        "syscalls_full",
+        "syscalls_overfull",
     ];
 }

@@ -31,7 +31,7 @@ pub use self::{
     options::Given,
     outside::{Cidr, Name, Outside},
     problem::Problem,
-    select::{Pattern, Selector},
+    select::{Pattern, Selection, Selector},
     show::{Origins, SHIPPED},
     values::{FullPath, Whole},
 };
@@ -56,6 +56,8 @@ pub struct Config {
     pub outside: Outside,
     /// Whether answers of the DNS are looked at, for the names of peers outside.
     pub dns_names: bool,
+    /// Workloads whose system calls are counted.
+    pub syscalls: Selection,
 }
 
 /// Where container runtimes are. None need exist.
@@ -121,6 +123,7 @@ impl Default for Config {
             limits: Limits::default(),
             outside: Outside::default(),
             dns_names: true,
+            syscalls: Selection::default(),
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod attribution;
 
 pub mod interaction;
 
+pub mod syscall;
+
 pub mod sink;
 
 pub mod view;

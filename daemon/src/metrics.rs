@@ -9,6 +9,8 @@ mod edges;
 mod kernel;
 mod labels;
 mod page;
+mod series;
+mod syscalls;
 
 use std::{
     array,
@@ -22,7 +24,7 @@ use std::{
 
 use cofferdam_common::record::family;
 
-use self::{bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page};
+use self::{bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page, syscalls::SyscallSeries};
 use crate::{
     attribution::{ContainerState, DNS_OUTCOMES, Overflows, RuntimeState, RuntimeStatus},
     config::Report,
@@ -30,6 +32,7 @@ use crate::{
     interaction::Edge,
     sensor::counts::{Counters, HookStatus},
     sink::KINDS,
+    syscall::Syscall,
     view::View,
 };
 
@@ -37,7 +40,7 @@ use crate::{
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Parts of a scrape that can fail by themselves.
-const PARTS: [&str; 3] = ["ledger", "counters", "process"];
+const PARTS: [&str; 4] = ["ledger", "counters", "process", "syscalls"];
 
 /// Counters of the daemon, and what was shown of the kernel's.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ pub struct Metrics {
     /// Records that did not come through, by workload, family and why.
     missing: Mutex<Bounded<[String; 3]>>,
     edges: Mutex<EdgeSeries>,
+    syscalls: Mutex<SyscallSeries>,
     info_folded: AtomicU64,
     scrape_failures: [AtomicU64; PARTS.len()],
 }
@@ -60,7 +64,9 @@ pub struct Metrics {
 struct Readings {
     /// `None` where they could not be read.
     counters: Option<Counters>,
-    hooks: Arc<Vec<HookStatus>>,
+    /// `None` where they could not be read.
+    syscalls: Option<Vec<Syscall>>,
+    hooks: Vec<HookStatus>,
     containers: Vec<Arc<Workload>>,
     runtimes: Vec<RuntimeStatus>,
     unattributed: u64,
@@ -93,6 +99,7 @@ impl Metrics {
             execs: Mutex::default(),
             missing: Mutex::default(),
             edges: Mutex::new(EdgeSeries::new(metric::FLOWS.limit)),
+            syscalls: Mutex::new(SyscallSeries::new()),
             info_folded: AtomicU64::new(0),
             scrape_failures: array::from_fn(|_| AtomicU64::new(0)),
         }
@@ -156,7 +163,8 @@ impl Metrics {
         self.count_edges(|| view.edges(), begun);
         let readings = Readings {
             counters: self.part(1, view.counts.counters()),
-            hooks: Arc::clone(&view.hooks),
+            syscalls: self.part(3, view.syscalls.list()),
+            hooks: view.hooks.list(),
             containers: view
                 .attribution
                 .containers()
@@ -170,7 +178,7 @@ impl Metrics {
             overflows: view.attribution.overflows(),
             dns_answers: view.attribution.dns_answers(),
             dns_names: view.attribution.dns_names(),
-            archive_folded: lock(&view.archive).folded(),
+            archive_folded: lock(&view.archive).folded() + view.syscalls.folded(),
             events_dropped: view.events.dropped(),
             heartbeat_age: view.heartbeat.age().as_secs_f64(),
             config: Some(view.config.report()),
@@ -208,6 +216,7 @@ impl Metrics {
     fn render(&self, readings: &Readings, begun: Instant) -> String {
         let mut page = Page::default();
         self.write_edges(&mut page);
+        self.write_syscalls(&mut page, readings.syscalls.as_deref(), begun);
         self.write_containers(&mut page, readings);
         self.write_events(&mut page, readings);
         kernel::write(&mut page, readings);
@@ -236,6 +245,14 @@ impl Metrics {
         for name in [&metric::FLOWS, &metric::FLOW_ATTEMPTS, &metric::FLOW_BYTES] {
             page.count(&metric::SERIES_FOLDED, &[name.name], series.folded());
         }
+    }
+
+    fn write_syscalls(&self, page: &mut Page, counted: Option<&[Syscall]>, now: Instant) {
+        let mut series = lock(&self.syscalls);
+        if let Some(counted) = counted {
+            series.update(counted, now);
+        }
+        series.write(page);
     }
 
     fn write_containers(&self, page: &mut Page, readings: &Readings) {

@@ -43,6 +43,7 @@ use crate::{
         record::Record,
     },
     sink::EventStream,
+    syscall::accounts::Accounts,
     view::{Heartbeat, View},
 };
 
@@ -112,7 +113,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         attribution: Arc::clone(&attribution),
         counts: ledger.clone(),
         archive: Arc::new(Mutex::default()),
-        hooks: Arc::new(loaded.sensor.hooks().to_vec()),
+        syscalls: Arc::new(Accounts::new(loaded.calls)),
+        hooks: loaded.sensor.hooks(),
         features: Arc::new(features),
         metrics: Arc::new(Metrics::new()),
         events: EventStream::new(),
@@ -135,9 +137,13 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         let cancel = cancel.clone();
         move || pipeline.run(&cancel)
     })?;
+    let sensor = Arc::new(loaded.sensor);
+    view.syscalls.select(config.syscalls.clone());
+    keeper::count_syscalls(&view, &sensor);
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
-        let (view, cancel, budgets) = (view.clone(), cancel.clone(), loaded.budgets);
-        move || keeper::keep(&view, &ledger, budgets, &inject, &cancel)
+        let (view, sensor, cancel, budgets) =
+            (view.clone(), Arc::clone(&sensor), cancel.clone(), loaded.budgets);
+        move || keeper::keep(&view, &sensor, &ledger, budgets, &inject, &cancel)
     })?;
     let (sockets, roots) = runtimes(config);
     tasks.spawn(runtime::watch_all(Arc::clone(&attribution), sockets, cancel.clone()));

@@ -8,11 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam_common::network::{LedgerKey, LedgerRow};
+use cofferdam_common::{
+    ids::CgroupId,
+    network::{LedgerKey, LedgerRow},
+};
 
 use crate::{
     attribution::{Attribution, Container},
     config::InForce,
+    event::Workload,
     interaction::{
         self, Archive, Edge,
         proxy::{self, Published},
@@ -20,10 +24,11 @@ use crate::{
     metrics::Metrics,
     sensor::{
         clock::Clock,
-        counts::{Counts, HookStatus},
+        counts::{Counts, Hooks},
         features::Features,
     },
     sink::EventStream,
+    syscall::accounts::{Accounts, Residents},
 };
 
 /// Shared, read-only from outside the loop. Cheap to clone.
@@ -35,8 +40,10 @@ pub struct View {
     pub counts: Arc<dyn Counts>,
     /// What workloads that are gone have done.
     pub archive: Arc<Mutex<Archive>>,
+    /// Whose system calls are counted, and the counts.
+    pub syscalls: Arc<Accounts>,
     /// Hooks and whether they are attached.
-    pub hooks: Arc<Vec<HookStatus>>,
+    pub hooks: Hooks,
     /// What the kernel offers.
     pub features: Arc<Features>,
     /// Counters of the daemon.
@@ -113,6 +120,16 @@ impl View {
 
     fn fold(&self, rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {
         interaction::edges(rows, &Clock::now(), |source, target| self.attribution.parties(source, target))
+    }
+}
+
+impl Residents for Attribution {
+    fn live(&self) -> Vec<(CgroupId, Arc<Workload>)> {
+        Self::live(self)
+    }
+
+    fn resident(&self, cgroup: CgroupId) -> Option<Arc<Workload>> {
+        Self::resident(self, cgroup)
     }
 }
 

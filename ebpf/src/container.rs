@@ -19,19 +19,24 @@ use crate::{
     maps::SECURITY_RECORDS,
     offsets::{KernelPointer, offset},
     process::tgid,
+    syscall,
 };
 
 /// kernel: TP_PROTO(struct cgroup *cgrp, const char *path)
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
-    report(kind::CGROUP_MADE, KernelPointer(context.arg(0)), KernelPointer(context.arg(1)));
+    let Some(subject) = id(KernelPointer(context.arg(0))) else { return 0 };
+    syscall::cgroup_made(subject);
+    report(kind::CGROUP_MADE, subject, KernelPointer(context.arg(1)));
     0
 }
 
 /// kernel: TP_PROTO(struct cgroup *cgrp, const char *path)
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub(crate) fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
-    report(kind::CGROUP_REMOVED, KernelPointer(context.arg(0)), KernelPointer(context.arg(1)));
+    if let Some(subject) = id(KernelPointer(context.arg(0))) {
+        report(kind::CGROUP_REMOVED, subject, KernelPointer(context.arg(1)));
+    }
     0
 }
 
@@ -54,8 +59,7 @@ pub(crate) fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn report(kind: u32, cgroup: KernelPointer, path: KernelPointer) {
-    let Some(subject) = id(cgroup) else { return };
+fn report(kind: u32, subject: CgroupId, path: KernelPointer) {
     let cgroup = current_cgroup();
     emit::<CgroupRecord>(&SECURITY_RECORDS, family::CONTAINER, account_of_current(cgroup), |entry, now| {
         fill(entry, header(kind, cgroup, now), subject, path);

@@ -33,6 +33,8 @@ mod network;
 
 mod process;
 
+mod syscall;
+
 mod container;
 
 /// A panic cannot happen at run time: the verifier refuses a program in which this loop can be reached.

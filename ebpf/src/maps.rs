@@ -10,6 +10,7 @@ use cofferdam_common::{
     network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
     record::family,
     stats::{RecordStats, failure},
+    syscall::CallKey,
 };
 
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -82,3 +83,14 @@ pub(crate) static FREE_BUDGETS: Queue<u32> = Queue::with_max_entries(8_192, 0);
 /// How much a budget is, by family. Written by the daemon at any time; zero is no limit.
 #[map]
 pub(crate) static LIMITS: Array<Limit> = Array::with_max_entries(family::COUNT, 0);
+
+/// Cgroups whose calls are counted, and under whom. Written by the daemon, and by `syscall` for cgroups that are new;
+/// read by `syscall`.
+#[map]
+pub(crate) static SELECTED: HashMap<CgroupId, CgroupId> =
+    HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Calls by account, number and outcome. Written by `syscall`; the daemon reads it, removes what nobody counts into any
+/// more, and enters each account's `other` rows. Never evicts.
+#[map]
+pub(crate) static CALLS: HashMap<CallKey, u64> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);

@@ -34,6 +34,9 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     sock_v6_daddr: 0,
     sock_protocol: 0,
     sock_err: 0,
+    regs_orig_ax: 0,
+    task_thread_info: 0,
+    thread_status: 0,
 };
 
 /// The offset of one field in the running kernel.

@@ -19,6 +19,7 @@ mod prometheus;
 mod refusals;
 mod scene;
 mod sockets;
+mod syscall;
 mod volume;
 
 use std::{

@@ -25,4 +25,6 @@ mod robustness;
 
 mod shedding;
 
+mod syscall;
+
 mod namespace;

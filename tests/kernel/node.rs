@@ -67,7 +67,7 @@ impl Node {
         change(&mut options);
         let located = LOCATED.get_or_init(|| offsets::read(Path::new(offsets::BTF_PATH)).expect("BTF"));
         let loaded = sensor::load(&options, located).expect("the sensor loads");
-        for hook in loaded.sensor.hooks() {
+        for hook in loaded.sensor.hooks().list() {
             assert_eq!(hook.refused, None, "{} is refused", hook.name);
         }
         Self { loaded, root, records: Vec::new(), raw: Vec::new(), _alone: alone }

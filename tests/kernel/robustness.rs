@@ -21,7 +21,7 @@ fn every_hook_loads_and_tells_its_price() {
     for (program, instructions) in &prices {
         writeln!(out, "instructions: {program} {instructions}").expect("stdout");
     }
-    assert_eq!(prices.len(), node.loaded.sensor.hooks().len());
+    assert_eq!(prices.len(), node.loaded.sensor.hooks().list().len());
 }
 
 #[test]

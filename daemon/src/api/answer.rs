@@ -9,6 +9,7 @@ use crate::{
         counts::{Counters, HookStatus},
         features::Features,
     },
+    syscall::Syscall,
     view::View,
 };
 
@@ -65,8 +66,28 @@ pub struct Status {
     pub config: Report,
     /// Hooks that are attached.
     pub hooks_attached: u64,
-    /// Hooks that are not.
+    /// Hooks that could not be.
     pub hooks_refused: u64,
+    /// Hooks that nothing needs, and that are off.
+    #[serde(default)]
+    pub hooks_off: u64,
+    /// Workloads whose system calls are counted; absent while none are selected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscall_workloads: Option<u64>,
+}
+
+/// System calls of what is selected: `GET /v1/syscalls`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Syscalls {
+    /// Whether calls are counted now.
+    pub counting: bool,
+    /// Why they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Workloads whose calls are counted now.
+    pub workloads: u64,
+    /// What was counted, also of workloads that are gone or no longer selected.
+    pub calls: Vec<Syscall>,
 }
 
 /// What works and what does not, and why: `GET /v1/doctor`.
@@ -104,7 +125,7 @@ impl State {
     pub fn of(view: &View) -> Self {
         if view.heartbeat.age() > super::STALLED_AFTER {
             Self::Stalled
-        } else if view.hooks.iter().all(|hook| hook.refused.is_some()) {
+        } else if !view.hooks.list().iter().any(HookStatus::attached) {
             Self::Blind
         } else {
             Self::Observing
@@ -121,7 +142,7 @@ impl Status {
         let mut containers = view.attribution.containers();
         containers.retain(|container| container.state != ContainerState::Exited);
         let (records_shed, records_lost) = view.counts.missing()?;
-        let refused = count(view.hooks.iter().filter(|hook| hook.refused.is_some()));
+        let hooks = view.hooks.list();
         Ok(Self {
             schema_version: API_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -139,8 +160,29 @@ impl Status {
             events_dropped: view.events.dropped(),
             unattributed: view.attribution.unattributed(),
             config: view.config.report(),
-            hooks_attached: view.hooks.len() as u64 - refused,
-            hooks_refused: refused,
+            hooks_attached: count(hooks.iter().filter(|hook| hook.attached())),
+            hooks_refused: count(hooks.iter().filter(|hook| hook.refused.is_some())),
+            hooks_off: count(hooks.iter().filter(|hook| hook.off.is_some())),
+            syscall_workloads: view.syscalls.counting().map(|workloads| workloads as u64),
+        })
+    }
+}
+
+impl Syscalls {
+    /// What was counted until this moment, of all workloads or of those that are called so.
+    ///
+    /// # Errors
+    /// When the kernel's map cannot be read.
+    pub fn of(view: &View, workload: Option<&str>) -> anyhow::Result<Self> {
+        let mut calls = view.syscalls.list()?;
+        calls.retain(|call| workload.is_none_or(|name| call.workload.is_called(name)));
+        let hooks = view.hooks.list();
+        let hook = hooks.iter().find(|hook| hook.family == "syscall");
+        Ok(Self {
+            counting: hook.is_some_and(HookStatus::attached),
+            reason: hook.and_then(|hook| hook.refused.clone().or_else(|| hook.off.clone())),
+            workloads: view.syscalls.counting().unwrap_or_default() as u64,
+            calls,
         })
     }
 }
@@ -155,7 +197,7 @@ impl Health {
             state: State::of(view),
             uptime_seconds: view.started.elapsed().as_secs(),
             features: (*view.features).clone(),
-            hooks: (*view.hooks).clone(),
+            hooks: view.hooks.list(),
             runtimes: view.attribution.runtimes(),
             counters: view.counts.counters().ok(),
         }

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Health, Refusal, Status, blocking};
+use super::{Answer, Health, Refusal, Status, Syscalls, blocking};
 use crate::{
     attribution::Container,
     interaction::Edge,
@@ -52,12 +52,22 @@ pub struct EventsQuery {
     pub kind: Option<String>,
 }
 
+/// What `/v1/syscalls` can be asked.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyscallsQuery {
+    /// Name, container name, project or beginning of the id of a workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
 pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/doctor", get(doctor))
         .route("/v1/containers", get(containers))
         .route("/v1/interactions", get(interactions))
+        .route("/v1/syscalls", get(syscalls))
         .route("/v1/events", get(events))
         .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is no such question".to_owned()))
         .with_state(App { view, readers: Arc::new(Semaphore::new(MOST_READERS)), cancel })
@@ -79,14 +89,21 @@ async fn interactions(Shared(app): Shared<App>) -> Answer<Json<Vec<Edge>>> {
     Ok(Json(blocking(app.view, View::edges).await??))
 }
 
+async fn syscalls(
+    Shared(app): Shared<App>,
+    query: Result<Query<SyscallsQuery>, QueryRejection>,
+) -> Answer<Json<Syscalls>> {
+    let Query(query) = query.map_err(bad)?;
+    Ok(Json(blocking(app.view, move |view| Syscalls::of(view, query.of.as_deref())).await??))
+}
+
 /// The stream of events from now on, one JSON object per line, until the client leaves.
 async fn events(
     Shared(app): Shared<App>,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Answer<Response> {
-    let bad = |error: String| Refusal(StatusCode::BAD_REQUEST, error);
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
-    let filter = query.filter().map_err(bad)?;
+    let Query(query) = query.map_err(bad)?;
+    let filter = query.filter().map_err(|error| Refusal(StatusCode::BAD_REQUEST, error))?;
     let Ok(place) = app.readers.try_acquire_owned() else {
         let error = format!("{MOST_READERS} readers listen already");
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, error));
@@ -107,6 +124,12 @@ async fn events(
         Some((Ok::<_, Infallible>(batch.lines), state))
     });
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(batches)).into_response())
+}
+
+/// A question that makes no sense.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn bad(rejection: QueryRejection) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, rejection.body_text())
 }
 
 impl EventsQuery {

@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    answer::{API_VERSION, Health, Problem, State, Status},
-    local::EventsQuery,
+    answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
+    local::{EventsQuery, SyscallsQuery},
 };
 use crate::view::View;
 

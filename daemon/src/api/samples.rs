@@ -1,6 +1,7 @@
 //! A view without a kernel, for tests of the surface.
 
 use std::{
+    collections::{HashMap, HashSet},
     net::Ipv4Addr,
     sync::{Arc, Mutex},
     time::Instant,
@@ -9,6 +10,7 @@ use std::{
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{LedgerKey, LedgerRow, PROTOCOL_TCP, Party, VERDICT_ALLOW, Volume},
+    syscall::CallKey,
 };
 
 use crate::{
@@ -16,10 +18,11 @@ use crate::{
     config::{Config, Given, InForce, Source},
     metrics::{Metrics, samples},
     sensor::{
-        counts::{Counters, Counts, Family, HookStatus},
+        counts::{Calls, Counters, Counts, Family, HookStatus, Hooks},
         features::Features,
     },
     sink::EventStream,
+    syscall::accounts::Accounts,
     view::{Heartbeat, View},
 };
 
@@ -40,6 +43,36 @@ impl Counts for FakeCounts {
 
     fn counters(&self) -> anyhow::Result<Counters> {
         Ok(samples::counters())
+    }
+}
+
+/// A kernel that has counted five calls of the host.
+struct FakeCalls;
+
+impl Calls for FakeCalls {
+    fn count_new_cgroups(&self, _: bool) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn selected(&self) -> anyhow::Result<HashMap<CgroupId, CgroupId>> {
+        Ok(HashMap::new())
+    }
+
+    fn select(&self, _: CgroupId, _: CgroupId) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn leave(&self, _: CgroupId) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn counts(&self) -> anyhow::Result<HashMap<CallKey, u64>> {
+        let key = CallKey { account: CgroupId::ROOT, number: 39, errno: 0, abi: 0 };
+        Ok([(key, 5)].into())
+    }
+
+    fn take(&self, _: &HashSet<CgroupId>) -> anyhow::Result<HashMap<CallKey, u64>> {
+        Ok(HashMap::new())
     }
 }
 
@@ -83,7 +116,8 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         attribution: Arc::new(Attribution::new("/nonexistent".into())),
         counts: Arc::new(counts),
         archive: Arc::default(),
-        hooks: Arc::new(hooks),
+        syscalls: Arc::new(Accounts::new(Arc::new(FakeCalls))),
+        hooks: Hooks::new(hooks),
         features: Arc::new(features()),
         metrics: Arc::new(Metrics::new()),
         events: EventStream::new(),

@@ -15,7 +15,7 @@ use axum::{
 use tokio::sync::Semaphore;
 
 use super::{Refusal, STALLED_AFTER, blocking};
-use crate::{metrics, view::View};
+use crate::{metrics, sensor::counts::HookStatus, view::View};
 
 /// Scrapes at once. Each reads the kernel's maps; more than these are told to come back.
 const MOST_SCRAPES: usize = 4;
@@ -49,10 +49,11 @@ async fn alive(Shared(app): Shared<App>) -> (StatusCode, String) {
 }
 
 async fn ready(Shared(app): Shared<App>) -> (StatusCode, String) {
+    let hooks = app.view.hooks.list();
     let refused: Vec<_> =
-        app.view.hooks.iter().filter(|hook| hook.refused.is_some()).map(|hook| hook.name.as_str()).collect();
-    let blind = (refused.len() == app.view.hooks.len()).then(|| {
-        let reason = app.view.hooks.iter().find_map(|hook| hook.refused.clone());
+        hooks.iter().filter(|hook| hook.refused.is_some()).map(|hook| hook.name.as_str()).collect();
+    let blind = (!hooks.iter().any(HookStatus::attached)).then(|| {
+        let reason = hooks.iter().find_map(|hook| hook.refused.clone());
         format!("no hook is attached: {}\n", reason.as_deref().unwrap_or("the sensor has not started"))
     });
     let (shed, lost) = app.view.counts.missing().unwrap_or_default();

@@ -141,6 +141,20 @@ impl Attribution {
         resident.unwrap_or_else(|| self.search(cgroup))
     }
 
+    /// Who lives, or lived, in a cgroup, as far as it is known now.
+    #[must_use]
+    pub fn resident(&self, cgroup: CgroupId) -> Option<Arc<Workload>> {
+        self.tables().resident(cgroup)
+    }
+
+    /// The cgroups that exist, and who lives in each.
+    #[must_use]
+    pub fn live(&self) -> Vec<(CgroupId, Arc<Workload>)> {
+        let tables = self.tables();
+        let live = tables.live();
+        live.into_iter().filter_map(|cgroup| Some((cgroup, tables.resident(cgroup)?))).collect()
+    }
+
     /// Whose end of a flow this is, seen from the other end: by cgroup, else by address (a container's, the host's, or
     /// outside). Loopback without a cgroup counts as the host.
     fn party(&self, party: &Party, other_end: CgroupId) -> Arc<Workload> {

@@ -193,6 +193,7 @@ mod tests {
         ✔ cgroup_skb_egress   attached (cgroup_skb, network)
         ✖ sched_process_exec  not attached (tp_btf, process): the kernel has no BTF; without it, programs that start are not reported
                               → it needs Linux 5.8 or later
+        ✔ sys_exit            off (tp_btf, syscall): nothing selects it
         ! records             17 of 1,000 network records lost
                               → map and metrics stay exact, events have gaps: enlarge the ring (cofferdam run --flow-ring-bytes)
         ! records             40 of 1,000 network records shed

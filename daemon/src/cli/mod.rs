@@ -15,6 +15,7 @@ mod output;
 mod ps;
 mod run;
 mod status;
+mod syscall;
 
 use std::{io, path::PathBuf};
 
@@ -61,6 +62,8 @@ enum Command {
     Ps(ps::Arguments),
     /// Shows who talks to whom.
     Map(map::Arguments),
+    /// Shows the system calls of the workloads that the configuration selects.
+    Syscalls(syscall::Arguments),
     /// Tells what works, what does not, why, and what to do about it.
     Doctor(doctor::Arguments),
     /// Says in a few lines how the daemon is.
@@ -95,6 +98,7 @@ impl Cli {
             Some(Command::Events(arguments)) => events::run(&arguments, &client),
             Some(Command::Ps(arguments)) => ps::run(&arguments, &client),
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
+            Some(Command::Syscalls(arguments)) => syscall::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
             Some(Command::Completions(arguments)) => completions::run(&arguments),

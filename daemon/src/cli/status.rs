@@ -68,9 +68,13 @@ fn text(status: &Status) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "  {}{privileged}   {}   {}{}",
+        "  {}{privileged}   {}   {}   {}{}",
         plural(status.containers, "container"),
         plural(status.interactions, "interaction"),
+        match status.syscall_workloads {
+            Some(workloads) => "syscalls of ".to_owned() + &plural(workloads, "workload"),
+            None => "syscalls off".to_owned(),
+        },
         notable(status.records_lost, &(plural(status.records_lost, "record") + " lost")),
         troubles(status),
     );
@@ -172,6 +176,8 @@ mod tests {
             },
             hooks_attached: 8,
             hooks_refused: 1,
+            hooks_off: 1,
+            syscall_workloads: None,
         }
     }
 
@@ -184,7 +190,7 @@ mod tests {
         let text = plain(&text(&status()));
         insta::assert_snapshot!(text, @r#"
         Cofferdam 0.1.0 · observing · up 12 s · kernel 6.12.8 · docker 20.10.24
-          14 containers (2 privileged)   31 interactions   0 records lost   1 hook unavailable → cofferdam doctor
+          14 containers (2 privileged)   31 interactions   syscalls off   0 records lost   1 hook unavailable → cofferdam doctor
         "#);
     }
 
@@ -214,7 +220,7 @@ mod tests {
         let config = Report { problem, needs_restart: vec!["flows".to_owned()], ..status().config };
         insta::assert_snapshot!(plain(&text(&Status { config, ..status() })), @r#"
         Cofferdam 0.1.0 · observing · up 12 s · kernel 6.12.8 · docker 20.10.24
-          14 containers (2 privileged)   31 interactions   0 records lost   1 hook unavailable → cofferdam doctor
+          14 containers (2 privileged)   31 interactions   syscalls off   0 records lost   1 hook unavailable → cofferdam doctor
           configuration broken: /etc/cofferdam/config.yaml:2:1: unknown key `legder_rows`
           the one of 2026-11-24T10:00:00Z stays in force → cofferdam config check
           restart needed for: flows
@@ -234,7 +240,7 @@ mod tests {
         };
         insta::assert_snapshot!(plain(&text(&ill)), @r#"
         Cofferdam 0.1.0 · stalled: the pipeline does not turn · up 12 s · kernel 6.12.8 · no container runtime
-          14 containers (2 privileged)   31 interactions   1,204 records lost   30,000 records shed   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
+          14 containers (2 privileged)   31 interactions   syscalls off   1,204 records lost   30,000 records shed   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
         "#);
     }
 }

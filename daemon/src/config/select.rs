@@ -9,17 +9,24 @@ use crate::event::{Runtime, Workload, WorkloadKind};
 
 /// Longest pattern, in bytes.
 const PATTERN_LIMIT: usize = 256;
+/// Most selectors in one place: each workload is compared with all.
+const SELECTORS_LIMIT: usize = 256;
 
 /// Selects workloads of this host: all that is asked for must hold.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "Wanted")]
 pub struct Selector(Wanted);
 
+/// Selects workloads that one of these selects; nothing when there is none.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "Vec<Selector>")]
+pub struct Selection(Vec<Selector>);
+
 /// What is asked for; what is left out is not asked for.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
-    /// What the map calls it (`shop/web`, `nginx.service`, `host`), or the container's own name.
+    /// What the map calls it (`shop/web`, `nginx.service`, `/batch/jobs`, `host`), or the container's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<Pattern>,
     /// The image as it was asked for.
@@ -43,7 +50,10 @@ impl Selector {
     #[must_use]
     pub fn selects(&self, workload: &Workload) -> bool {
         let Wanted { name, image, labels, runtime } = &self.0;
-        let here = matches!(workload.kind, WorkloadKind::Container | WorkloadKind::Unit | WorkloadKind::Host);
+        let here = matches!(
+            workload.kind,
+            WorkloadKind::Container | WorkloadKind::Unit | WorkloadKind::Host | WorkloadKind::Cgroup
+        );
         let is = |wanted: &Option<Pattern>, texts: &[Option<&str>]| {
             wanted.as_ref().is_none_or(|pattern| texts.iter().flatten().any(|text| pattern.matches(text)))
         };
@@ -53,6 +63,31 @@ impl Selector {
                 .iter()
                 .all(|(key, pattern)| workload.labels.get(key).is_some_and(|value| pattern.matches(value)))
             && (runtime.is_none() || *runtime == workload.runtime)
+    }
+}
+
+impl Selection {
+    /// Whether nothing can be selected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a workload is meant.
+    #[must_use]
+    pub fn selects(&self, workload: &Workload) -> bool {
+        self.0.iter().any(|selector| selector.selects(workload))
+    }
+}
+
+impl TryFrom<Vec<Selector>> for Selection {
+    type Error = String;
+
+    fn try_from(selectors: Vec<Selector>) -> Result<Self, String> {
+        if selectors.len() > SELECTORS_LIMIT {
+            return Err(format!("must be {SELECTORS_LIMIT} selectors at most"));
+        }
+        Ok(Self(selectors))
     }
 }
 
@@ -144,11 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn units_and_the_host_can_be_meant_and_peers_outside_cannot() {
+    fn units_the_host_and_cgroups_that_are_nobodys_can_be_meant_and_peers_outside_cannot() {
         let all = selector(json!({"name": "*"})).unwrap();
         for (kind, expected) in [
             (WorkloadKind::Unit, true),
             (WorkloadKind::Host, true),
+            (WorkloadKind::Cgroup, true),
             (WorkloadKind::Outside, false),
             (WorkloadKind::Other, false),
             (WorkloadKind::Unknown, false),
@@ -174,6 +210,17 @@ mod tests {
             let error = selector(wanted.clone()).unwrap_err().to_string();
             assert!(error.contains(why), "{wanted}: {error}");
         }
+    }
+
+    #[test]
+    fn one_selector_of_a_list_is_enough_and_an_empty_list_selects_nothing() {
+        let selection = |wanted| serde_json::from_value::<Selection>(wanted);
+        let list = selection(json!([{"name": "db"}, {"name": "shop/*"}])).unwrap();
+        assert!(list.selects(&web()) && !list.is_empty());
+        assert!(!selection(json!([{"name": "db"}])).unwrap().selects(&web()));
+        assert!(!Selection::default().selects(&web()) && Selection::default().is_empty());
+        let many = vec![json!({"name": "a"}); SELECTORS_LIMIT + 1];
+        assert!(selection(many.into()).unwrap_err().to_string().contains("256 selectors at most"));
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
-        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names
+        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls
     "dns_names: maybe"
         config.yaml:1:12: `dns_names`: invalid boolean (true or false expected)
     "outside: [1]"
@@ -239,7 +239,8 @@ fn a_file_that_was_named_must_exist_and_be_a_file() {
 
 #[test]
 fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
-    let text = "outside: {\"# a: b\": [203.0.113.0/24, 2001:db8::/32], no: [::/0]}\n\
+    let text = "syscalls: [{name: \"shop/*\"}]\n\
+        outside: {\"# a: b\": [203.0.113.0/24, 2001:db8::/32], no: [::/0]}\n\
         runtimes: {docker: \"/run/a b\"}\nlimits: {flows: 2048}\n";
     let path = file("show", text);
     let (config, origins) = source(&path).load_with_origins().unwrap_or_else(|problem| panic!("{problem}"));
@@ -264,6 +265,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
       docker_root: "/var/lib/docker"                 # default
       podman: "/run/podman/podman.sock"              # default
       storage_root: "/var/lib/containers/storage"    # default
+    syscalls: [{"name":"shop/*"}]                    # /etc/cofferdam/config.yaml
     "##);
     assert_eq!(parse(&shown).unwrap_or_else(|problem| panic!("{problem}")), config);
 }
@@ -277,10 +279,12 @@ fn the_shipped_file_changes_nothing_says_the_defaults_and_has_each_key_as_the_do
         (!line.starts_with(' ') || line.starts_with("  ")).then(|| line.to_owned() + "\n")
     };
     let text: String = SHIPPED.lines().filter_map(value).collect();
-    let text = text.replace("outside: {}", "outside:");
+    let text = text.replace("outside: {}", "outside:").replace("syscalls: []", "syscalls:");
     let config = parse(&text).unwrap_or_else(|problem| panic!("{problem}"));
     assert_eq!(config.outside.networks().count(), 2);
-    assert_eq!(Config { outside: Outside::default(), ..config }, Config::default());
+    assert!(!config.syscalls.is_empty());
+    let config = Config { outside: Outside::default(), syscalls: Selection::default(), ..config };
+    assert_eq!(config, Config::default());
     let docs = include_str!("../../../docs/config.md");
     for key in show::keys(&Config::default()) {
         let last = key.rsplit('.').next().unwrap();

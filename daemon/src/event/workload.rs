@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+/// The shortest beginning of a container's id by which it can be called.
+const SHORTEST_ID: usize = 6;
+
 /// What acts or is acted upon. Compared by what it is, so that equal ones fold into one node of the map.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Workload {
@@ -123,6 +126,16 @@ impl Workload {
             dns_name: None,
             scope: None,
         }
+    }
+
+    /// Whether people mean it by this name: its name, its container's name, its project, its DNS name, or
+    /// the beginning of its id.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let Self { container_name, project, dns_name, .. } = self;
+        let known_as = [Some(&self.name), container_name.as_ref(), project.as_ref(), dns_name.as_ref()];
+        known_as.into_iter().flatten().any(|known| known == name)
+            || (name.len() >= SHORTEST_ID && self.id.as_ref().is_some_and(|id| id.starts_with(name)))
     }
 
     /// The host itself.

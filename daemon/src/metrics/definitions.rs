@@ -5,6 +5,9 @@ use prometheus::proto::MetricType;
 /// Most label sets that a metric keeps apart when nothing else bounds them; the rest is folded into `other`.
 const LIMIT: usize = 2_000;
 
+/// The same for system calls, of which each workload makes many kinds.
+const SYSCALL_LIMIT: usize = 5_000;
+
 /// What a metric is.
 #[derive(Debug)]
 pub(super) struct Definition {
@@ -44,6 +47,11 @@ metrics! {
     FLOW_BYTES: COUNTER "cofferdam_flow_bytes_total" ["source", "target", "protocol", "port", "direction"]
         limit 2 * LIMIT;
         "Payload bytes of flows: sent is from source to target, received is from target to source."
+    SYSCALLS: COUNTER "cofferdam_syscalls_total" ["workload", "syscall", "abi"] limit SYSCALL_LIMIT;
+        "System calls that returned, of the workloads that the configuration selects."
+    SYSCALL_ERRORS: COUNTER "cofferdam_syscall_errors_total" ["workload", "syscall", "abi", "errno"]
+        limit SYSCALL_LIMIT;
+        "System calls that returned an error, by its name."
     CONTAINERS: GAUGE "cofferdam_containers" ["runtime"];
         "Containers on this host."
     CONTAINER_STARTS: COUNTER "cofferdam_container_starts_total" ["runtime"];
@@ -65,7 +73,7 @@ metrics! {
     DNS_NAMES: GAUGE "cofferdam_dns_names" [];
         "DNS names that are known for addresses, of all workloads."
     ARCHIVE_FOLDED: COUNTER "cofferdam_archive_folded_total" [];
-        "Interactions of removed containers that were folded into other, because the archive was full."
+        "Interactions and system calls of removed containers that were folded into other, because the archive was full."
     RUNTIME_UP: GAUGE "cofferdam_runtime_up" ["runtime"];
         "Whether the container runtime answers: 1 or 0."
     EVENTS: COUNTER "cofferdam_events_total" ["kind"];

@@ -1,19 +1,14 @@
-//! The series of the map: sums of edges by label set, never falling, never more than the limit.
+//! The series of the map: sums of edges by label set.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     definitions::{FLOW_ATTEMPTS, FLOW_BYTES, FLOW_FAILURES, FLOWS},
     labels,
     page::Page,
+    series::{self, Series, Totals as _},
 };
 use crate::interaction::{Edge, Failed};
-
-/// How long a series stays after its edge has gone from the ledger: longer than two scrapes at any usual pace.
-const GRACE: Duration = Duration::from_mins(5);
 
 /// Source, target, protocol, port.
 type Labels = [String; 4];
@@ -28,94 +23,52 @@ struct Totals {
     received: u64,
 }
 
-/// A counter that never falls, over a sum that may.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counter {
-    shown: Totals,
-    /// Up to where the sum has been counted.
-    counted: Totals,
-}
-
+/// The edges that were shown before.
 #[derive(Debug)]
-struct Series {
-    counter: Counter,
-    seen: Instant,
-}
-
-/// What was shown before, so that no counter falls and a series that has its place keeps it.
-#[derive(Debug)]
-pub(super) struct EdgeSeries {
-    limit: usize,
-    series: BTreeMap<Labels, Series>,
-    other: Option<Counter>,
-    folded: u64,
-}
+pub(super) struct EdgeSeries(Series<4, Totals>);
 
 impl EdgeSeries {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, series: BTreeMap::new(), other: None, folded: 0 }
+        Self(Series::new(limit))
     }
 
     /// Takes in what the ledger says now.
     pub(super) fn update(&mut self, edges: &[Edge], now: Instant) {
-        self.take(edges, now, Counter::raise);
+        self.0.update(sums(edges), now);
     }
 
-    /// Takes in what the ledger says now that workloads have other names. The past stays with the series that counted
-    /// it, and each series goes on from where it is: else rates would see traffic that there was not, or none.
+    /// Takes in what the ledger says now that workloads have other names ([`Series::rename`]).
     pub(super) fn rename(&mut self, edges: &[Edge], now: Instant) {
-        // Also those that nobody is called by now: who comes to be called so is counted from his beginning.
-        let own = self.series.values_mut().map(|series| &mut series.counter);
-        own.chain(self.other.as_mut()).for_each(|counter| counter.counted = Totals::default());
-        self.take(edges, now, |counter, sum| counter.counted = sum);
-    }
-
-    fn take(&mut self, edges: &[Edge], now: Instant, take: impl Fn(&mut Counter, Totals)) {
-        let mut sums = BTreeMap::<Labels, Totals>::new();
-        for edge in edges {
-            sums.entry(label_set(edge)).or_default().add(edge);
-        }
-        let mut other = Totals::default();
-        for (labels, sum) in sums {
-            if let Some(series) = self.series.get_mut(&labels) {
-                take(&mut series.counter, sum);
-                series.seen = now;
-            } else if self.series.len() < self.limit {
-                let mut counter = Counter::default();
-                take(&mut counter, sum);
-                self.series.insert(labels, Series { counter, seen: now });
-            } else {
-                other.merge(sum);
-                self.folded += 1;
-                self.other.get_or_insert_default();
-            }
-        }
-        if let Some(counter) = &mut self.other {
-            take(counter, other);
-        }
-        self.series.retain(|_, series| now.duration_since(series.seen) <= GRACE);
+        self.0.rename(sums(edges), now);
     }
 
     /// Times that a label set was folded into `other`.
     pub(super) fn folded(&self) -> u64 {
-        self.folded
+        self.0.folded()
     }
 
     pub(super) fn write(&self, page: &mut Page) {
-        for ([source, target, protocol, port], series) in &self.series {
-            series.counter.shown.write(page, [source, target, protocol, port]);
-        }
-        if let Some(counter) = &self.other {
-            counter.shown.write(page, [labels::OTHER; 4]);
-        }
+        self.0.each(|labels, totals| totals.write(page, labels));
     }
 }
 
-impl Counter {
-    /// What was shown once stands; what has come to the sum since is added.
-    fn raise(&mut self, sum: Totals) {
-        self.shown.merge(sum.each(self.counted, u64::saturating_sub));
-        self.counted = self.counted.each(sum, u64::max);
+fn sums(edges: &[Edge]) -> BTreeMap<Labels, Totals> {
+    let mut sums = BTreeMap::<_, Totals>::new();
+    for edge in edges {
+        sums.entry(label_set(edge)).or_default().add(edge);
+    }
+    sums
+}
+
+impl series::Totals for Totals {
+    fn each(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            flows: of(self.flows, other.flows),
+            attempts: of(self.attempts, other.attempts),
+            failed: self.failed.each(other.failed, of),
+            sent: of(self.sent, other.sent),
+            received: of(self.received, other.received),
+        }
     }
 }
 
@@ -128,20 +81,6 @@ impl Totals {
             sent: edge.bytes_sent,
             received: edge.bytes_received,
         });
-    }
-
-    fn merge(&mut self, more: Self) {
-        *self = self.each(more, u64::saturating_add);
-    }
-
-    fn each(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
-        Self {
-            flows: of(self.flows, other.flows),
-            attempts: of(self.attempts, other.attempts),
-            failed: self.failed.each(other.failed, of),
-            sent: of(self.sent, other.sent),
-            received: of(self.received, other.received),
-        }
     }
 
     fn write(&self, page: &mut Page, [source, target, protocol, port]: [&str; 4]) {
@@ -168,8 +107,10 @@ fn label_set(edge: &Edge) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::metrics::samples::edge;
+    use crate::metrics::{samples::edge, series::GRACE};
 
     fn text(series: &EdgeSeries) -> String {
         let mut page = Page::default();

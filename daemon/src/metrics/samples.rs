@@ -5,6 +5,7 @@ use crate::{
     interaction::{Edge, Failed, Verdicts},
     sensor::counts::{Counters, Family, HookStatus, Named, Use},
     sink::samples::{api, web},
+    syscall::{Abi, Syscall},
 };
 
 /// `shop/web` to `shop/api`, tcp/8080.
@@ -28,6 +29,18 @@ pub(crate) fn edge() -> Edge {
     }
 }
 
+/// `openat` of `shop/web`.
+pub(crate) fn syscall() -> Syscall {
+    Syscall {
+        workload: web(),
+        syscall: "openat".to_owned(),
+        abi: Abi::X86_64,
+        calls: 1_204,
+        errors: 17,
+        errnos: [("ENOENT".to_owned(), 15), ("EACCES".to_owned(), 2)].into(),
+    }
+}
+
 pub(crate) fn counters() -> Counters {
     let named = |name: &str| name.to_owned();
     Counters {
@@ -44,6 +57,7 @@ pub(crate) fn hooks() -> Vec<HookStatus> {
         kind: kind.to_owned(),
         family: family.to_owned(),
         refused: refused.map(str::to_owned),
+        off: None,
         without: without.to_owned(),
         min_kernel: "5.8".to_owned(),
     };
@@ -56,5 +70,9 @@ pub(crate) fn hooks() -> Vec<HookStatus> {
             Some("the kernel has no BTF"),
             "programs that start are not reported",
         ),
+        HookStatus {
+            off: Some("nothing selects it".to_owned()),
+            ..hook("sys_exit", "tp_btf", "syscall", None, "system calls are not counted")
+        },
     ]
 }

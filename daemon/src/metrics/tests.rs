@@ -6,7 +6,8 @@ use crate::{event::Runtime, sink::samples as events};
 fn readings() -> Readings {
     Readings {
         counters: Some(samples::counters()),
-        hooks: Arc::new(samples::hooks()),
+        syscalls: Some(vec![samples::syscall()]),
+        hooks: samples::hooks(),
         containers: vec![events::web(), events::api()],
         runtimes: vec![RuntimeStatus {
             runtime: Runtime::Docker,

@@ -1,5 +1,6 @@
 //! Keeps the ledger and the budgets: gives up flows that ended without saying so, moves rows of workloads that are gone
 //! into the archive, sees to it that containers pay for what lies below them, and tells the loop what was shed or lost.
+//! Keeps the kernel counting the system calls of what is selected.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Injected;
 use crate::{
     sensor::{
+        Sensor,
         budgets::{Budgets, Standing},
         clock::Clock,
         counts::Counts as _,
@@ -35,6 +37,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn keep(
     view: &View,
+    sensor: &Sensor,
     ledger: &Ledger,
     budgets: Budgets,
     loop_: &SyncSender<Injected>,
@@ -50,6 +53,7 @@ pub(super) fn keep(
     let mut swept = Instant::now();
     while !cancel.is_cancelled() {
         thread::sleep(TICK);
+        count_syscalls(view, sensor);
         let result = keeper.mark_containers(view).and_then(|()| {
             keeper.report_missing(ledger, loop_)?;
             if swept.elapsed() < SWEEP_EVERY {
@@ -150,6 +154,14 @@ impl Keeper {
         view.attribution.drop_gone(&ripe.iter().copied().collect::<Vec<_>>());
         self.gone.retain(|cgroup, _| !ripe.contains(cgroup));
         Ok(())
+    }
+}
+
+/// Has the kernel count the calls of what is selected now, and of nothing else.
+pub(super) fn count_syscalls(view: &View, sensor: &Sensor) {
+    let attach = |needed| sensor.need("syscall", needed);
+    if let Err(error) = view.syscalls.turn(&*view.attribution, attach, Instant::now()) {
+        tracing::warn!("system calls are not counted as selected: {error:#}");
     }
 }
 

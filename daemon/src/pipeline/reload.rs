@@ -36,6 +36,7 @@ fn reload(view: &View) {
         Ok(config) => {
             let networks = Networks::new(config.outside.networks());
             view.metrics.across_renaming(view, || view.attribution.name_outside(networks));
+            view.syscalls.select(config.syscalls);
             let report = view.config.report();
             tracing::info!(file = report.file, "configuration reloaded");
             for key in &report.needs_restart {

@@ -98,10 +98,11 @@ pub(super) fn sentence(view: &View) -> String {
     let running = |container: &Container| container.state == ContainerState::Running;
     let containers = view.attribution.containers().iter().filter(|container| running(container)).count();
     let (shed, lost) = view.counts.missing().unwrap_or_default();
-    let refused = view.hooks.iter().filter(|hook| hook.refused.is_some()).count();
-    let hooks = match refused {
-        0 => format!("all {} hooks attached", view.hooks.len()),
-        _ => format!("{refused} of {} hooks unavailable (see: cofferdam doctor)", view.hooks.len()),
+    let mut needed = view.hooks.list();
+    needed.retain(|hook| hook.off.is_none());
+    let hooks = match needed.iter().filter(|hook| hook.refused.is_some()).count() {
+        0 => format!("all {} hooks attached", needed.len()),
+        refused => format!("{refused} of {} hooks unavailable (see: cofferdam doctor)", needed.len()),
     };
     let config = match view.config.report().problem {
         Some(_) => "; config file broken, the old one is in force (see: cofferdam status)",

@@ -19,7 +19,7 @@ use cofferdam_common::{
     record::family,
 };
 
-use super::{Options, ledger::walk, take};
+use super::{Options, take, walk::walk};
 
 /// Programs that found a budget are done with it after this long, so that it can be cleared and given to another.
 const RETIRE_AFTER: Duration = Duration::from_secs(2);

@@ -1,6 +1,15 @@
 //! What the kernel counts, as the rest of the daemon sees it.
 
-use cofferdam_common::network::{LedgerKey, LedgerRow};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use cofferdam_common::{
+    ids::CgroupId,
+    network::{LedgerKey, LedgerRow},
+    syscall::CallKey,
+};
 use serde::{Deserialize, Serialize};
 
 /// Reads the kernel's counts. Behind a trait, so that api and metrics can be tested without a kernel.
@@ -31,6 +40,50 @@ pub trait Counts: Send + Sync {
     /// # Errors
     /// When a map cannot be read.
     fn counters(&self) -> anyhow::Result<Counters>;
+}
+
+/// Reads what the kernel counts of system calls, and tells it whose calls to count. Nothing counts until the hook is
+/// attached.
+///
+/// An account is a name under which calls are counted: the id of one of a workload's cgroups.
+pub trait Calls: Send + Sync {
+    /// Whether cgroups that are made from now on are counted at once, under themselves.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn count_new_cgroups(&self, on: bool) -> anyhow::Result<()>;
+
+    /// Cgroups that are counted, and under which account.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn selected(&self) -> anyhow::Result<HashMap<CgroupId, CgroupId>>;
+
+    /// Counts a cgroup's calls under an account from now on.
+    ///
+    /// # Errors
+    /// When there is no room for the cgroup. That there is none for the account's `other` rows is no error: what does
+    /// not fit is then counted as not counted.
+    fn select(&self, cgroup: CgroupId, account: CgroupId) -> anyhow::Result<()>;
+
+    /// Counts a cgroup's calls no more.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn leave(&self, cgroup: CgroupId) -> anyhow::Result<()>;
+
+    /// All counts.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn counts(&self) -> anyhow::Result<HashMap<CallKey, u64>>;
+
+    /// Takes the counts of accounts out of the kernel. Only for accounts that no cgroup has been entered under for a
+    /// while: a program that is just counting would count into nothing.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    fn take(&self, accounts: &HashSet<CgroupId>) -> anyhow::Result<HashMap<CallKey, u64>>;
 }
 
 /// Counters of the programs and use of their maps.
@@ -81,7 +134,7 @@ pub struct Use {
 }
 
 /// A hook and whether it is attached.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct HookStatus {
     /// The function's name, as the kernel calls the place (`sched_process_exec`, `cgroup_skb_egress`).
     pub name: String,
@@ -89,12 +142,49 @@ pub struct HookStatus {
     pub kind: String,
     /// The family it serves.
     pub family: String,
-    /// Why it is not attached; absent when it is.
+    /// Why it could not be attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Why it need not be attached, and is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off: Option<String>,
     /// What nobody sees while it is not attached.
     pub without: String,
     /// The first kernel that has all it needs: `5.8`.
     #[serde(default)]
     pub min_kernel: String,
+}
+
+impl HookStatus {
+    /// Whether it runs.
+    #[must_use]
+    pub fn attached(&self) -> bool {
+        self.refused.is_none() && self.off.is_none()
+    }
+}
+
+/// All hooks as they are now. The sensor writes it, everybody may read it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks(Arc<RwLock<Vec<HookStatus>>>);
+
+impl Hooks {
+    /// In the order of the table of hooks.
+    #[must_use]
+    pub fn new(hooks: Vec<HookStatus>) -> Self {
+        Self(Arc::new(RwLock::new(hooks)))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn list(&self) -> Vec<HookStatus> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A hook was attached, refused or let go.
+    pub(super) fn set(&self, hook: HookStatus) {
+        let mut hooks = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = hooks.iter_mut().find(|known| known.name == hook.name) {
+            *known = hook;
+        }
+    }
 }

@@ -36,16 +36,19 @@ pub struct Hook {
     pub min_kernel: &'static str,
     /// What nobody sees while it is not attached.
     pub without: &'static str,
+    /// Why it is off where no feature in use needs it; `None` for those that are always attached.
+    pub off: Option<&'static str>,
 }
 
 /// Every hook, in the order in which they are attached: what names things comes before what needs names.
-pub const HOOKS: [Hook; 9] = [
+pub const HOOKS: [Hook; 10] = [
     Hook {
         name: "cgroup_mkdir",
         attach: Attach::Tracepoint,
         family: "container",
         min_kernel: "5.8",
         without: "new containers are noticed late, by walking the cgroup tree",
+        off: None,
     },
     Hook {
         name: "cgroup_rmdir",
@@ -53,6 +56,7 @@ pub const HOOKS: [Hook; 9] = [
         family: "container",
         min_kernel: "5.8",
         without: "removed containers stay listed",
+        off: None,
     },
     Hook {
         name: "cgroup_attach_task",
@@ -60,6 +64,7 @@ pub const HOOKS: [Hook; 9] = [
         family: "container",
         min_kernel: "5.8",
         without: "a process that enters a running container is not reported",
+        off: None,
     },
     Hook {
         name: "sched_process_fork",
@@ -67,6 +72,7 @@ pub const HOOKS: [Hook; 9] = [
         family: "process",
         min_kernel: "5.8",
         without: "new processes are not reported",
+        off: None,
     },
     Hook {
         name: "sched_process_exec",
@@ -74,6 +80,7 @@ pub const HOOKS: [Hook; 9] = [
         family: "process",
         min_kernel: "5.8",
         without: "programs that start are not reported",
+        off: None,
     },
     Hook {
         name: "sched_process_exit",
@@ -81,6 +88,7 @@ pub const HOOKS: [Hook; 9] = [
         family: "process",
         min_kernel: "5.8",
         without: "processes that end are not reported",
+        off: None,
     },
     Hook {
         name: "cgroup_skb_ingress",
@@ -88,6 +96,7 @@ pub const HOOKS: [Hook; 9] = [
         family: "network",
         min_kernel: "5.11",
         without: "who talks to whom is unknown",
+        off: None,
     },
     Hook {
         name: "cgroup_skb_egress",
@@ -95,6 +104,16 @@ pub const HOOKS: [Hook; 9] = [
         family: "network",
         min_kernel: "5.11",
         without: "who talks to whom is unknown",
+        off: None,
+    },
+    // Every process of the host pays for this one at each of its calls.
+    Hook {
+        name: "sys_exit",
+        attach: Attach::Tracepoint,
+        family: "syscall",
+        min_kernel: "5.11",
+        without: "system calls are not counted",
+        off: Some("nothing selects it"),
     },
     Hook {
         name: "inet_sk_error_report",
@@ -102,5 +121,6 @@ pub const HOOKS: [Hook; 9] = [
         family: "network",
         min_kernel: "5.14",
         without: "unreachable targets count as unanswered, and only after a while",
+        off: None,
     },
 ];

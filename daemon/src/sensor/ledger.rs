@@ -5,13 +5,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{self, Array, MapData, MapError, PerCpuArray, Queue},
+    maps::{self, Array, MapData, PerCpuArray, Queue},
 };
 use cofferdam_common::{
     ids::CgroupId,
@@ -27,8 +27,11 @@ use super::{
     Options,
     clock::Clock,
     counts::{Counters, Counts, Family, Named, Use},
+    lock,
     reader::{RINGS, Waiting},
+    syscalls::CallMaps,
     take,
+    walk::{walk, was_there},
 };
 
 /// A flow that is not decided after this long has no server on this host.
@@ -37,14 +40,12 @@ const UNDECIDED_IS_OUTSIDE_AFTER: u64 = 250_000_000;
 /// Most rows that the daemon keeps of flows that never got an answer; more are folded by source.
 const GIVEN_LIMIT: usize = 4096;
 
-/// Retries of a read that the kernel changed under our hands.
-const WALK_LIMIT: usize = 4;
-
 /// The ledger as user space sees it.
 pub struct Ledger {
     maps: Mutex<Maps>,
     given: Mutex<HashMap<LedgerKey, LedgerRow>>,
     waiting: Waiting,
+    calls: Arc<CallMaps>,
 }
 
 struct Maps {
@@ -69,7 +70,12 @@ struct Capacity {
 }
 
 impl Ledger {
-    pub(super) fn new(ebpf: &mut Ebpf, options: &Options, waiting: Waiting) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        options: &Options,
+        waiting: Waiting,
+        calls: Arc<CallMaps>,
+    ) -> anyhow::Result<Self> {
         let rows = options.ledger_rows;
         let spare = (rows / 8).min(1024);
         let mut free = Queue::try_from(take(ebpf, "FREE_ROWS")?)?;
@@ -97,7 +103,7 @@ impl Ledger {
                 rings: [options.record_ring_bytes, options.flow_ring_bytes, options.security_ring_bytes],
             },
         };
-        Ok(Self { maps: Mutex::new(maps), given: Mutex::default(), waiting })
+        Ok(Self { maps: Mutex::new(maps), given: Mutex::default(), waiting, calls })
     }
 
     /// Takes the rows of cgroups that are gone out of the kernel and puts them into `taken`: the kernel's are free
@@ -206,10 +212,11 @@ impl Counts for Ledger {
             used,
             capacity: u64::from(capacity),
         };
-        let entries = vec![
+        let mut entries = vec![
             fill("ledger", maps.index()?.len() as u64, maps.capacity.rows),
             fill("flows", maps.flows()?.len() as u64, maps.capacity.flows),
         ];
+        entries.extend(self.calls.fill()?);
         let rings = RINGS.iter().zip(self.waiting.iter()).zip(maps.capacity.rings);
         let rings =
             rings.map(|((name, used), size)| fill(name, used.load(Ordering::Relaxed), size)).collect();
@@ -245,46 +252,6 @@ impl Maps {
             rows.push((key, last_resort));
         }
         Ok(rows)
-    }
-}
-
-/// Reads a hash map that changes meanwhile: the kernel begins anew when the entry at which the walk stands was
-/// removed, so that entries may come twice, and the walk could go on for ever.
-pub(super) fn walk<K, V, I>(capacity: u32, iterate: impl Fn() -> I) -> Result<HashMap<K, V>, MapError>
-where
-    K: Eq + std::hash::Hash,
-    I: Iterator<Item = Result<(K, V), MapError>>,
-{
-    let mut found = HashMap::new();
-    for entry in iterate().take(capacity as usize * WALK_LIMIT) {
-        match entry {
-            Ok((key, value)) => {
-                found.insert(key, value);
-            }
-            Err(error) if missing(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
-}
-
-/// Whether there was an entry to remove.
-fn was_there(removed: Result<(), MapError>) -> Result<bool, MapError> {
-    match removed {
-        Ok(()) => Ok(true),
-        Err(error) if missing(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether an entry is not (any more) in the map.
-fn missing(error: &MapError) -> bool {
-    match error {
-        MapError::KeyNotFound => true,
-        MapError::SyscallError(error) => {
-            error.io_error.raw_os_error() == Some(nix::errno::Errno::ENOENT as i32)
-        }
-        _ => false,
     }
 }
 
@@ -354,9 +321,4 @@ fn merge(into: &mut LedgerRow, row: &LedgerRow) {
     into.failed.unreachable += row.failed.unreachable;
     into.failed.aborted += row.failed.aborted;
     into.failed.unanswered += row.failed.unanswered;
-}
-
-/// A panic of another thread while it held the lock leaves nothing half done here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

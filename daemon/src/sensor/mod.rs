@@ -2,25 +2,30 @@
 //! aya.
 
 use std::{
+    collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, TestRun as _, TestRunOptions},
+    programs::{
+        CgroupAttachMode, CgroupSkbAttachType, Program, TestRun as _, TestRunOptions,
+        tp_btf::BtfTracePointLink,
+    },
 };
 
 use self::{
     budgets::{Allowances, Budgets, Limits},
-    counts::HookStatus,
+    counts::{HookStatus, Hooks},
     hooks::{Attach, HOOKS, Hook},
     ledger::Ledger,
     offsets::Located,
     reader::Reader,
+    syscalls::CallMaps,
 };
 
 pub mod budgets;
@@ -43,7 +48,11 @@ pub mod record;
 
 pub mod sweep;
 
+pub mod syscalls;
+
 mod pins;
+
+mod walk;
 
 /// The object that `build.rs` made; empty when it was built without a BPF toolchain.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cofferdam-ebpf"));
@@ -71,6 +80,10 @@ pub struct Options {
     pub flows: u32,
     /// Whether answers of the DNS are looked at, for the names of peers outside.
     pub dns: bool,
+    /// Cgroups whose system calls can be counted at once.
+    pub syscall_cgroups: u32,
+    /// Counts of system calls that are kept apart: by workload, call and outcome.
+    pub syscall_counts: u32,
 }
 
 impl Default for Options {
@@ -86,14 +99,18 @@ impl Default for Options {
             ledger_rows: 16_384,
             flows: 131_072,
             dns: true,
+            syscall_cgroups: 16_384,
+            syscall_counts: 16_384,
         }
     }
 }
 
 /// The programs in the kernel. They are detached when it is dropped.
 pub struct Sensor {
-    ebpf: Ebpf,
-    hooks: Vec<HookStatus>,
+    ebpf: Mutex<Ebpf>,
+    /// Of the hooks that are off unless something needs them, those that are on. Dropping a link detaches its hook.
+    on: Mutex<HashMap<&'static str, BtfTracePointLink>>,
+    hooks: Hooks,
     _pins: pins::Pins,
 }
 
@@ -109,9 +126,11 @@ pub struct Loaded {
     pub budgets: Budgets,
     /// How much that is.
     pub limits: Limits,
+    /// System calls of what is selected: nothing as yet.
+    pub calls: Arc<CallMaps>,
 }
 
-/// Loads the programs and attaches every hook that this kernel takes.
+/// Loads the programs and attaches every hook that this kernel takes and that is always needed.
 ///
 /// # Errors
 /// When the object, a map or the cgroup tree is unusable, or not one hook could be attached. A single hook that
@@ -150,11 +169,14 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("SPARE_ROWS", options.ledger_rows)
         .map_max_entries("FLOWS", options.flows)
         .map_max_entries("SENDERS", options.flows)
+        .map_max_entries("SELECTED", options.syscall_cgroups)
+        .map_max_entries("CALLS", options.syscall_counts)
         .load(OBJECT)
         .context("the kernel refuses the maps")?;
     let pins = pins::Pins::make(&options.pin_directory, &ebpf)?;
     let waiting = reader::Waiting::default();
-    let ledger = Ledger::new(&mut ebpf, options, Arc::clone(&waiting))?;
+    let calls = Arc::new(CallMaps::new(&mut ebpf, options)?);
+    let ledger = Ledger::new(&mut ebpf, options, Arc::clone(&waiting), Arc::clone(&calls))?;
     let budgets = Budgets::new(&mut ebpf, options.budgets)?;
     let mut limits = Limits::new(&mut ebpf, options)?;
     limits.set(&options.allowances)?;
@@ -167,24 +189,56 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let hooks: Vec<HookStatus> = HOOKS
         .iter()
         .map(|hook| {
-            let refused = located
-                .refusal(hook)
-                .or_else(|| attach(&mut ebpf, hook, &btf, &root).err().map(|error| reason(&error)));
+            let mut take = || {
+                load_program(&mut ebpf, hook, &btf)?;
+                if hook.off.is_none() { attach(&mut ebpf, hook, &root) } else { Ok(()) }
+            };
+            let refused = located.refusal(hook).or_else(|| take().err().map(|error| reason(&error)));
             status(hook, refused)
         })
         .collect();
-    if hooks.iter().all(|hook| hook.refused.is_some()) {
+    if !hooks.iter().any(HookStatus::attached) {
         let reason = hooks.first().and_then(|hook| hook.refused.clone()).unwrap_or_default();
         bail!("the kernel takes none of the hooks: {reason}");
     }
-    Ok(Loaded { sensor: Sensor { ebpf, hooks, _pins: pins }, reader, ledger, budgets, limits })
+    let sensor =
+        Sensor { ebpf: Mutex::new(ebpf), on: Mutex::default(), hooks: Hooks::new(hooks), _pins: pins };
+    Ok(Loaded { sensor, reader, ledger, budgets, limits, calls })
 }
 
 impl Sensor {
     /// Every hook and whether it is attached.
     #[must_use]
-    pub fn hooks(&self) -> &[HookStatus] {
-        &self.hooks
+    pub fn hooks(&self) -> Hooks {
+        self.hooks.clone()
+    }
+
+    /// Attaches the hooks of a family that is off unless something needs it, or lets them go. What the kernel refused
+    /// stays refused. May take as long as the kernel needs to be sure that a program runs nowhere any more.
+    pub fn need(&self, family: &str, needed: bool) {
+        for hook in HOOKS.iter().filter(|hook| hook.family == family && hook.off.is_some()) {
+            let known = self.hooks.list().into_iter().find(|status| status.name == hook.name);
+            if known.is_none_or(|known| known.refused.is_some() || known.attached() == needed) {
+                continue;
+            }
+            if !needed {
+                drop(lock(&self.on).remove(hook.name));
+                self.hooks.set(status(hook, None));
+                continue;
+            }
+            let refused = self.switch_on(hook).err().map(|error| reason(&error));
+            self.hooks.set(HookStatus { off: None, ..status(hook, refused) });
+        }
+    }
+
+    fn switch_on(&self, hook: &Hook) -> anyhow::Result<()> {
+        let mut ebpf = lock(&self.ebpf);
+        let Program::BtfTracePoint(program) = program(&mut ebpf, hook)? else {
+            bail!("only tracepoints can be switched")
+        };
+        let link = program.attach()?;
+        lock(&self.on).insert(hook.name, program.take_link(link)?);
+        Ok(())
     }
 
     /// Lets a packet hook see an Ethernet frame `times` over, as if a socket of the caller's cgroup had sent or got it.
@@ -193,7 +247,7 @@ impl Sensor {
     /// # Errors
     /// When there is no such hook, or the kernel refuses the run.
     pub fn run_hook(&self, hook: &str, frame: &[u8], times: u32) -> anyhow::Result<u128> {
-        match self.ebpf.program(hook) {
+        match lock(&self.ebpf).program(hook) {
             Some(Program::CgroupSkb(program)) => {
                 let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::new() };
                 Ok(program.test_run(options)?.duration.as_nanos())
@@ -205,7 +259,7 @@ impl Sensor {
     /// How many instructions the verifier followed for each attached program.
     #[must_use]
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        self.ebpf
+        lock(&self.ebpf)
             .programs()
             .filter_map(|(name, program)| {
                 let count = program.info().ok()?.verified_instruction_count()?;
@@ -226,17 +280,26 @@ fn status(hook: &Hook, refused: Option<String>) -> HookStatus {
         name: hook.name.to_owned(),
         kind: hook.attach.kind().to_owned(),
         family: hook.family.to_owned(),
+        off: hook.off.filter(|_| refused.is_none()).map(str::to_owned),
         refused,
         without: hook.without.to_owned(),
         min_kernel: hook.min_kernel.to_owned(),
     }
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf, root: &File) -> anyhow::Result<()> {
-    let program = ebpf.program_mut(hook.name).context("is not in the object")?;
-    match (hook.attach, program) {
+/// Has the kernel check a program.
+fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<()> {
+    match (hook.attach, program(ebpf, hook)?) {
+        (Attach::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, btf)?,
+        (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
+        _ => bail!("is of another kind in the object"),
+    }
+    Ok(())
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &Hook, root: &File) -> anyhow::Result<()> {
+    match (hook.attach, program(ebpf, hook)?) {
         (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
-            program.load(hook.name, btf)?;
             program.attach()?;
         }
         (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => {
@@ -244,13 +307,21 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf, root: &File) -> anyhow::Resul
                 Attach::CgroupEgress => CgroupSkbAttachType::Egress,
                 _ => CgroupSkbAttachType::Ingress,
             };
-            program.load()?;
             // A link, which always lets other programs of the same cgroup run as well.
             program.attach(root, kind, CgroupAttachMode::Single)?;
         }
         _ => bail!("is of another kind in the object"),
     }
     Ok(())
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> anyhow::Result<&'a mut Program> {
+    ebpf.program_mut(hook.name).context("is not in the object")
+}
+
+/// A panic of another thread while it held the lock leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An error in one line: the verifier's log has thousands.

@@ -22,8 +22,9 @@ const PROCESS: &str = "process";
 const CONTAINER: &str = "container";
 const NETWORK: &str = "network";
 const ERRORS: &str = "inet_sk_error_report";
+const SYSCALL: &str = "syscall";
 
-const FIELDS: [Field; 25] = [
+const FIELDS: [Field; 28] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -49,6 +50,9 @@ const FIELDS: [Field; 25] = [
     ("sock_common", "skc_v6_daddr", |o| &mut o.sock_v6_daddr, ERRORS),
     ("sock", "sk_protocol", |o| &mut o.sock_protocol, ERRORS),
     ("sock", "sk_err", |o| &mut o.sock_err, ERRORS),
+    ("pt_regs", "orig_ax", |o| &mut o.regs_orig_ax, SYSCALL),
+    ("task_struct", "thread_info", |o| &mut o.task_thread_info, SYSCALL),
+    ("thread_info", "status", |o| &mut o.thread_status, SYSCALL),
 ];
 
 /// What was found.

@@ -1,6 +1,6 @@
 //! Which events a reader wants.
 
-use crate::event::{Event, EventKind, Workload};
+use crate::event::{Event, EventKind};
 
 /// The kinds of events, as JSON and `--kind` name them.
 pub const KINDS: [&str; 8] = [
@@ -13,9 +13,6 @@ pub const KINDS: [&str; 8] = [
     "cgroup",
     "lost",
 ];
-
-/// The shortest beginning of a container's id that `of` accepts.
-const SHORTEST_ID: usize = 6;
 
 /// What to let through. Empty lets all through; `lost` events always pass, for they say what is missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -34,15 +31,8 @@ impl Filter {
             return true;
         }
         let kind = self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == event.kind.name());
-        kind && self.of.as_ref().is_none_or(|of| event.kind.workloads().into_iter().any(|w| is_called(w, of)))
+        kind && self.of.as_ref().is_none_or(|of| event.kind.workloads().into_iter().any(|w| w.is_called(of)))
     }
-}
-
-fn is_called(workload: &Workload, name: &str) -> bool {
-    let Workload { container_name, project, dns_name, .. } = workload;
-    let known_as = [Some(&workload.name), container_name.as_ref(), project.as_ref(), dns_name.as_ref()];
-    known_as.into_iter().flatten().any(|known| known == name)
-        || (name.len() >= SHORTEST_ID && workload.id.as_ref().is_some_and(|id| id.starts_with(name)))
 }
 
 #[cfg(test)]

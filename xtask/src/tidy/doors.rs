@@ -30,6 +30,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     ("serde_saphyr", &["config::problem"]),
+    ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),
     ("zerocopy", &["sensor"]),
 ];

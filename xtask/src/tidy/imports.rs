@@ -10,22 +10,29 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sensor", &["metrics"]),
     ("event", &[]),
     ("interaction", &["event", "sensor::clock"]),
+    // Whose calls are counted is the configuration's to say and the kernel's to be told.
+    ("syscall", &["config", "event", "sensor::counts"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
     // Of the event, what a selector selects, and which characters are hostile.
     ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),
-    ("metrics", &["event", "interaction", "view", "attribution", "config", "sensor::counts", "sink"]),
+    (
+        "metrics",
+        &["event", "interaction", "view", "attribution", "config", "sensor::counts", "sink", "syscall"],
+    ),
     (
         "view",
         &[
             "attribution",
             "config",
+            "event",
             "interaction",
             "metrics",
             "sensor::clock",
             "sensor::counts",
             "sensor::features",
             "sink",
+            "syscall",
         ],
     ),
     (
@@ -40,6 +47,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "sensor::counts",
             "sensor::features",
             "sink",
+            "syscall",
         ],
     ),
 ];

@@ -173,10 +173,11 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
 }
 
 pub(super) fn hook(hook: &HookStatus) -> Check {
-    let HookStatus { name, kind, family, refused, without, min_kernel } = hook;
-    match refused {
-        None => Check::well(name, &format!("attached ({kind}, {family})")),
-        Some(reason) => {
+    let HookStatus { name, kind, family, refused, off, without, min_kernel } = hook;
+    match (refused, off) {
+        (None, None) => Check::well(name, &format!("attached ({kind}, {family})")),
+        (None, Some(reason)) => Check::well(name, &format!("off ({kind}, {family}): {reason}")),
+        (Some(reason), _) => {
             let finding = format!("not attached ({kind}, {family}): {reason}; without it, {without}");
             Check::problem(name, &finding, &format!("it needs Linux {min_kernel} or later"))
         }

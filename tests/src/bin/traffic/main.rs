@@ -4,6 +4,7 @@
 //! length of the answer. So every byte on the wire is payload that both ends count. A request of length zero is a
 //! connection without a byte.
 
+mod calls;
 mod connect;
 mod serve;
 
@@ -23,6 +24,8 @@ enum Command {
     Serve(serve::Serve),
     /// Makes requests, then prints what was made.
     Connect(connect::Connect),
+    /// Makes system calls whose number is known.
+    Calls(calls::Calls),
     /// Prints what the server in the same container has counted.
     Counts,
 }
@@ -47,6 +50,10 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Connect(connect) => print(&connect.run()?),
+        Command::Calls(calls) => {
+            calls.run();
+            Ok(())
+        }
         Command::Counts => serve::ask(),
     }
 }

@@ -1,0 +1,48 @@
+//! Reads maps that change meanwhile.
+
+use std::collections::HashMap;
+
+use aya::maps::MapError;
+
+/// Retries of a read that the kernel changed under our hands.
+const WALK_LIMIT: usize = 4;
+
+/// Reads a hash map that changes meanwhile: the kernel begins anew when the entry at which the walk stands was
+/// removed, so that entries may come twice, and the walk could go on for ever.
+pub(super) fn walk<K, V, I>(capacity: u32, iterate: impl Fn() -> I) -> Result<HashMap<K, V>, MapError>
+where
+    K: Eq + std::hash::Hash,
+    I: Iterator<Item = Result<(K, V), MapError>>,
+{
+    let mut found = HashMap::new();
+    for entry in iterate().take(capacity as usize * WALK_LIMIT) {
+        match entry {
+            Ok((key, value)) => {
+                found.insert(key, value);
+            }
+            Err(error) if missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether there was an entry to remove.
+pub(super) fn was_there(removed: Result<(), MapError>) -> Result<bool, MapError> {
+    match removed {
+        Ok(()) => Ok(true),
+        Err(error) if missing(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an entry is not (any more) in the map.
+fn missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => {
+            error.io_error.raw_os_error() == Some(nix::errno::Errno::ENOENT as i32)
+        }
+        _ => false,
+    }
+}
