@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cofferdam_tests::cgroup_root;
 
 /// Where they are: a parent as `--cgroup-parent` would make it. Removed with all that is in it when dropped.
 pub(crate) struct Parent {
@@ -15,9 +16,7 @@ pub(crate) struct Parent {
 
 impl Parent {
     pub(crate) fn make() -> anyhow::Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let root = PathBuf::from(fields.find(|fields| fields[2] == "cgroup2").context("no cgroup2")?[1]);
+        let root = cgroup_root()?;
         let path = root.join(format!("cofferdam-cgroups-{}", std::process::id()));
         fs::create_dir(&path)?;
         Ok(Self { root, path })

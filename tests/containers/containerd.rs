@@ -16,6 +16,7 @@ fn a_container_with_a_chosen_id_is_known_by_the_cgroup_that_containerd_tells() -
     let node = Arc::new(Node::start()?);
     let mut containerd = Containerd::start(&node)?;
     containerd.container("default", "web", &["--label", "tier=front"], &SERVE)?;
+    containerd.wait_for("default", "web")?;
     let daemon = Daemon::on(&node, &["--containerd-socket", &containerd.socket().display().to_string()])?;
     containerd.once("blink", &CONNECT)?;
     let map = check(&daemon, &["web", "blink"], &[edge("blink", "web", "tcp/8080").flows(1)])?;
@@ -57,6 +58,7 @@ fn containers_of_a_pod_are_told_apart_though_they_share_its_network() -> anyhow:
         let labels: Vec<_> = labels.iter().map(String::as_str).collect();
         containerd.container("k8s.io", &digit.repeat(64), &labels, program)?;
     }
+    containerd.wait_for("k8s.io", &"a".repeat(64))?;
     containerd.exec("k8s.io", &"b".repeat(64), &CONNECT)?;
     let (probe, nginx) = ("shop/web-1/probe", "shop/web-1/nginx");
     let map = check(&daemon, &[probe, nginx], &[edge(probe, nginx, "tcp/8080").flows(1)])?;
@@ -75,6 +77,7 @@ fn a_container_of_containerd_has_its_name_although_it_is_not_heard() -> anyhow::
     let _listener = std::os::unix::net::UnixListener::bind(&silent)?;
     let daemon = Daemon::on(&node, &["--containerd-socket", &silent])?;
     containerd.container("default", "web", &[], &SERVE)?;
+    containerd.wait_for("default", "web")?;
     containerd.once("blink", &CONNECT)?;
     check(&daemon, &["web", "blink"], &[edge("blink", "web", "tcp/8080").flows(1)])?;
     Ok(())

@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context as _, ensure};
 use cofferdam::event::{EventKind, is_hostile};
 use cofferdam_tests::{
-    Daemon, Options,
+    Daemon, Options, cgroup_root,
     command::{run, wait_for},
     prometheus::lint,
 };
 
-use crate::{alone, cgroup_root, docker};
+use crate::{alone, docker};
 
 /// Escapes, direction marks, quotes, and what is no text. The kernel refuses newlines in names of cgroups, and Docker
 /// all of it in names of containers.

@@ -9,6 +9,7 @@ mod cgroups;
 mod churn;
 mod config;
 mod containerd;
+mod cri;
 mod dns;
 mod flood;
 mod hostile;
@@ -22,15 +23,8 @@ mod sockets;
 mod syscall;
 mod volume;
 
-use std::{
-    env,
-    fs::{self, File},
-    io,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{env, fs::File, io, sync::Arc};
 
-use anyhow::Context as _;
 use cofferdam_tests::{Docker, Node};
 
 /// Waits until no other test runs, of this program or of another: cgroups are the whole machine's, and each test
@@ -46,11 +40,4 @@ fn docker() -> anyhow::Result<(Arc<Node>, Docker)> {
     let node = Arc::new(Node::start()?);
     let docker = Docker::start(&node)?;
     Ok((node, docker))
-}
-
-/// Where the v2 tree is mounted.
-fn cgroup_root() -> anyhow::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    Ok(fields.find(|fields| fields[2] == "cgroup2").context("no cgroup2")?[1].into())
 }

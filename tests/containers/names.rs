@@ -5,12 +5,12 @@ use std::{fs, thread, time::Duration};
 use anyhow::Context;
 use cofferdam::event::{CgroupChange, Event, EventKind, FlowEnd};
 use cofferdam_tests::{
-    Daemon, Options, built, check,
+    Daemon, Options, built, cgroup_root, check,
     command::{run, wait_for},
     edge,
 };
 
-use crate::{alone, cgroup_root, docker};
+use crate::{alone, docker};
 
 #[test]
 fn a_container_that_ran_before_the_daemon_has_its_name() -> anyhow::Result<()> {

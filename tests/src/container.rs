@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     command::run,
@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 /// What one end of the traffic saw.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Counts {
     /// TCP connections made or accepted, and UDP exchanges.
     pub connections: u64,

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt, thread, time::Duration};
 
-use cofferdam::{event::WorkloadKind, interaction::Edge};
+use cofferdam::{
+    event::{Workload, WorkloadKind},
+    interaction::Edge,
+};
 
 use crate::{container::Counts, daemon::Daemon};
 
@@ -12,9 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An edge that must be in the map. What is not said of it may be anything.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    source: String,
-    target: String,
-    port: String,
+    name: String,
     flows: Option<u64>,
     attempts: Option<u64>,
     sent: Option<u64>,
@@ -24,15 +25,22 @@ pub struct Expected {
 /// An edge by names (`web`, `host`, `outside 198.19.0.1`) and port (`tcp/80`, `tcp/80 via docker-proxy`).
 #[must_use]
 pub fn edge(source: &str, target: &str, port: &str) -> Expected {
-    let (source, target, port) = (source.to_owned(), target.to_owned(), port.to_owned());
-    Expected { source, target, port, flows: None, attempts: None, sent: None, received: None }
+    Expected::named(format!("{source} -> {target} {port}"))
 }
 
 impl Expected {
-    /// All that the client counted, if nothing failed.
+    /// An edge by all that [`edge`] takes, as it is printed: `web -> db tcp/5432`.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self { name, flows: None, attempts: None, sent: None, received: None }
+    }
+
+    /// All that the client counted. Of UDP nothing may have failed: such an exchange did begin.
     #[must_use]
     pub fn counted(self, by_client: Counts) -> Self {
-        self.flows(by_client.connections).bytes(by_client.bytes_sent, by_client.bytes_received)
+        let attempts = Some(by_client.connections + by_client.failed);
+        let counted = self.flows(by_client.connections).bytes(by_client.bytes_sent, by_client.bytes_received);
+        Self { attempts, ..counted }
     }
 
     /// Flows that opened, and that were begun.
@@ -76,7 +84,7 @@ impl Expected {
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {} {}", self.source, self.target, self.port)
+        f.write_str(&self.name)
     }
 }
 
@@ -90,11 +98,17 @@ pub fn name(edge: &Edge) -> String {
 /// The edges that the containers of these names have to do with. Others are the machine's own.
 #[must_use]
 pub fn of<'a>(names: &[&str], edges: &'a [Edge]) -> Vec<&'a Edge> {
-    let ours = |workload: &cofferdam::event::Workload| {
-        let known_as = workload.container_name.as_ref().unwrap_or(&workload.name);
-        workload.kind == WorkloadKind::Container && names.contains(&known_as.as_str())
-    };
+    of_workloads(|workload| is_container(names, workload), edges)
+}
+
+fn of_workloads(ours: impl Fn(&Workload) -> bool, edges: &[Edge]) -> Vec<&Edge> {
     edges.iter().filter(|edge| ours(&edge.source) || ours(&edge.target)).collect()
+}
+
+/// Whether it is one of the containers of these names.
+fn is_container(names: &[&str], workload: &Workload) -> bool {
+    let known_as = workload.container_name.as_ref().unwrap_or(&workload.name);
+    workload.kind == WorkloadKind::Container && names.contains(&known_as.as_str())
 }
 
 /// What is missing, wrong or too much, one line each; empty when the edges are exactly as expected.
@@ -120,10 +134,22 @@ pub fn differences(edges: &[&Edge], expected: &[Expected]) -> Vec<String> {
 /// # Errors
 /// When they do not become so; the error lists what is missing, wrong or too much.
 pub fn check(daemon: &Daemon, names: &[&str], expected: &[Expected]) -> anyhow::Result<Vec<Edge>> {
+    check_of(daemon, |workload| is_container(names, workload), expected)
+}
+
+/// [`check`] for the edges that any workload that is `ours` has to do with. Others are the machine's own.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_of(
+    daemon: &Daemon,
+    ours: impl Fn(&Workload) -> bool,
+    expected: &[Expected],
+) -> anyhow::Result<Vec<Edge>> {
     let begun = std::time::Instant::now();
     loop {
         let map = daemon.map()?;
-        let differences = differences(&of(names, &map), expected);
+        let differences = differences(&of_workloads(&ours, &map), expected);
         if differences.is_empty() {
             return Ok(map);
         }

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::Context;
@@ -23,13 +24,22 @@ pub(crate) fn import(docker: &Docker) -> anyhow::Result<()> {
 }
 
 /// Makes the root of all containers of a node: busybox, `traffic`, and the libraries that it is linked to.
+/// Made once: runtimes that start at the same time share it.
 pub(crate) fn root(node: &Node) -> anyhow::Result<PathBuf> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let root = node.directory().join("image");
+    // What is made last.
+    if root.join("bin/traffic").exists() {
+        return Ok(root);
+    }
     for folder in ["bin", "tmp", "etc", "proc", "sys", "dev"] {
         fs::create_dir_all(root.join(folder))?;
     }
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-    fs::copy(busybox.context("no busybox: apt-get install busybox-static")?, root.join("bin/busybox"))?;
+    let busybox = busybox.context("no busybox: apt-get install busybox-static")?;
+    // By another process: one that this one forks meanwhile would hold it open for writing, and it could not be run.
+    run(Command::new("cp").arg(busybox).arg(root.join("bin/busybox")))?;
     run(Command::new("chroot").arg(&root).args(["/bin/busybox", "--install", "-s", "/bin"]))?;
     let traffic = built("traffic")?;
     for library in libraries(&run(Command::new("ldd").arg(&traffic))?) {

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) fn sweep(directory: &Path) {
     let own = cgroup_of(directory);
     let mut containers = containers(directory);
+    // Its slice as well, which begins with the same name.
     containers.push(own.clone());
     let mark = format!("{MARK}={}", directory.display());
     let begun = Instant::now();
@@ -41,7 +42,9 @@ pub(crate) fn sweep(directory: &Path) {
         }
     }
     for root in hierarchies() {
-        remove_tree(&root.join(own.trim_start_matches('/')));
+        for name in [own.clone(), slice_of(&own)] {
+            remove_tree(&root.join(name.trim_start_matches('/')));
+        }
     }
     for parent in docker_parents() {
         // Only succeeds when it is empty; runc makes it anew when it is needed.
@@ -52,6 +55,11 @@ pub(crate) fn sweep(directory: &Path) {
 /// The cgroup of a node whose directory this is.
 pub(crate) fn cgroup_of(directory: &Path) -> String {
     format!("/{}", directory.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// The slice of a node whose cgroup this is.
+pub(crate) fn slice_of(cgroup: &str) -> String {
+    format!("{cgroup}.slice")
 }
 
 /// Removes a cgroup and all below it; nobody may be in it.

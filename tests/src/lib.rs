@@ -10,9 +10,13 @@ mod node;
 mod containerd;
 mod docker;
 mod image;
+mod pod;
 mod podman;
+mod unit;
 
 mod container;
+
+mod outside;
 
 mod daemon;
 mod events;
@@ -39,5 +43,8 @@ pub use self::{
     edges::{check, edge},
     events::Events,
     node::{Node, built},
+    outside::Outside,
+    pod::{Network, Pod},
     podman::Podman,
+    unit::{Unit, cgroup_root},
 };

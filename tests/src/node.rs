@@ -84,6 +84,12 @@ impl Node {
         leftovers::cgroup_of(&self.directory)
     }
 
+    /// The slice below which units of the node are, from the root of the hierarchy.
+    #[must_use]
+    pub fn slice(&self) -> String {
+        leftovers::slice_of(&self.cgroup())
+    }
+
     /// Whether the network is the node's own.
     #[must_use]
     pub fn own_network(&self) -> bool {

@@ -35,11 +35,29 @@ impl Podman {
         fs::write(podman.settings(), "[engine]\nlock_type = \"file\"\n")?;
         let root = image::root(node)?;
         let mut tar = Command::new("tar");
-        pipe(tar.arg("-C").arg(&root).args(["-c", "."]), podman.podman().args(["import", "-", Self::IMAGE]))?;
+        pipe(
+            tar.arg("-C").arg(&root).args(["-c", "."]),
+            podman.podman().args(["import", "--change", "CMD [\"/bin/sleep\", \"1000\"]", "-", Self::IMAGE]),
+        )?;
         Ok(podman)
     }
 
-    const IMAGE: &str = "cofferdam-test:latest";
+    /// The image of all its containers.
+    pub const IMAGE: &str = "localhost/cofferdam-test:latest";
+
+    /// Writes the image into an archive of Docker's format.
+    ///
+    /// # Errors
+    /// When Podman refuses.
+    pub fn archive(&self) -> anyhow::Result<PathBuf> {
+        let archive = self.node.directory().join("image.tar");
+        run(self
+            .podman()
+            .args(["save", "--format", "docker-archive", "--output"])
+            .arg(&archive)
+            .arg(Self::IMAGE))?;
+        Ok(archive)
+    }
 
     /// Starts the service, as systemd does for whoever connects.
     ///
@@ -59,13 +77,15 @@ impl Podman {
         &self.socket
     }
 
-    /// Starts a container on the node's network; its id. `arguments` are of `podman run`.
+    /// Starts a container on the node's network and waits until it serves; its id. `arguments` are of `podman run`.
     ///
     /// # Errors
     /// When Podman refuses.
     pub fn container(&self, name: &str, arguments: &[&str], program: &[&str]) -> anyhow::Result<String> {
         let mut command = self.run(&["--detach", "--name", name]);
         let said = run(command.args(arguments).arg(Self::IMAGE).args(program))?;
+        let up = || run(self.podman().args(["exec", name, "traffic", "counts"])).ok();
+        wait_for(&format!("the servers of {name}"), Duration::from_secs(20), up)?;
         Ok(said.trim().to_owned())
     }
 

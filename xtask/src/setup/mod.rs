@@ -69,6 +69,8 @@ const TOOLS: &[Tool] = &[
     tool("containerd", "containerd", Need::Containers),
     tool("ctr", "containerd", Need::Containers),
     tool("podman", "podman", Need::Containers),
+    // Networks of pods. No program of it is on PATH.
+    tool("/usr/lib/cni/bridge", "containernetworking-plugins", Need::Containers),
     tool("crun", "crun", Need::Containers),
     tool("iptables", "iptables", Need::Containers),
     tool("busybox", "busybox-static", Need::Containers),

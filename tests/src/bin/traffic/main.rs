@@ -8,6 +8,8 @@ mod calls;
 mod connect;
 mod serve;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
@@ -27,7 +29,11 @@ enum Command {
     /// Makes system calls whose number is known.
     Calls(calls::Calls),
     /// Prints what the server in the same container has counted.
-    Counts,
+    Counts {
+        /// Where the server answers.
+        #[arg(long, default_value = serve::CONTROL)]
+        control: PathBuf,
+    },
 }
 
 /// What one end saw, as JSON.
@@ -54,7 +60,7 @@ fn main() -> anyhow::Result<()> {
             calls.run();
             Ok(())
         }
-        Command::Counts => serve::ask(),
+        Command::Counts { control } => serve::ask(&control),
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,8 +17,8 @@ use clap::Args;
 
 use crate::{Counts, HEAD};
 
-/// Where a server answers for its counts: a unix socket, so that asking is no traffic.
-const CONTROL: &str = "/tmp/traffic.sock";
+/// Where a server answers for its counts, unless told otherwise: a unix socket, so that asking is no traffic.
+pub(crate) const CONTROL: &str = "/tmp/traffic.sock";
 
 /// Connections that one port serves at the same time.
 const WORKERS: usize = 16;
@@ -33,6 +34,9 @@ pub(crate) struct Serve {
     /// End each connection after one answer, as HTTP/1.0 does; by default the client ends it.
     #[arg(long)]
     close: bool,
+    /// Where to answer for the counts.
+    #[arg(long, default_value = CONTROL)]
+    control: PathBuf,
 }
 
 #[derive(Default)]
@@ -58,17 +62,17 @@ impl Serve {
             thread::spawn(move || datagrams(&socket, &totals));
         }
         // Made last: once it is there, all ports are open.
-        let _ = std::fs::remove_file(CONTROL);
-        for stream in UnixListener::bind(CONTROL)?.incoming() {
+        let _ = std::fs::remove_file(&self.control);
+        for stream in UnixListener::bind(&self.control)?.incoming() {
             stream?.write_all(&serde_json::to_vec(&totals.counts())?)?;
         }
         Ok(())
     }
 }
 
-/// Prints the counts of the server in this container.
-pub(crate) fn ask() -> anyhow::Result<()> {
-    io::copy(&mut UnixStream::connect(CONTROL)?, &mut io::stdout())?;
+/// Prints the counts of the server that answers there.
+pub(crate) fn ask(control: &Path) -> anyhow::Result<()> {
+    io::copy(&mut UnixStream::connect(control)?, &mut io::stdout())?;
     Ok(())
 }
 

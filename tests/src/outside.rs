@@ -1,0 +1,90 @@
+//! A machine beyond the node: a network namespace, behind a cable. The node is 198.19.7.1, the machine 198.19.7.2.
+//!
+//! It shares our kernel, so that its sockets have a cgroup of this host. Peers that have none, as real ones, are made
+//! by the program `outside`: a TCP/IP stack of their own on the same cable.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    command::{run, wait_for},
+    node::{Node, built},
+};
+
+/// The machine; gone when dropped, with its peers.
+#[derive(Debug)]
+pub struct Outside {
+    node: Arc<Node>,
+    holder: Child,
+    peers: Vec<Child>,
+}
+
+impl Outside {
+    /// Makes the machine and joins it to the node.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn plug_in(node: &Arc<Node>) -> anyhow::Result<Self> {
+        let holder = node.command("unshare").args(["--net", "sleep", "600"]).spawn()?;
+        let machine = Self { node: Arc::clone(node), holder, peers: Vec::new() };
+        let pid = machine.holder.id().to_string();
+        let here = fs::read_link("/proc/self/ns/net")?;
+        wait_for("a namespace", Duration::from_secs(5), || {
+            let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            let there = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+            (command.trim() == "sleep" && there != here).then_some(())
+        })?;
+        let ip = |arguments: &str| run(node.command("ip").args(arguments.split_whitespace()));
+        ip(&format!("link add beyond type veth peer name eth0 netns {pid}"))?;
+        ip("addr add 198.19.7.1/24 dev beyond")?;
+        ip("link set beyond up")?;
+        for line in ["ip addr add 198.19.7.2/24 dev eth0", "ip link set eth0 up"] {
+            machine.run(&line.split_whitespace().collect::<Vec<_>>())?;
+        }
+        Ok(machine)
+    }
+
+    /// Runs a program on the machine to its end; what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn run(&self, words: &[&str]) -> anyhow::Result<String> {
+        run(&mut self.command(words))
+    }
+
+    /// Starts a peer that answers at this address of 198.19.7.0/24: to pings, at TCP and at UDP ports.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn serve(&mut self, address: &str, tcp: u16, udp: u16) -> anyhow::Result<()> {
+        let (tcp, udp) = (tcp.to_string(), udp.to_string());
+        let program = built("outside")?.display().to_string();
+        let words = [&program, "serve", address, "--tcp", &tcp, "--udp", &udp];
+        let peer = self.command(&words).stdout(Stdio::null()).spawn()?;
+        self.peers.push(peer);
+        wait_for("the peer outside", Duration::from_secs(10), || {
+            run(self.node.command("busybox").args(["arping", "-c", "1", "-w", "1", "-I", "beyond", address]))
+                .ok()
+        })?;
+        Ok(())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.node.command("nsenter");
+        command.args(["--target", &self.holder.id().to_string(), "--net", "--"]).args(words);
+        command
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        for child in self.peers.iter_mut().chain([&mut self.holder]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
