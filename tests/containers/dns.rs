@@ -4,22 +4,22 @@ use std::{process::Child, time::Duration};
 
 use cofferdam::event::{DnsAnswer, EventKind, Scope};
 use cofferdam_tests::{
-    Daemon, Node, Options, check,
+    Daemon, Node, Options, Outside, check,
     command::{run, wait_for},
     edge,
 };
 
-use crate::{alone, beyond::Machine, docker};
+use crate::{alone, docker};
 
 /// dnsmasq on the machine beyond; ended when dropped.
 struct Resolver(Child);
 
 impl Resolver {
-    fn start(node: &Node, machine: &Machine) -> anyhow::Result<Self> {
+    fn start(node: &Node, machine: &Outside) -> anyhow::Result<Self> {
         let line = "dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= --no-resolv --no-hosts --local=/test/
             --listen-address=198.19.7.2 --bind-interfaces --host-record=api.example.test,198.19.7.2,300
             --host-record=edge.cdn.test,198.19.7.3,1 --cname=www.example.test,edge.cdn.test";
-        let resolver = Self(machine.command(node, line).spawn()?);
+        let resolver = Self(machine.command(&line.split_whitespace().collect::<Vec<_>>()).spawn()?);
         wait_for("dnsmasq to answer", Duration::from_secs(10), || {
             let mut ask = node.command("busybox");
             run(ask.args(["timeout", "1", "nslookup", "api.example.test", "198.19.7.2"])).ok()
@@ -47,7 +47,8 @@ fn a_peer_outside_has_the_name_under_which_each_container_looked_it_up() -> anyh
     let embedded = docker.container("embedded", &asks.clone().on("front"))?;
     let direct = docker.container("direct", &asks)?;
     let blind = docker.container("blind", &Options::new())?;
-    let machine = Machine::plug_in(&node)?;
+    let machine = Outside::plug_in(&node)?;
+    machine.run(&["ip", "addr", "add", "198.19.7.3/24", "dev", "eth0"])?;
     let _resolver = Resolver::start(&node, &machine)?;
     let daemon = Daemon::start(&docker)?;
     let events = daemon.events()?;

@@ -73,7 +73,9 @@ impl Outside {
         Ok(())
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// A program that will run on the machine.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.node.command("nsenter");
         command.args(["--target", &self.holder.id().to_string(), "--net", "--"]).args(words);
         command
