@@ -1,25 +1,11 @@
 //! Answers and events of Docker's API: what they tell about containers.
 #![no_main]
 
-use std::collections::HashSet;
-
 use cofferdam::{
     attribution::{Source, runtime::told},
     event::Runtime,
 };
-use cofferdam_fuzz::{host, plain};
+use cofferdam_fuzz::learned;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|json: &[u8]| {
-    let (host, source) = (host(), Source::api(Runtime::Docker, "docker.sock"));
-    for facts in told::by_docker(json) {
-        let id = facts.id.clone();
-        host.learn(&source, facts);
-        let containers = host.containers();
-        assert_eq!(containers.len(), 1, "{containers:?}");
-        plain(&serde_json::to_string(&containers).expect("containers become JSON"));
-        host.forget(&source, &id);
-    }
-    host.retain(&source, &HashSet::new());
-    assert!(host.containers().is_empty());
-});
+fuzz_target!(|json: &[u8]| learned(&Source::api(Runtime::Docker, "docker.sock"), told::by_docker(json)));

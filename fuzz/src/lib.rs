@@ -1,9 +1,9 @@
 //! What all targets promise: whatever came in, what goes out is sound.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use cofferdam::{
-    attribution::Attribution,
+    attribution::{Attribution, ContainerFacts, Source},
     event::{Event, is_hostile},
     sensor::{clock::Clock, record::Record},
 };
@@ -49,4 +49,22 @@ pub fn told(host: &Attribution, record: &Record) -> Event {
 /// When something is.
 pub fn plain(text: &str) {
     assert!(!text.contains(is_hostile), "{text:?}");
+}
+
+/// What a runtime's API tells about containers is harmless text, and can be forgotten.
+///
+/// # Panics
+/// When it is not, or cannot.
+pub fn learned(source: &Source, told: Vec<ContainerFacts>) {
+    let host = host();
+    for facts in told {
+        let id = facts.id.clone();
+        host.learn(source, facts);
+        let containers = host.containers();
+        assert_eq!(containers.len(), 1, "{containers:?}");
+        plain(&serde_json::to_string(&containers).expect("containers become JSON"));
+        host.forget(source, &id);
+    }
+    host.retain(source, &HashSet::new());
+    assert!(host.containers().is_empty());
 }
