@@ -1,6 +1,6 @@
 //! Reads the head of a packet: IPv4 or IPv6, and what it carries.
 
-use core::ptr;
+use core::{mem, ptr};
 
 use aya_ebpf::{
     helpers::generated::{bpf_probe_read_kernel, bpf_sk_fullsock, bpf_skb_cgroup_id},
@@ -31,7 +31,7 @@ pub(crate) const RST: u8 = 1 << 2;
 pub(crate) const ACK: u8 = 1 << 4;
 
 /// RFC 791 section 3.1.
-#[repr(C)]
+#[repr(C, packed(2))]
 #[derive(Clone, Copy)]
 struct Ipv4 {
     version_length: u8,
@@ -47,19 +47,19 @@ struct Ipv4 {
 }
 
 /// RFC 8200 section 3.
-#[repr(C)]
+#[repr(C, packed(2))]
 #[derive(Clone, Copy)]
 struct Ipv6 {
     version_class_label: u32,
     length: u16,
     next_header: u8,
     hop_limit: u8,
-    source: Address,
-    target: Address,
+    source: [u16; 8],
+    target: [u16; 8],
 }
 
 /// RFC 9293 section 3.1, as far as it is needed.
-#[repr(C)]
+#[repr(C, packed(2))]
 #[derive(Clone, Copy)]
 struct Tcp {
     source_port: u16,
@@ -99,7 +99,7 @@ impl Packet {
             (Address::mapped(head.source), Address::mapped(head.target), head.protocol, length)
         } else if family == IPV6 {
             let head: Ipv6 = load(context, 0)?;
-            (head.source, head.target, head.next_header, 40)
+            (address(head.source), address(head.target), head.next_header, 40)
         } else {
             return Err(failure::OTHER_PROTOCOL);
         };
@@ -216,6 +216,13 @@ impl Packet {
     }
 }
 
+/// An address as it stands in a packet.
+#[inline(always)]
+fn address(halves: [u16; 8]) -> Address {
+    // SAFETY: plain bytes, as many.
+    Address(unsafe { mem::transmute::<[u16; 8], [u8; 16]>(halves) })
+}
+
 /// Reads a header. It lies in the packet's linear part, but for what a socket of a rare kind may make: the helper, which
 /// costs as much as all the rest of reading a packet, finds it anywhere.
 #[inline(always)]
@@ -224,8 +231,9 @@ fn load<T: Copy>(context: &SkBuffContext, offset: usize) -> Result<T, u32> {
     let (start, end) = unsafe { ((*context.skb.skb).data as usize, (*context.skb.skb).data_end as usize) };
     let header = start + offset;
     if header + size_of::<T>() <= end {
-        // SAFETY: it lies within the packet; `T` is plain bytes.
-        return Ok(unsafe { ptr::read_unaligned(header as *const T) });
+        // SAFETY: it lies within the packet, at an even address as all headers do; `T` is plain bytes, and its alignment
+        // is two at most.
+        return Ok(unsafe { ptr::read(header as *const T) });
     }
     context.load(offset).map_err(|_| failure::UNPARSED)
 }
