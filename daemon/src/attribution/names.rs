@@ -41,7 +41,7 @@ impl Names {
             return;
         }
         let name: Arc<str> = name.into();
-        let valid_until = now + u64::from(ttl).max(SHORTEST_TTL) * NANOSECONDS;
+        let valid_until = now.saturating_add(u64::from(ttl).max(SHORTEST_TTL) * NANOSECONDS);
         if !self.workloads.promote(workload) {
             self.workloads.put(workload.into(), LruCache::unbounded());
         }
@@ -138,6 +138,13 @@ mod tests {
         );
         assert_eq!(names.of("quiet", address(0)), Some("quiet.example"));
         assert_eq!((names.len(), names.evicted), (WORKLOAD_LIMIT + 1, 10));
+    }
+
+    #[test]
+    fn no_time_and_no_ttl_is_too_large() {
+        let mut names = Names::new();
+        names.learn("web", "a.example", &[address(1)], u32::MAX, u64::MAX);
+        assert_eq!(names.of("web", address(1)), Some("a.example"));
     }
 
     #[test]
