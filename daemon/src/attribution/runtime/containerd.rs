@@ -161,14 +161,9 @@ async fn containers(
     let tasks: HashMap<String, Process> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
     let listing =
         client.containers().list_stream(within(namespace, ListContainersRequest::default())?).await?;
-    let mut listing = listing.into_inner();
-    let mut left = CONTAINERS_LIMIT;
-    while let Some(message) = listing.message().await? {
-        left -= 1;
-        if left == 0 {
-            break;
-        }
-        let Some(container) = message.container.filter(|container| container.id.len() <= ID_LIMIT) else {
+    let mut listing = listing.into_inner().take(CONTAINERS_LIMIT);
+    while let Some(message) = listing.next().await {
+        let Some(container) = message?.container.filter(|container| container.id.len() <= ID_LIMIT) else {
             continue;
         };
         let task = tasks.get(&container.id);
