@@ -39,6 +39,15 @@ fn select(node: &Node, cgroup: &Cgroup) {
     node.loaded.calls.select(cgroup.id, cgroup.id).expect("there is room");
 }
 
+/// A node with a cgroup whose calls are counted.
+fn counting() -> (Node, Cgroup) {
+    let node = Node::start();
+    let cgroup = node.cgroup();
+    select(&node, &cgroup);
+    need(&node, true);
+    (node, cgroup)
+}
+
 fn counts(node: &Node, account: CgroupId) -> Counts {
     let counts = node.loaded.calls.counts().expect("counts");
     let own = counts.into_iter().filter(|(key, count)| key.account == account && *count > 0);
@@ -90,10 +99,7 @@ fn nothing_runs_at_system_calls_until_it_is_needed_and_after() {
 
 #[test]
 fn a_cgroup_that_is_left_is_counted_no_more_and_its_counts_can_be_taken() {
-    let node = Node::start();
-    let cgroup = node.cgroup();
-    select(&node, &cgroup);
-    need(&node, true);
+    let (node, cgroup) = counting();
     cgroup.enter(|| act(10, 0));
     node.loaded.calls.leave(cgroup.id).expect("left");
     cgroup.enter(|| act(10, 0));
@@ -204,10 +210,7 @@ fn run_in(cgroup: &Cgroup, program: &PathBuf) {
 
 #[test]
 fn the_same_number_through_the_32_bit_gate_is_another_call() {
-    let node = Node::start();
-    let cgroup = node.cgroup();
-    select(&node, &cgroup);
-    need(&node, true);
+    let (node, cgroup) = counting();
     // getppid is 64 there and 110 here; 64 here is semget, which nobody calls.
     run_in(&cgroup, &program(&[(Gate::Compat, 64), (Gate::Compat, 64), (Gate::Native, 110)]));
     let mut counted = counts(&node, cgroup.id);
@@ -217,10 +220,7 @@ fn the_same_number_through_the_32_bit_gate_is_another_call() {
 
 #[test]
 fn numbers_that_no_kernel_has_are_one_row_however_many_they_are() {
-    let node = Node::start();
-    let cgroup = node.cgroup();
-    select(&node, &cgroup);
-    need(&node, true);
+    let (node, cgroup) = counting();
     let numbers = (0..50).map(|at| (Gate::Native, 1024 + at * 7919)).chain([(Gate::Native, 0x4000_0027)]);
     run_in(&cgroup, &program(&numbers.collect::<Vec<_>>()));
     let counted = counts(&node, cgroup.id);
@@ -249,10 +249,7 @@ fn a_fork_is_one_call_though_two_processes_return_from_it() {
 
 #[test]
 fn the_return_from_a_signal_is_counted_as_such_and_is_no_error() {
-    let node = Node::start();
-    let cgroup = node.cgroup();
-    select(&node, &cgroup);
-    need(&node, true);
+    let (node, cgroup) = counting();
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap : USR1; kill -USR1 $$; kill -USR1 $$; true"]).stdout(Stdio::null());
     let mut child = cgroup.enter(|| shell.spawn().expect("it runs"));

@@ -13,6 +13,7 @@ use cofferdam_common::{
 use super::{
     Attribution, addresses,
     cgroup::{Place, identify},
+    counts::DnsOutcome,
     dns, sentence,
     text::{ARGUMENT_LIMIT, PATH_LIMIT, clean_bytes},
 };
@@ -130,15 +131,12 @@ impl Attribution {
         if let Some(answer) = &answer {
             self.tables_mut().looked_up(record.header.cgroup, answer, record.header.time);
         }
-        let outcome = match &answer {
-            None => 3,
-            Some(_) if truncated => 2,
-            Some(answer) if answer.addresses.is_empty() => 1,
-            Some(_) => 0,
-        };
-        if let Some(count) = self.dns_answers.get(outcome) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count_dns_answer(match &answer {
+            None => DnsOutcome::Malformed,
+            Some(_) if truncated => DnsOutcome::Truncated,
+            Some(answer) if answer.addresses.is_empty() => DnsOutcome::NoAddress,
+            Some(_) => DnsOutcome::Learned,
+        });
         let asker = Party { cgroup: record.header.cgroup, address: Address::NONE };
         let (workload, resolver) =
             self.parties(&asker, &Party::new(record.resolver, &record.resolver_address));

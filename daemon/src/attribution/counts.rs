@@ -6,8 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Attribution;
 
-/// What comes of an answer of the DNS: its addresses were learned, it had none, it was longer than what is looked at
-/// (and what there was of it was learned), it could not be read.
+/// What comes of an answer of the DNS.
+#[derive(Clone, Copy)]
+pub(super) enum DnsOutcome {
+    /// Its addresses were learned.
+    Learned,
+    /// It had none.
+    NoAddress,
+    /// It was longer than what is looked at, and what there was of it was learned.
+    Truncated,
+    /// It could not be read.
+    Malformed,
+}
+
+/// The names of what comes of an answer of the DNS, in the order of `DnsOutcome`.
 pub const DNS_OUTCOMES: [&str; 4] = ["learned", "no_address", "truncated", "malformed"];
 
 /// What found no room, since the daemon started.
@@ -53,6 +65,12 @@ impl Attribution {
     #[must_use]
     pub fn dns_names(&self) -> usize {
         self.tables().names.len()
+    }
+
+    pub(super) fn count_dns_answer(&self, outcome: DnsOutcome) {
+        if let Some(count) = self.dns_answers.get(outcome as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Answers of the DNS, by what came of them ([`DNS_OUTCOMES`]), since the daemon started.

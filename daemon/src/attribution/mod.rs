@@ -146,8 +146,8 @@ impl Attribution {
         known.unwrap_or_else(|| self.search(party.cgroup))
     }
 
-    /// Both ends of a flow. A peer outside has the name under which the other end looked it up. A loopback end that has no cgroup (nobody listens there) is in the network of the other
-    /// end, and counts as the same workload.
+    /// Both ends of a flow. A peer outside has the name under which the other end looked it up. A loopback end that has
+    /// no cgroup (nobody listens there) is in the network of the other end, and counts as the same workload.
     #[must_use]
     pub fn parties(&self, source: &Party, target: &Party) -> (Arc<Workload>, Arc<Workload>) {
         let nameless =

@@ -19,13 +19,10 @@ use cofferdam_common::{
     record::family,
 };
 
-use super::{Options, take, walk::walk};
+use super::{ONLY_NEW, Options, take, walk::walk};
 
 /// Programs that found a budget are done with it after this long, so that it can be cleared and given to another.
 const RETIRE_AFTER: Duration = Duration::from_secs(2);
-
-/// `BPF_NOEXIST`: only insert.
-const ONLY_NEW: u64 = 1;
 
 /// How many records one cgroup may send of one family, until it has to wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -319,6 +319,9 @@ fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> anyhow::Result<&'a mut Progra
     ebpf.program_mut(hook.name).context("is not in the object")
 }
 
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h): enters what is not there, and leaves what is.
+const ONLY_NEW: u64 = 1;
+
 /// A panic of another thread while it held the lock leaves nothing half done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

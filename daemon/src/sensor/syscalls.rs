@@ -16,14 +16,11 @@ use cofferdam_common::{
 };
 
 use super::{
-    Options,
+    ONLY_NEW, Options,
     counts::{Calls, Use},
     lock, take,
     walk::{walk, was_there},
 };
-
-/// Enters what is not there, and leaves what is (include/uapi/linux/bpf.h).
-const BPF_NOEXIST: u64 = 1;
 
 /// The maps of the family. Nothing counts until the hook is attached ([`super::Sensor::need`]).
 pub struct CallMaps {
@@ -93,7 +90,7 @@ impl Calls for CallMaps {
         for failed in [false, true] {
             let key = CallKey::other(account, failed);
             // There already, or no room.
-            let _ = maps.calls.insert(key, 0, BPF_NOEXIST);
+            let _ = maps.calls.insert(key, 0, ONLY_NEW);
         }
         maps.selected.insert(cgroup, account, 0).with_context(|| format!("cannot select cgroup {}", cgroup.0))
     }

@@ -17,7 +17,7 @@ pub const KINDS: [&str; 8] = [
 /// What to let through. Empty lets all through; `lost` events always pass, for they say what is missing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
-    /// Only events of this workload: its name, its container's name, its project, its DNS name, or the beginning of its id.
+    /// Only events of a workload that is called so ([`crate::event::Workload::is_called`]).
     pub of: Option<String>,
     /// Only events of these kinds.
     pub kinds: Vec<String>,
