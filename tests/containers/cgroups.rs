@@ -6,19 +6,19 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cofferdam_tests::cgroup_root;
+use cofferdam_tests::{Node, cgroup_root};
 
-/// Where they are: a parent as `--cgroup-parent` would make it. Removed with all that is in it when dropped.
+/// Where they are: the node's cgroup, as `--cgroup-parent` would make it. Goes with the node, also when the test is killed.
 pub(crate) struct Parent {
     root: PathBuf,
     path: PathBuf,
 }
 
 impl Parent {
-    pub(crate) fn make() -> anyhow::Result<Self> {
+    pub(crate) fn make(node: &Node) -> anyhow::Result<Self> {
         let root = cgroup_root()?;
-        let path = root.join(format!("cofferdam-cgroups-{}", std::process::id()));
-        fs::create_dir(&path)?;
+        let path = root.join(node.cgroup().trim_start_matches('/'));
+        fs::create_dir_all(&path)?;
         Ok(Self { root, path })
     }
 
@@ -40,11 +40,8 @@ impl Parent {
 
 impl Drop for Parent {
     fn drop(&mut self) {
+        // A test that failed may have left this process inside.
         let _ = enter(&self.root);
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(entry.path());
-        }
-        let _ = fs::remove_dir(&self.path);
     }
 }
 

@@ -54,9 +54,9 @@ fn differences(daemon: &Daemon, expected: &BTreeMap<String, u64>, port: u16) -> 
 #[test]
 fn a_thousand_brief_containers_each_have_their_flow_also_when_their_rows_are_gone() -> anyhow::Result<()> {
     let _turn = alone()?;
-    let (_node, docker) = docker()?;
+    let (node, docker) = docker()?;
     let daemon = Daemon::start(&docker)?;
-    let parent = Parent::make()?;
+    let parent = Parent::make(&node)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let mut expected = BTreeMap::new();

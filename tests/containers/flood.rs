@@ -83,7 +83,7 @@ fn a_flood_of_a_million_events_a_second_is_shed_by_name_and_fifty_quiet_containe
     let daemon = Daemon::start(&docker)?;
     // Of no container, so that little but what is lost is told.
     let events = daemon.events_of("nobody")?;
-    let parent = Parent::make()?;
+    let parent = Parent::make(&node)?;
     let flooding = parent.container(FLOODING)?;
     let quiet: Vec<_> = QUIET.map(|number| parent.container(number)).collect::<Result<_, _>>()?;
     let senders =
