@@ -120,6 +120,8 @@ impl Daemon {
         }
         command.args(arguments);
         command.env("NOTIFY_SOCKET", directory.join("notify")).env("NO_COLOR", "1");
+        // As dist/cofferdam.service has it.
+        command.env("MALLOC_TRIM_THRESHOLD_", "131072");
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
         let mut daemon = Self { node, program: program.to_owned(), directory, listen, child };
