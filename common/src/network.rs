@@ -31,6 +31,8 @@ pub const VERDICT_ALLOW: u8 = 1;
 pub const VERDICT_AUDIT: u8 = 2;
 /// The kernel denied it.
 pub const VERDICT_DENY: u8 = 3;
+/// The kernel let this packet drop, so that it is sent again when more is known.
+pub const VERDICT_HOLD: u8 = 4;
 
 /// How a flow ended ([`FlowRecord::end`]).
 pub mod end {

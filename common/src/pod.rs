@@ -1,6 +1,6 @@
 //! Lets aya copy our types in and out of maps. The only `unsafe` of this crate.
 
-use crate::{budget, ids, network, offsets, stats, syscall};
+use crate::{budget, ids, network, offsets, policy, stats, syscall};
 
 /// Each type is `#[repr(C)]` or transparent and derives zerocopy's `FromBytes` and `IntoBytes`, which prove what
 /// `Pod` asks for: every bit pattern is valid and there is no padding.
@@ -25,6 +25,12 @@ pod!(
     network::Sender,
     network::SenderKey,
     offsets::Offsets,
+    policy::Identity,
+    policy::Interval,
+    policy::NetworkKey,
+    policy::PairKey,
+    policy::Span,
+    policy::Subject,
     stats::RecordStats,
     syscall::CallKey,
 );

@@ -15,6 +15,8 @@ pub mod attribution;
 
 pub mod interaction;
 
+pub mod policy;
+
 pub mod syscall;
 
 pub mod sink;
