@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     ids::{Address, CgroupId},
-    network::{VERDICT_ALLOW, VERDICT_DENY, VERDICT_HOLD},
+    network::{VERDICT_ALLOW, VERDICT_DENY},
     record::Header,
 };
 
@@ -53,10 +53,8 @@ pub const INGRESS: u8 = 1;
 /// No rule: what holds where none selects the subject.
 pub const RULE_NONE: u32 = 0;
 
-/// Most intervals of a span.
+/// Most intervals of a span: a power of two.
 pub const INTERVALS_LIMIT: u32 = 4_096;
-/// Steps of a search that halves [`INTERVALS_LIMIT`] until one is left.
-const STEPS: u32 = 13;
 
 /// Where intervals lie within their slot. An empty span allows everything.
 #[repr(C)]
@@ -66,6 +64,18 @@ pub struct Span {
     pub start: u32,
     /// How many.
     pub length: u32,
+}
+
+/// Which identity the workload in a cgroup has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Resident {
+    /// By slot.
+    pub identities: [Identity; 2],
+    /// 1 where it has all cgroups below as well, also those that are made later: a container's own cgroup.
+    pub owns_below: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// What is the same for all peers of an identity.
@@ -120,10 +130,6 @@ pub mod why {
     pub const DEFAULT: u8 = 2;
     /// It is not known yet who one of them is.
     pub const UNRESOLVED: u8 = 3;
-    /// The packet cannot be followed to who sent it.
-    pub const UNFOLLOWED: u8 = 4;
-    /// How many there are.
-    pub const COUNT: u8 = 5;
 }
 
 /// A protocol (as in the IP header) and a port, as one number that intervals are sorted by.
@@ -152,7 +158,7 @@ pub const NETWORK_KEY_BITS: u32 = 32;
 pub struct Judgement {
     /// The rule that decides, or [`RULE_NONE`].
     pub rule: u32,
-    /// [`VERDICT_ALLOW`], `VERDICT_AUDIT`, [`VERDICT_DENY`] or [`VERDICT_HOLD`].
+    /// [`VERDICT_ALLOW`], `VERDICT_AUDIT`, [`VERDICT_DENY`] or `VERDICT_HOLD`.
     pub verdict: u8,
     /// One of [`why`].
     pub why: u8,
@@ -178,7 +184,7 @@ impl Judgement {
     /// Whether the kernel lets it pass.
     #[inline(always)]
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub const fn passes(&self) -> bool {
         self.verdict < VERDICT_DENY
     }
 }
@@ -226,17 +232,24 @@ pub fn judge(
         return Judgement { direction, ..Judgement::ALLOW };
     }
     // The last interval that begins at or before the service.
-    let (mut low, mut high) = (0, span.length);
-    for _ in 0..STEPS {
-        if high - low <= 1 {
-            break;
+    let (mut last, mut step) = (0, INTERVALS_LIMIT / 2);
+    while step > 0 {
+        let next = last + step;
+        if next < span.length {
+            let Some(interval) = tables.interval(slot, span.start + next) else { return BROKEN };
+            last += step * at_or_before(interval.first, service);
         }
-        let middle = low + (high - low) / 2;
-        let Some(interval) = tables.interval(slot, span.start + middle) else { return BROKEN };
-        if interval.first <= service { low = middle } else { high = middle }
+        step /= 2;
     }
-    let Some(interval) = tables.interval(slot, span.start + low) else { return BROKEN };
+    let Some(interval) = tables.interval(slot, span.start + last) else { return BROKEN };
     Judgement { rule: interval.rule, verdict: interval.verdict, why: interval.why, direction, padding: 0 }
+}
+
+/// 1 where `first` is not greater than `service`, else 0. Without a branch: the kernel's verifier would follow both ways
+/// of each step of the search.
+#[inline(always)]
+fn at_or_before(first: u32, service: u32) -> u32 {
+    (u64::from(first).wrapping_sub(u64::from(service) + 1) >> 63) as u32
 }
 
 /// Whether `source` may interact with `target`: it may send, and the other may receive.

@@ -92,7 +92,7 @@ pub struct Verdicts {
     pub allow: u64,
     /// Passed, but a rule in audit mode would have denied it.
     pub audit: u64,
-    /// Denied.
+    /// Denied: packets and calls. They are no `attempts`.
     pub deny: u64,
 }
 
@@ -129,6 +129,8 @@ fn edge(
         VERDICT_DENY => &mut verdicts.deny,
         _ => &mut verdicts.allow,
     } = row.attempts;
+    // What was denied began no flow.
+    let attempts = if key.verdict == VERDICT_DENY { 0 } else { row.attempts };
     Edge {
         source,
         target,
@@ -136,7 +138,7 @@ fn edge(
         port: key.port,
         via: (key.dialled_port != 0).then(|| format!("nat:{}", key.dialled_port)),
         flows: row.flows,
-        attempts: row.attempts,
+        attempts,
         bytes_sent: row.volume.bytes_sent,
         bytes_received: row.volume.bytes_received,
         packets_sent: row.volume.packets_sent,
@@ -280,6 +282,8 @@ mod tests {
             verdict: VERDICT_ALLOW,
             dialled_port: 0,
             padding: 0,
+            rule: 0,
+            padding_after: 0,
         };
         let volume = Volume { bytes_sent: bytes, ..Volume::default() };
         (

@@ -91,6 +91,8 @@ pub(crate) fn row(flows: u64) -> (LedgerKey, LedgerRow) {
         verdict: VERDICT_ALLOW,
         dialled_port: 0,
         padding: 0,
+        rule: 0,
+        padding_after: 0,
     };
     let volume = Volume { bytes_sent: 10, bytes_received: 20, packets_sent: 1, packets_received: 2 };
     (key, LedgerRow { attempts: flows, flows, volume, first_seen: 1, last_seen: 2, ..LedgerRow::default() })

@@ -43,7 +43,7 @@ mod upkeep;
 pub mod runtime;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     path::PathBuf,
     sync::{
@@ -51,7 +51,10 @@ use std::{
     },
 };
 
-use cofferdam_common::{ids::CgroupId, network::Party};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::Party,
+};
 use tokio::sync::Notify;
 
 use self::{cgroup::Walk, nameless::Nameless, process::ProcessTable, tables::Tables};
@@ -60,9 +63,10 @@ pub use self::{
     counts::{DNS_OUTCOMES, Overflows},
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
+    tables::Placed,
     upkeep::keep,
 };
-use crate::event::Workload;
+use crate::event::{RuleName, Workload};
 
 /// Most unknown cgroups that one search is asked for.
 const WANTED_LIMIT: usize = 1_024;
@@ -83,6 +87,8 @@ pub struct Attribution {
     nameless: Notify,
     unattributed: AtomicU64,
     dns_answers: [AtomicU64; DNS_OUTCOMES.len()],
+    /// The rules of policies, by the numbers that the kernel knows.
+    rules: RwLock<Arc<HashMap<u32, Arc<RuleName>>>>,
 }
 
 impl Attribution {
@@ -100,6 +106,7 @@ impl Attribution {
             nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
             dns_answers: std::array::from_fn(|_| AtomicU64::new(0)),
+            rules: RwLock::default(),
         }
     }
 
@@ -184,6 +191,18 @@ impl Attribution {
         self.tables().container_of(cgroup)
     }
 
+    /// Every cgroup that exists and who lives there.
+    #[must_use]
+    pub fn placed(&self) -> Vec<Placed> {
+        self.tables().placed()
+    }
+
+    /// Whose address each of this host's is; the root's where only a socket can tell.
+    #[must_use]
+    pub fn owners_of_addresses(&self) -> HashMap<Address, CgroupId> {
+        self.tables().owners_of_addresses()
+    }
+
     /// Whether a cgroup is known and not removed.
     #[must_use]
     pub fn is_live(&self, cgroup: CgroupId) -> bool {
@@ -235,6 +254,17 @@ impl Attribution {
         let old = std::mem::replace(&mut self.tables_mut().outside, networks);
         // After the lock was given back.
         drop(old);
+    }
+
+    /// Rules have these numbers from now on.
+    pub fn name_rules(&self, rules: HashMap<u32, Arc<RuleName>>) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// The rule that the kernel knows by a number.
+    #[must_use]
+    pub fn rule(&self, number: u32) -> Option<Arc<RuleName>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
     /// How a runtime is heard now.
