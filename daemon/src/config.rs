@@ -31,7 +31,7 @@ pub use self::{
     options::Given,
     outside::{Cidr, Name, Outside},
     problem::Problem,
-    select::{Pattern, Selection, Selector},
+    select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},
     values::{FullPath, Whole},
 };

@@ -1,10 +1,16 @@
 //! Selectors: which workloads of this host a part of the configuration is about. Pure. The only user of globset.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
 
 use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
+mod mismatch;
+
+pub use self::mismatch::Mismatch;
 use crate::event::{Runtime, Workload, WorkloadKind};
 
 /// Longest pattern, in bytes.
@@ -13,7 +19,7 @@ const PATTERN_LIMIT: usize = 256;
 const SELECTORS_LIMIT: usize = 256;
 
 /// Selects workloads of this host: all that is asked for must hold.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "Wanted")]
 pub struct Selector(Wanted);
 
@@ -23,7 +29,7 @@ pub struct Selector(Wanted);
 pub struct Selection(Vec<Selector>);
 
 /// What is asked for; what is left out is not asked for.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
     /// What the map calls it (`shop/web`, `nginx.service`, `/batch/jobs`, `host`), or the container's own name.
@@ -45,6 +51,9 @@ struct Wanted {
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(GlobMatcher);
 
+/// Characters that mean more than themselves in a pattern.
+const WILDCARDS: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+
 impl Selector {
     /// Whether a workload is meant. Who is not on this host never is.
     #[must_use]
@@ -63,6 +72,13 @@ impl Selector {
                 .iter()
                 .all(|(key, pattern)| workload.labels.get(key).is_some_and(|value| pattern.matches(value)))
             && (runtime.is_none() || *runtime == workload.runtime)
+    }
+
+    /// The name that it asks for, if that has no wildcards: no workload of another name is selected.
+    #[must_use]
+    pub fn exact_name(&self) -> Option<&str> {
+        let name = self.0.name.as_ref()?.0.glob().glob();
+        (!name.contains(WILDCARDS)).then_some(name)
     }
 }
 
@@ -137,6 +153,12 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.glob().glob().hash(state);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -175,6 +197,16 @@ mod tests {
             (json!({"name": "shop/*", "runtime": "docker", "labels": {"tier": "front"}}), true),
         ] {
             assert_eq!(selector(wanted.clone()).unwrap().selects(&web), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_wildcards_is_an_exact_one() {
+        let exact = |wanted| selector(wanted).unwrap().exact_name().map(str::to_owned);
+        assert_eq!(exact(json!({"name": "shop/web"})).as_deref(), Some("shop/web"));
+        assert_eq!(exact(json!({"name": "shop/web", "runtime": "docker"})).as_deref(), Some("shop/web"));
+        for other in [json!({"name": "shop/*"}), json!({"name": "a{b,c}"}), json!({"image": "a"})] {
+            assert_eq!(exact(other), None);
         }
     }
 
