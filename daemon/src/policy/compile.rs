@@ -4,28 +4,29 @@
 //! signature is known has the identity of those before it, any other has the next number. What is there already does
 //! not change when one is admitted, so that the kernel's maps are only ever added to.
 
+mod admit;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     ops::Range,
     sync::Arc,
 };
 
-use cofferdam_common::policy::{
-    EGRESS, INGRESS, Identity, Interval, PairKey, RULE_NONE, Span, Subject, Tables, why,
-};
+use cofferdam_common::policy::{Identity, Interval, PairKey, RULE_NONE, Span, Subject, Tables, why};
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::{
     decide::Stand,
-    limits::{Limit, Size, TooLarge},
+    limits::{Size, TooLarge},
     model::{Direction, Mode, Place, Policy},
     networks::{self, Networks},
     numbers::RuleNumbers,
-    rules::{Rules, Who},
+    rules::Rules,
     settings::{ByDefault, Settings},
     signature::{Selectors, Signature, Sort},
-    spans::{self, Spans},
+    spans::Spans,
 };
 use crate::event::Workload;
 
@@ -79,7 +80,7 @@ pub struct Additions {
 }
 
 /// A rule, for people.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct RuleInfo {
     /// Policy, and the rule's name or number from 1: `shop#2`.
     pub label: Arc<str>,
@@ -89,18 +90,6 @@ pub struct RuleInfo {
     pub mode: Mode,
     /// Where the rule begins.
     pub place: Place,
-}
-
-/// Both directions, each at its number ([`EGRESS`], [`INGRESS`]).
-const DIRECTIONS: [Direction; 2] = [Direction::Egress, Direction::Ingress];
-
-/// What one identity more brings.
-#[derive(Default)]
-struct Draft {
-    subject: Subject,
-    pairs: Vec<(PairKey, Span)>,
-    /// Spans by the stand and the entries that they come from.
-    memo: HashMap<(u32, Vec<u32>), Span>,
 }
 
 impl Plan {
@@ -259,132 +248,6 @@ impl Plan {
     fn class(&self, identity: Identity) -> &Class {
         &self.classes[identity.0 as usize]
     }
-
-    /// Gives the next identity.
-    fn add(&mut self, signature: Signature) -> Result<Identity, TooLarge> {
-        Limit::Identities.check(self.subjects.len() + 1)?;
-        let identity = Identity(self.subjects.len() as u32);
-        for atom in &signature.atoms {
-            self.members[*atom as usize].push(identity);
-        }
-        let mut draft = Draft::default();
-        let mut stands = [0; 2];
-        let drawn = DIRECTIONS.into_iter().try_for_each(|direction| {
-            stands[direction as usize] = self.draw_as_subject(identity, &signature, direction, &mut draft)?;
-            Ok(())
-        });
-        let drawn = drawn.and_then(|()| self.draw_as_peer(identity, &signature, &mut draft));
-        let drawn = drawn.and_then(|()| Limit::Pairs.check(self.pairs.len() + draft.pairs.len()));
-        if let Err(error) = drawn {
-            for atom in &signature.atoms {
-                self.members[*atom as usize].pop();
-            }
-            return Err(error);
-        }
-        self.subjects.push(draft.subject);
-        self.classes.push(Class { signature: signature.clone(), stands });
-        self.known.insert(signature, identity);
-        for (key, span) in draft.pairs {
-            let pairs = &mut self.subjects[key.subject.0 as usize].pairs[usize::from(key.direction)];
-            if *pairs == 0 {
-                *pairs = 1;
-                self.fresh.changed.push(key.subject);
-            }
-            self.pairs.insert(key, span);
-            self.fresh.pairs.push(key);
-        }
-        Ok(identity)
-    }
-
-    /// What a new class may, towards everybody and towards those that its rules name; returns how it stands.
-    fn draw_as_subject(
-        &mut self,
-        subject: Identity,
-        signature: &Signature,
-        direction: Direction,
-        draft: &mut Draft,
-    ) -> Result<u32, TooLarge> {
-        let (about, stand) = self.stand(signature, direction);
-        let stand = self.number(stand);
-        let any = self.span(stand, Vec::new(), draft)?;
-        draft.subject.any[direction as usize] = any;
-        let mut with = BTreeMap::<Identity, Vec<u32>>::new();
-        for entry in about.iter().flat_map(|index| self.rules.rule(*index).entries()) {
-            for peer in self.rules.entry(entry).peers.atoms().flat_map(|atom| &self.members[atom as usize]) {
-                append(with.entry(*peer).or_default(), entry);
-            }
-        }
-        for (peer, entries) in with {
-            let span = self.span(stand, entries, draft)?;
-            if span != any {
-                draft.pairs.push((key(subject, peer, direction), span));
-            }
-        }
-        Ok(stand)
-    }
-
-    /// What the older classes may towards a new one.
-    fn draw_as_peer(
-        &mut self,
-        peer: Identity,
-        signature: &Signature,
-        draft: &mut Draft,
-    ) -> Result<(), TooLarge> {
-        let mut entries: Vec<_> =
-            signature.atoms.iter().flat_map(|atom| self.rules.entries_with(*atom)).copied().collect();
-        entries.sort_unstable();
-        entries.dedup();
-        let mut with = [const { BTreeMap::<Identity, Vec<u32>>::new() }; 2];
-        for entry in entries {
-            let rule = self.rules.rule(self.rules.entry(entry).rule);
-            let with = &mut with[rule.direction as usize];
-            match &rule.subjects {
-                Who::Any => {
-                    let here = (0..).zip(&self.classes).filter(|(_, class)| class.signature.is_here());
-                    here.for_each(|(index, _)| append(with.entry(Identity(index)).or_default(), entry));
-                }
-                Who::Atoms(atoms) => {
-                    let subjects = atoms.iter().flat_map(|atom| &self.members[*atom as usize]);
-                    let older = subjects.filter(|subject| **subject != peer);
-                    older.for_each(|subject| append(with.entry(*subject).or_default(), entry));
-                }
-            }
-        }
-        for (direction, with) in DIRECTIONS.into_iter().zip(with) {
-            for (subject, entries) in with {
-                let stand = self.class(subject).stands[direction as usize];
-                let span = self.span(stand, entries, draft)?;
-                if span != self.subjects[subject.0 as usize].any[direction as usize] {
-                    draft.pairs.push((key(subject, peer, direction), span));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What those who stand so may towards a peer, whom these entries name.
-    fn span(&mut self, stand: u32, named: Vec<u32>, draft: &mut Draft) -> Result<Span, TooLarge> {
-        let from = (stand, named);
-        if let Some(known) = draft.memo.get(&from) {
-            return Ok(*known);
-        }
-        let stand = &self.stands[stand as usize];
-        let entries = stand.for_all.iter().chain(&from.1).copied();
-        let span = self.spans.place(&spans::intervals(&self.rules, stand, entries))?;
-        draft.memo.insert(from, span);
-        Ok(span)
-    }
-
-    /// The place of a stand in the list of them.
-    fn number(&mut self, stand: Stand) -> u32 {
-        if let Some(known) = self.numbered.get(&stand) {
-            return *known;
-        }
-        let (number, stand) = (self.stands.len() as u32, Arc::new(stand));
-        self.stands.push(Arc::clone(&stand));
-        self.numbered.insert(stand, number);
-        number
-    }
 }
 
 impl Tables for Plan {
@@ -401,17 +264,151 @@ impl Tables for Plan {
     }
 }
 
-fn key(subject: Identity, peer: Identity, direction: Direction) -> PairKey {
-    let direction = match direction {
-        Direction::Egress => EGRESS,
-        Direction::Ingress => INGRESS,
-    };
-    PairKey { subject, peer, direction, slot: 0, padding: 0 }
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
 
-/// Appends an entry that may be the last already.
-fn append(entries: &mut Vec<u32>, entry: u32) {
-    if entries.last() != Some(&entry) {
-        entries.push(entry);
+    use cofferdam_common::{
+        network::{VERDICT_ALLOW, VERDICT_DENY},
+        policy::{INGRESS, INTERVALS_LIMIT, judge, service},
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::{
+        Limit,
+        model::{Entry, Rule},
+        samples,
+    };
+
+    fn plan(rules: Vec<Rule>) -> Plan {
+        let policy = Policy { rules, ..samples::policy("shop") };
+        Plan::new(vec![policy.into()], samples::OPEN, &mut RuleNumbers::default()).unwrap()
+    }
+
+    fn admit(plan: &mut Plan, name: &str) -> Identity {
+        plan.admit(plan.signature(&samples::container(name))).unwrap()
+    }
+
+    /// Only `shop/api` may send to `shop/db`.
+    fn db_from_api() -> Rule {
+        samples::rule_with(vec![samples::entry(vec![samples::named("shop/api")])])
+    }
+
+    #[test]
+    fn workloads_that_no_rule_tells_apart_have_one_identity() {
+        let mut plan = plan(vec![db_from_api()]);
+        let (web, ci, db) = (admit(&mut plan, "web"), admit(&mut plan, "ci"), admit(&mut plan, "shop/db"));
+        assert_eq!((web, ci), (Identity::FIRST, Identity::FIRST));
+        assert_eq!(db, Identity(3));
+        let peer = Workload::named(crate::event::WorkloadKind::Outside, "192.0.2.1");
+        assert_eq!(plan.admit(plan.signature(&peer)), Ok(Identity::NOBODY));
+    }
+
+    #[test]
+    fn who_is_admitted_adds_to_what_there_is_and_changes_only_whether_there_are_pairs() {
+        let mut plan = plan(vec![db_from_api()]);
+        let db = admit(&mut plan, "shop/db");
+        let first = plan.take_additions();
+        assert_eq!(first.intervals, 0..plan.intervals().len());
+        assert_eq!((first.pairs.len(), first.subjects.len()), (0, 3));
+        let api = admit(&mut plan, "shop/api");
+        let more = plan.take_additions();
+        assert_eq!(more.intervals, first.intervals.end..plan.intervals().len());
+        let [(key, _)] = more.pairs[..] else { panic!("{:?}", more.pairs) };
+        assert_eq!((key.subject, key.peer, key.direction), (db, api, INGRESS));
+        let flags: Vec<_> = more.subjects.iter().map(|(identity, it)| (*identity, it.pairs)).collect();
+        assert_eq!(flags, [(api, [0, 0]), (db, [0, 1])]);
+        assert_eq!(plan.take_additions().subjects, []);
+        // The next with whom nothing is different needs no pair.
+        admit(&mut plan, "web");
+        assert_eq!(plan.take_additions().pairs, []);
+    }
+
+    #[test]
+    fn who_is_outside_sends_freely_and_is_judged_where_it_arrives() {
+        let rule = samples::rule_with(vec![samples::entry(vec![samples::network("192.0.2.0/24", &[])])]);
+        let mut plan = plan(vec![rule]);
+        let db = admit(&mut plan, "shop/db");
+        for (address, verdict) in
+            [("192.0.2.1", VERDICT_ALLOW), ("::ffff:192.0.2.1", VERDICT_ALLOW), ("192.0.3.1", VERDICT_DENY)]
+        {
+            let source = plan.identity_of_address(address.parse().unwrap());
+            let judged = cofferdam_common::policy::judge_both(&plan, 0, source, db, service(6, 5_432));
+            assert_eq!(judged.verdict, verdict, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_with_the_figures_and_changes_nothing() {
+        let ports = (1..=3_000).map(|port| samples::tcp(port * 2, port * 2)).collect();
+        let many = Entry { services: ports, ..samples::entry(vec![samples::named("shop/api")]) };
+        let mut plan = plan(vec![samples::rule_with(vec![many])]);
+        let db = admit(&mut plan, "shop/db");
+        let before = plan.size();
+        let api = plan.signature(&samples::container("shop/api"));
+        let error = TooLarge { limit: Limit::SpanIntervals, needed: 6_001 };
+        assert_eq!(plan.admit(api.clone()), Err(error));
+        assert!(error.needed > INTERVALS_LIMIT as usize);
+        assert_eq!((plan.identity(&api), plan.size()), (None, before));
+        let web = admit(&mut plan, "web");
+        assert_eq!(judge(&plan, 0, INGRESS, db, web, service(6, 2)).verdict, VERDICT_DENY);
+    }
+
+    #[test]
+    fn a_rule_is_called_by_its_name_or_its_number() {
+        let named = Rule { name: Some("from-api".into()), ..db_from_api() };
+        let plan = plan(vec![named, db_from_api()]);
+        let label = |number| plan.rule(number).map(|rule| rule.label.to_string());
+        assert_eq!(label(1).as_deref(), Some("shop#from-api"));
+        assert_eq!(label(2).as_deref(), Some("shop#2"));
+        assert_eq!(label(3), None);
+    }
+
+    #[test]
+    fn a_workload_that_is_called_so_twice_is_selected_once() {
+        // By its name and by its container's name.
+        let mut plan = plan(vec![db_from_api()]);
+        let twice = Workload { container_name: Some("shop/db".to_owned()), ..samples::container("shop/db") };
+        let twice = plan.admit(plan.signature(&twice)).unwrap();
+        assert_eq!(twice, admit(&mut plan, "shop/db"));
+    }
+
+    #[test]
+    fn a_hundred_thousand_rules_and_ten_thousand_workloads_are_compiled_at_once() {
+        const RULES: usize = 100_000;
+        const WORKLOADS: usize = 10_000;
+        let names: Vec<_> = (0..WORKLOADS).map(|number| format!("shop/{number}")).collect();
+        let peers: Vec<_> = names.iter().map(|name| samples::selected(json!({ "name": name }))).collect();
+        let rule = |number: usize| {
+            // Ten for each subject, each with another peer.
+            let peer = (number * 7 + number / WORKLOADS + 1) % WORKLOADS;
+            let entry = Entry {
+                services: vec![samples::tcp(5_432, 5_432)],
+                ..samples::entry(vec![peers[peer].clone()])
+            };
+            Rule { subjects: vec![peers[number % WORKLOADS].clone()], ..samples::rule_with(vec![entry]) }
+        };
+        let policy = Arc::new(Policy { rules: (0..RULES).map(rule).collect(), ..samples::policy("shop") });
+        let workloads: Vec<_> = names.iter().map(|name| samples::container(name)).collect();
+
+        let mut numbers = RuleNumbers::default();
+        for round in ["first load", "again"] {
+            let begin = Instant::now();
+            let mut plan = Plan::new(vec![Arc::clone(&policy)], samples::OPEN, &mut numbers).unwrap();
+            let compiled = begin.elapsed();
+            for workload in &workloads {
+                plan.admit(plan.signature(workload)).unwrap();
+            }
+            let admitted = begin.elapsed();
+            let additions = plan.take_additions();
+            println!("{round}: rules {compiled:?}, all {admitted:?}, {:?}", plan.size());
+            let size = plan.size();
+            assert_eq!((size.rules, size.identities, size.pairs), (RULES, WORKLOADS + 2, RULES));
+            // Towards everybody nothing is allowed, and for each pair one port is.
+            assert_eq!(size.spans, WORKLOADS + RULES);
+            assert_eq!(size.intervals, WORKLOADS + 3 * RULES);
+            assert_eq!((additions.pairs.len(), additions.subjects.len()), (RULES, size.identities));
+        }
     }
 }

@@ -24,6 +24,8 @@ pub mod settings;
 
 pub mod compile;
 
+pub mod explain;
+
 #[cfg(test)]
 mod reference;
 

@@ -18,7 +18,7 @@ use crate::event::{Workload, WorkloadKind};
 /// Who is at one end of a packet.
 #[derive(Clone, Debug)]
 pub(super) enum End {
-    Workload(Workload),
+    Workload(Box<Workload>),
     Address(IpAddr),
     Unresolved,
     Nobody,

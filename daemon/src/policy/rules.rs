@@ -117,6 +117,10 @@ impl Rules {
         self.rules.len()
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
     pub(super) fn rule(&self, index: u32) -> &Rule {
         &self.rules[index as usize]
     }

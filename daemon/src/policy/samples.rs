@@ -1,6 +1,6 @@
 //! Parts of policies for tests.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -65,9 +65,4 @@ pub(super) fn tcp(first: u16, last: u16) -> Services {
 
 pub(super) fn container(name: &str) -> Workload {
     Workload::named(WorkloadKind::Container, name)
-}
-
-/// As a plan wants them.
-pub(super) fn all(policies: Vec<Policy>) -> Vec<Arc<Policy>> {
-    policies.into_iter().map(Arc::new).collect()
 }

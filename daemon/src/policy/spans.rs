@@ -133,7 +133,7 @@ pub(super) fn intervals(rules: &Rules, stand: &Stand, entries: impl Iterator<Ite
 }
 
 /// The services, as ranges of [`service`].
-fn ranges(services: &Services) -> impl Iterator<Item = RangeInclusive<u32>> {
+pub(super) fn ranges(services: &Services) -> impl Iterator<Item = RangeInclusive<u32>> {
     let (first, last) = services.ports;
     let protocols: Vec<RangeInclusive<u8>> = match services.protocol {
         // One range, since the ports of a protocol come right after those of the one before it.

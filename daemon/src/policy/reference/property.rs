@@ -3,7 +3,8 @@
 use std::{collections::HashMap, env, net::IpAddr, sync::Arc};
 
 use cofferdam_common::policy::{
-    Identity, Interval, Judgement, PairKey, Span, Subject, Tables, judge as judge_by, service,
+    EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, Span, Subject, Tables, judge as judge_by,
+    judge_both, service,
 };
 use fastrand::Rng;
 use ipnet::IpNet;
@@ -11,10 +12,10 @@ use serde_json::json;
 
 use super::{End, Judged, judge};
 use crate::{
-    event::{Runtime, Workload, WorkloadKind},
+    event::{Runtime, Verdict, Workload, WorkloadKind},
     policy::{
-        Additions, ByDefault, Plan, RuleNumbers, Settings, Unresolved,
-        model::{Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services, Verdict},
+        Additions, ByDefault, Plan, RuleNumbers, Settings, Unresolved, explain,
+        model::{self, Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services},
         samples,
     },
 };
@@ -159,7 +160,10 @@ fn services(rng: &mut Rng) -> Services {
 }
 
 fn entry(rng: &mut Rng) -> Entry {
-    let verdict = pick(rng, &[Verdict::Allow, Verdict::Allow, Verdict::Audit, Verdict::Deny]);
+    let verdict = pick(
+        rng,
+        &[model::Verdict::Allow, model::Verdict::Allow, model::Verdict::Audit, model::Verdict::Deny],
+    );
     let (peers, services) = (some(rng, 1, 3, peer), some(rng, 1, 2, services));
     Entry { verdict, peers, services, place: samples::place(1, 1) }
 }
@@ -229,7 +233,7 @@ impl Scene {
 
     fn admit(&mut self, workload: Workload) {
         let identity = self.plan.admit(self.plan.signature(&workload)).unwrap();
-        self.ends.push((End::Workload(workload), identity));
+        self.ends.push((End::Workload(workload.into()), identity));
     }
 
     fn write(&mut self) {
@@ -258,7 +262,38 @@ impl Scene {
                 assert_eq!(by_plan, by_copy, "{}", packet());
                 assert_eq!(self.shown(expected), self.told(by_plan), "{}", packet());
             }
+            self.explain_packet((&subject, identity), (&peer, with), (protocol, port));
         }
+    }
+
+    /// What is explained is what is judged, and every reason is written somewhere.
+    fn explain_packet(
+        &self,
+        (source, identity): (&End, Identity),
+        (target, with): (&End, Identity),
+        (protocol, port): (u8, u16),
+    ) {
+        fn explained(end: &End) -> Option<explain::End<'_>> {
+            match end {
+                End::Workload(workload) => Some(explain::End::Workload(workload)),
+                End::Address(address) => Some(explain::End::Address(*address)),
+                End::Unresolved | End::Nobody => None,
+            }
+        }
+        let (Some(source), Some(target)) = (explained(source), explained(target)) else { return };
+        let told = explain::explain(&self.plan, source, target, protocol, port);
+        for (side, direction, subject, peer) in
+            [(&told.egress, EGRESS, identity, with), (&told.ingress, INGRESS, with, identity)]
+        {
+            let judged = judge_by(&self.plan, 0, direction, subject, peer, service(protocol, port));
+            let verdict = [Verdict::Allow, Verdict::Audit, Verdict::Deny][usize::from(judged.verdict) - 1];
+            let rule = side.rule.as_ref().map(|rule| rule.label.to_string());
+            assert_eq!((side.verdict, side.why as u8, rule), (verdict, judged.why, self.told(judged).2));
+            assert_eq!(side.entry.is_some(), side.why == explain::Why::Rule);
+            assert!(side.nearest.as_ref().is_none_or(|nearest| !nearest.misses.is_empty()), "{side:#?}");
+        }
+        let both = judge_both(&self.plan, 0, identity, with, service(protocol, port));
+        assert_eq!(told.verdict as u8 + 1, both.verdict);
     }
 
     fn shown(&self, (verdict, why, rule): Judged) -> (u8, u8, Option<String>) {
