@@ -36,6 +36,8 @@ pub use self::{
     values::{FullPath, Whole},
 };
 
+pub(crate) use self::problem::parse;
+
 /// Where the file is unless somebody says otherwise. It need not exist.
 pub const DEFAULT_FILE: &str = "/etc/cofferdam/config.yaml";
 
@@ -160,7 +162,7 @@ impl Config {
     /// # Errors
     /// What is wrong with it; of several problems the first.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
-        problem::parse(path, text)
+        parse(path, text)
     }
 }
 

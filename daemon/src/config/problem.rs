@@ -10,7 +10,6 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, Localizer, Location, MessageFormatter, Options, UserMessageFormatter};
 
-use super::Config;
 use crate::event::is_hostile;
 
 /// Most characters of a message and of a key that are shown: somebody may have written 64 KiB there.
@@ -45,8 +44,8 @@ impl Problem {
     }
 }
 
-/// [`Config::parse`].
-pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Problem> {
+/// One document, as a whole or not at all.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Problem> {
     let mut key = None;
     document(text, &mut key).map_err(|error| {
         let words = Words { key: key.filter(|key| !key.is_empty()).map(|key| shortened(&key)) };

@@ -17,7 +17,7 @@ pub use self::{
     container::{CgroupChange, CgroupEvent},
     network::{DnsAnswer, Endpoint, FlowEnd, FlowEvent, Verdict},
     process::{Exec, Exit, Fork, Process},
-    protocol::Protocol,
+    protocol::{Protocol, UnknownProtocol},
     text::is_hostile,
     workload::{Kubernetes, Runtime, Scope, Workload, WorkloadKind},
 };

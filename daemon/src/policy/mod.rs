@@ -26,6 +26,8 @@ pub mod compile;
 
 pub mod explain;
 
+pub mod expect;
+
 #[cfg(test)]
 mod reference;
 
