@@ -5,3 +5,7 @@
 //! ```
 
 pub mod model;
+
+pub mod document;
+
+pub mod folder;

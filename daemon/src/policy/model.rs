@@ -75,7 +75,7 @@ pub enum Direction {
 }
 
 /// Who is at one end. Groups are written out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Peer {
     /// Everybody.
     Any,
@@ -86,7 +86,7 @@ pub enum Peer {
 }
 
 /// Addresses of peers outside.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Network {
     /// These.
     pub cidr: IpNet,
