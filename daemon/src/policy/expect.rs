@@ -22,9 +22,12 @@ use super::{
     explain::{self, Explanation, explain},
 };
 use crate::{
-    config::{self, Problem},
+    config::{self, Cost, Problem, Text},
     event::{Protocol, UnknownProtocol, Verdict, Workload},
 };
+
+/// How much the YAML of a file of expectations may cost.
+const COST: Cost = Cost { nodes: 200_000 };
 
 /// What should come of an interaction.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -75,7 +78,7 @@ pub struct Outcome {
 /// # Errors
 /// What is wrong with it; of several problems the first.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Expectation>, Problem> {
-    config::parse(path, text)
+    config::parse(&Text::new(path, text), text, 0, COST)
 }
 
 /// Tries them all. A name means the workload in `known` that is called so; where there is none, one of which nothing
@@ -216,7 +219,7 @@ mod tests {
             ("{from: a, to: b, port: tcp/1, expect: no}", "unknown variant"),
             ("{from: [], to: b, port: tcp/1, expect: deny}", "a name, an address, or keys"),
             ("{from: {nmae: a}, to: b, port: tcp/1, expect: deny}", "unknown field"),
-            ("{from: a, to: b, port: tcp/1}", "missing field"),
+            ("{from: a, to: b, port: tcp/1}", "lacks `expect`"),
         ] {
             let problem = read(&format!("- {item}\n")).unwrap_err();
             assert!(problem.line().contains(why), "{item}: {}", problem.line());

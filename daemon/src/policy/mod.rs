@@ -6,6 +6,10 @@
 
 pub mod model;
 
+pub mod document;
+
+pub mod folder;
+
 pub mod numbers;
 
 mod rules;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Pattern, Selector, Wanted};
+use super::{Pattern, Selector, Wanted, is_called};
 use crate::event::{Workload, WorkloadKind};
 
 /// Where a workload is not as a selector wants it.
@@ -26,7 +26,8 @@ impl Selector {
     /// All that keeps a workload from being meant; nothing for one that is.
     #[must_use]
     pub fn mismatches(&self, workload: &Workload) -> Vec<Mismatch> {
-        let Wanted { name, image, labels, runtime } = &self.0;
+        let Wanted { name, image, labels, runtime, project, service, namespace, pod, unit } =
+            &self.0.wanted();
         let mut found = Vec::new();
         use WorkloadKind::{Cgroup, Container, Host, Unit};
         if !matches!(workload.kind, Container | Unit | Host | Cgroup) {
@@ -36,21 +37,28 @@ impl Selector {
                 found: Some(workload.to_string()),
             });
         }
-        let mut check = |field: String, wanted: Option<&Pattern>, texts: &[Option<&str>]| {
+        if let Some(name) = name.as_ref().filter(|name| !is_called(workload, name)) {
+            let (wanted, has) = (name.clone().into(), Some(workload.name.clone()));
+            found.push(Mismatch { field: "name".to_owned(), wanted, found: has });
+        }
+        let mut check = |field: &str, wanted: Option<&Pattern>, has: Option<&str>| {
             if let Some(pattern) = wanted
-                && !texts.iter().flatten().any(|text| pattern.matches(text))
+                && !has.is_some_and(|text| pattern.matches(text))
             {
-                let has = texts.iter().flatten().next().map(|text| (*text).to_owned());
-                found.push(Mismatch { field, wanted: pattern.clone().into(), found: has });
+                let (field, wanted) = (field.to_owned(), pattern.clone().into());
+                found.push(Mismatch { field, wanted, found: has.map(str::to_owned) });
             }
         };
-        let names = [Some(workload.name.as_str()), workload.container_name.as_deref()];
-        check("name".to_owned(), name.as_ref(), &names);
-        check("image".to_owned(), image.as_ref(), &[workload.image.as_deref()]);
+        check("image", image.as_ref(), workload.image.as_deref());
         for (key, pattern) in labels {
-            let label = workload.labels.get(key).map(String::as_str);
-            check(format!("labels.{key}"), Some(pattern), &[label]);
+            check(&format!("labels.{key}"), Some(pattern), workload.labels.get(key).map(String::as_str));
         }
+        let kubernetes = workload.kubernetes.as_ref();
+        check("project", project.as_ref(), workload.project.as_deref());
+        check("service", service.as_ref(), workload.service.as_deref());
+        check("namespace", namespace.as_ref(), kubernetes.map(|place| place.namespace.as_str()));
+        check("pod", pod.as_ref(), kubernetes.map(|place| place.pod.as_str()));
+        check("unit", unit.as_ref(), (workload.kind == Unit).then_some(workload.name.as_str()));
         if let Some(wanted) = runtime
             && workload.runtime != Some(*wanted)
         {
@@ -105,6 +113,12 @@ mod tests {
             json!({"labels": {"zone": "*"}}),
             json!({"runtime": "docker"}),
             json!({"runtime": "crio"}),
+            json!({"project": "shop", "service": "w*"}),
+            json!({"project": "ci"}),
+            json!({"service": "db"}),
+            json!({"namespace": "*"}),
+            json!({"pod": "*"}),
+            json!({"unit": "*"}),
             json!({"name": "shop/web", "runtime": "crio"}),
         ] {
             let selector = selector(wanted.clone());
