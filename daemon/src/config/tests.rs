@@ -104,7 +104,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "runtimes: {docker: 1}"
         config.yaml:1:20: `runtimes.docker`: must be a path that begins with / and is shorter than 108 bytes
     "runtimes: {dokcer: /run/d.sock}"
-        config.yaml:1:12: `runtimes.dokcer`: unknown field `dokcer`, expected one of docker, podman, containerd, docker_root, storage_root
+        config.yaml:1:12: `runtimes.dokcer`: unknown field `dokcer`, expected one of docker, podman, containerd, docker_root, storage_root; did you mean `docker`?
     "runtimes:"
         config.yaml:1:9: `runtimes`: expected keys and values
     "limits:\n  ledger_rows: 63"

@@ -19,7 +19,7 @@ pub use self::{
     network::{DnsAnswer, Endpoint, FlowEnd, FlowEvent, Verdict},
     policy::{Denial, Direction, Reason, RuleName},
     process::{Exec, Exit, Fork, Process},
-    protocol::Protocol,
+    protocol::{Protocol, UnknownProtocol},
     text::is_hostile,
     workload::{Kubernetes, Runtime, Scope, Workload, WorkloadKind},
 };

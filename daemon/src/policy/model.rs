@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::config::Selector;
 
@@ -18,7 +19,8 @@ pub struct Policy {
 }
 
 /// What becomes of what a policy forbids.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It passes, and is reported.
     Audit,
@@ -55,7 +57,8 @@ pub struct Entry {
 }
 
 /// What becomes of what an entry is about.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It passes, unless an entry denies it.
     Allow,
@@ -66,7 +69,8 @@ pub enum Verdict {
 }
 
 /// As the subject sees it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// It sends.
     Egress,
@@ -75,7 +79,7 @@ pub enum Direction {
 }
 
 /// Who is at one end. Groups are written out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Peer {
     /// Everybody.
     Any,
@@ -86,7 +90,7 @@ pub enum Peer {
 }
 
 /// Addresses of peers outside.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Network {
     /// These.
     pub cidr: IpNet,
@@ -115,7 +119,7 @@ pub enum Protocol {
 }
 
 /// A place in a file, to point at.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Place {
     /// Which file.
     pub file: Arc<Path>,

@@ -21,8 +21,8 @@ const DOORS: &[(&str, &[&str])] = &[
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
     ("globset", &["config::select"]),
-    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope"]),
-    ("prefix_trie", &["attribution::outside"]),
+    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy"]),
+    ("prefix_trie", &["attribution::outside", "policy::networks"]),
     ("lru", &["attribution::names"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),

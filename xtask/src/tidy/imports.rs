@@ -13,6 +13,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Whose calls are counted is the configuration's to say and the kernel's to be told.
     ("syscall", &["config", "event", "sensor::counts"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
+    // Pure: what the kernel is told comes of documents and workloads alone.
+    ("policy", &["config", "event"]),
     // Of the event, what a selector selects, and which characters are hostile.
     ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),
