@@ -12,6 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::in_force::Policies;
+
 mod snippet;
 
 mod problem;
@@ -67,6 +69,8 @@ pub struct Config {
     pub dns_names: bool,
     /// Workloads whose system calls are counted.
     pub syscalls: Selection,
+    /// Who may interact with whom.
+    pub policies: Policies,
 }
 
 /// Where container runtimes are. None need exist.
@@ -133,6 +137,7 @@ impl Default for Config {
             outside: Outside::default(),
             dns_names: true,
             syscalls: Selection::default(),
+            policies: Policies::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         proxy::{self, Published},
     },
     metrics::Metrics,
+    policy,
     sensor::{
         clock::Clock,
         counts::{Counts, Hooks},
@@ -52,6 +53,8 @@ pub struct View {
     pub events: EventStream,
     /// The configuration that is in force.
     pub config: Arc<InForce>,
+    /// The policies that are in force.
+    pub policies: Arc<policy::in_force::InForce>,
     /// When the daemon started.
     pub started: Instant,
     /// Set by the loop at each turn.

@@ -52,14 +52,13 @@ const ADDRESSES: [&str; 4] = ["198.18.0.1/32", "198.18.0.2/32", "fd00:c0ff:d::1/
 /// The verdict on everything that `DB` receives, which is the only one that any rule selects.
 struct Judge<'a> {
     node: &'a mut Node,
-    generation: u32,
 }
 
 impl<'a> Judge<'a> {
     /// Puts two cgroups under a policy in which everything is allowed.
     fn new(node: &'a mut Node, web: &Cgroup, db: &Cgroup) -> Self {
         node.loaded.sensor.need("policy", true);
-        let mut judge = Self { node, generation: 0 };
+        let mut judge = Self { node };
         judge.place(web, WEB, false);
         judge.place(db, DB, false);
         judge
@@ -78,7 +77,7 @@ impl<'a> Judge<'a> {
     /// From here on this is said of what `DB` receives, from `WEB` or, if `of` is none, from anybody.
     fn says(&mut self, of: Option<Identity>, verdict: u8) {
         let maps = &mut self.node.loaded.policy;
-        let slot = maps.free_slot();
+        let slot = maps.next_slot();
         maps.clear(slot).expect("a slot");
         let interval = Interval { first: 0, rule: RULE, verdict, why: why::RULE, padding: 0 };
         maps.set_intervals(slot, 0, &[interval]).expect("an interval");
@@ -95,14 +94,13 @@ impl<'a> Judge<'a> {
         for other in [Identity::UNRESOLVED, Identity::NOBODY, WEB] {
             maps.set_subject(slot, other, Subject::default()).expect("a subject");
         }
-        self.generation += 1;
-        maps.activate(self.generation).expect("a generation");
+        maps.activate().expect("a generation");
     }
 
     /// What is said of cgroups of which nobody knows who lives there.
     fn says_of_unresolved(&mut self, verdict: u8) {
         let maps = &mut self.node.loaded.policy;
-        let slot = maps.free_slot();
+        let slot = maps.next_slot();
         maps.clear(slot).expect("a slot");
         let interval = Interval { first: 0, rule: 0, verdict, why: why::UNRESOLVED, padding: 0 };
         maps.set_intervals(slot, 0, &[interval]).expect("an interval");
@@ -112,8 +110,7 @@ impl<'a> Judge<'a> {
         }
         let unresolved = Subject { any: [span; 2], pairs: [0; 2] };
         maps.set_subject(slot, Identity::UNRESOLVED, unresolved).expect("a subject");
-        self.generation += 1;
-        maps.activate(self.generation).expect("a generation");
+        maps.activate().expect("a generation");
     }
 
     fn verdict(&mut self, port: u16) -> VerdictRecord {
@@ -361,7 +358,7 @@ fn only_the_services_that_a_rule_names_are_denied() {
     maps.set_intervals(1, 0, &intervals).expect("intervals");
     let span = Span { start: 0, length: 5 };
     maps.set_subject(1, DB, Subject { any: [Span::default(), span], pairs: [0; 2] }).expect("a subject");
-    maps.activate(1).expect("a generation");
+    maps.activate().expect("a generation");
     let sender = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
     for port in [40_009, 40_010, 40_015, 40_019, 40_020] {
         let receiver = db.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("it binds"));
@@ -386,7 +383,7 @@ fn a_peer_outside_is_known_by_its_network_and_the_narrowest_counts() {
     let key = PairKey { subject: WEB, peer: wide, direction: EGRESS, slot: 1, padding: 0 };
     maps.set_pair(key, span).expect("a pair");
     maps.set_subject(1, WEB, Subject { any: [Span::default(); 2], pairs: [1, 0] }).expect("a subject");
-    maps.activate(1).expect("a generation");
+    maps.activate().expect("a generation");
     let sends = |to: &str| {
         let to: SocketAddr = to.parse().expect("an address");
         let from: SocketAddr = if to.is_ipv4() { v4(1, 0) } else { v6(1, 0) };

@@ -17,6 +17,7 @@ use crate::{
     attribution::Attribution,
     config::{Config, Given, InForce, Source},
     metrics::{Metrics, samples},
+    policy,
     sensor::{
         counts::{Calls, Counters, Counts, Family, HookStatus, Hooks},
         features::Features,
@@ -125,6 +126,7 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         events: EventStream::new(),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, Config::default())),
+        policies: Arc::new(policy::in_force::InForce::new(policy::in_force::Policies::default(), None)),
         heartbeat: Heartbeat::default(),
     }
 }

@@ -47,8 +47,10 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU64,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::AtomicU64,
     },
+    time::Duration,
 };
 
 use cofferdam_common::{
@@ -87,6 +89,8 @@ pub struct Attribution {
     nameless: Notify,
     unattributed: AtomicU64,
     dns_answers: [AtomicU64; DNS_OUTCOMES.len()],
+    /// Whether something changed since somebody waited for it.
+    changed: (Mutex<bool>, Condvar),
     /// The rules of policies, by the numbers that the kernel knows.
     rules: RwLock<Arc<HashMap<u32, Arc<RuleName>>>>,
 }
@@ -106,6 +110,7 @@ impl Attribution {
             nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
             dns_answers: std::array::from_fn(|_| AtomicU64::new(0)),
+            changed: Default::default(),
             rules: RwLock::default(),
         }
     }
@@ -212,6 +217,7 @@ impl Attribution {
     /// A runtime told about a container. What another may tell only ([`entry`]) changes nothing.
     pub fn learn(&self, source: &Source, facts: ContainerFacts) {
         self.tables_mut().learn(source, facts);
+        self.change();
     }
 
     /// A runtime told more about a container that it told about before.
@@ -219,17 +225,21 @@ impl Attribution {
         let mut tables = self.tables_mut();
         if tables.belongs_to(source, &facts.id) {
             tables.learn(source, facts);
+            drop(tables);
+            self.change();
         }
     }
 
     /// A runtime does not know a container of its own any more. Its name is kept until its cgroups are dropped.
     pub fn forget(&self, source: &Source, id: &str) {
         self.tables_mut().forget(source, id);
+        self.change();
     }
 
     /// A runtime knows these containers and no others.
     pub fn retain(&self, source: &Source, known: &HashSet<String>) {
         self.tables_mut().retain(source, known);
+        self.change();
     }
 
     /// Cgroups that were removed and whose names are kept, because rows of the ledger are still about them.
@@ -254,6 +264,18 @@ impl Attribution {
         let old = std::mem::replace(&mut self.tables_mut().outside, networks);
         // After the lock was given back.
         drop(old);
+    }
+
+    /// Waits until who lives here, or what is known of him, has changed since this returned last.
+    pub fn wait_for_change(&self, longest: Duration) {
+        let (changed, condition) = &self.changed;
+        let waited = condition.wait_timeout_while(lock(changed), longest, |changed| !*changed);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    fn change(&self) {
+        *lock(&self.changed.0) = true;
+        self.changed.1.notify_one();
     }
 
     /// Rules have these numbers from now on.
@@ -319,6 +341,7 @@ impl Attribution {
             part.iter().for_each(|(id, path)| tables.made(*id, path));
         }
         self.nameless.notify_one();
+        self.change();
         if complete {
             let found: HashSet<_> = found.iter().map(|(id, _)| *id).collect();
             let mut tables = self.tables_mut();
@@ -334,6 +357,8 @@ impl Attribution {
         if !tables.nameless.is_empty() {
             self.nameless.notify_one();
         }
+        drop(tables);
+        self.change();
     }
 
     /// Waits until there is something to look for on disk.

@@ -23,12 +23,12 @@ use super::{
     model::{Direction, Mode, Place, Policy},
     networks::{self, Networks},
     numbers::RuleNumbers,
-    rules::Rules,
+    rules::{self, Rules},
     settings::{ByDefault, Settings},
     signature::{Selectors, Signature, Sort},
     spans::Spans,
 };
-use crate::event::Workload;
+use crate::event::{RuleName, Workload};
 
 /// What the kernel looks up, and what it means.
 #[derive(Debug)]
@@ -196,6 +196,17 @@ impl Plan {
     #[must_use]
     pub fn rule(&self, number: u32) -> Option<RuleInfo> {
         self.rules.index_of(number).map(|index| self.info(index))
+    }
+
+    /// What all rules are called, by their numbers.
+    #[must_use]
+    pub fn rule_names(&self) -> HashMap<u32, Arc<RuleName>> {
+        let named = |(index, rule): (u32, &rules::Rule)| {
+            let RuleInfo { label, place, .. } = self.info(index);
+            let file = place.file.display().to_string();
+            (rule.number, Arc::new(RuleName { name: label.to_string(), file, line: place.line }))
+        };
+        (0..).zip(self.rules.all()).map(named).collect()
     }
 
     /// How much it needs.

@@ -1,6 +1,7 @@
 //! What holds where no rule says anything, as the configuration has it.
 
 use cofferdam_common::network::{VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD};
+use serde::{Deserialize, Serialize};
 
 /// What holds where no rule says anything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,7 +15,8 @@ pub struct Settings {
 }
 
 /// What containers may that no rule is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ByDefault {
     /// Everything.
     Allow,
@@ -23,7 +25,8 @@ pub enum ByDefault {
 }
 
 /// What a cgroup may of which nothing is known yet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unresolved {
     /// Everything.
     Allow,
@@ -33,6 +36,14 @@ pub enum Unresolved {
     Deny,
     /// Packets wait: they are dropped, and the sender tries again.
     Hold,
+}
+
+impl Settings {
+    /// Whether nothing at all is denied or reported where there is no policy.
+    #[must_use]
+    pub fn allow_all(&self) -> bool {
+        self.default_egress == ByDefault::Allow && self.default_ingress == ByDefault::Allow
+    }
 }
 
 impl Unresolved {

@@ -35,6 +35,8 @@ pub struct PolicyMaps {
     known_residents: HashMap<CgroupId, Resident>,
     known_addresses: HashMap<Address, CgroupId>,
     in_force: u32,
+    /// The last generation that was in force: no number comes twice, for flows remember by which they were judged.
+    last: u32,
 }
 
 /// What is to be removed before a slot is written anew.
@@ -58,6 +60,7 @@ impl PolicyMaps {
             known_residents: HashMap::new(),
             known_addresses: HashMap::new(),
             in_force: 0,
+            last: 0,
         })
     }
 
@@ -67,10 +70,21 @@ impl PolicyMaps {
         self.in_force
     }
 
-    /// The slot that is not in use.
+    /// The slot that is in use while a policy is in force.
     #[must_use]
-    pub fn free_slot(&self) -> Slot {
-        Slot::from(self.in_force & 1 == 0)
+    pub fn slot(&self) -> Slot {
+        slot(self.last)
+    }
+
+    /// The slot of the generation that comes next, which is not in use.
+    #[must_use]
+    pub fn next_slot(&self) -> Slot {
+        slot(self.next())
+    }
+
+    /// The generation that comes next.
+    fn next(&self) -> u32 {
+        self.last.checked_add(1).unwrap_or(2)
     }
 
     /// Empties a slot that is not in use.
@@ -183,15 +197,45 @@ impl PolicyMaps {
         Ok(())
     }
 
-    /// From here on the kernel judges by this generation, whose lowest bit is its slot; by none if it is zero.
+    /// From here on the kernel judges by what is in the next slot. Returns the generation.
     ///
     /// # Errors
     /// When the map cannot be written. The generation before stays in force then.
-    pub fn activate(&mut self, generation: u32) -> anyhow::Result<()> {
-        self.generation.set(0, generation, 0).context("cannot change the generation of the policies")?;
-        self.in_force = generation;
+    pub fn activate(&mut self) -> anyhow::Result<u32> {
+        self.change(self.next())
+    }
+
+    /// Has the kernel judge all flows anew, by what is in the slot that is in use.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn judge_anew(&mut self) -> anyhow::Result<u32> {
+        // Of the same slot.
+        self.change(self.last.checked_add(2).unwrap_or(2 + (self.last & 1)))
+    }
+
+    /// From here on nothing is judged.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn deactivate(&mut self) -> anyhow::Result<()> {
+        let last = self.last;
+        self.change(0)?;
+        self.last = last;
         Ok(())
     }
+
+    fn change(&mut self, generation: u32) -> anyhow::Result<u32> {
+        self.generation.set(0, generation, 0).context("cannot change the generation of the policies")?;
+        self.in_force = generation;
+        self.last = generation;
+        Ok(generation)
+    }
+}
+
+/// The slot of a generation.
+fn slot(generation: u32) -> Slot {
+    Slot::from(generation & 1 == 1)
 }
 
 /// The kernel's key for a network.

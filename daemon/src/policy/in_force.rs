@@ -1,0 +1,230 @@
+//! The policies that are in force, and what became of the last attempt to change them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ByDefault, Settings, Size, Unresolved, explain,
+    explain::{End, Explanation},
+    folder::Set,
+    model::Mode,
+    sync::Sync,
+};
+use crate::{attribution::Attribution, config::FullPath};
+
+/// Where policies are, and what holds where they say nothing.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policies {
+    /// The folder of the policies. It need not exist.
+    pub folder: FullPath,
+    /// What containers may send that no rule of this direction is about.
+    pub default_egress: ByDefault,
+    /// What they may receive.
+    pub default_ingress: ByDefault,
+    /// What a new cgroup may until it is known who lives there, while a policy is in force.
+    pub unresolved: Unresolved,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            folder: FullPath::of("/etc/cofferdam/policies"),
+            default_egress: ByDefault::Allow,
+            default_ingress: ByDefault::Allow,
+            unresolved: Unresolved::Hold,
+        }
+    }
+}
+
+impl Policies {
+    fn settings(&self) -> Settings {
+        Settings {
+            default_egress: self.default_egress,
+            default_ingress: self.default_ingress,
+            unresolved: self.unresolved,
+        }
+    }
+}
+
+/// The policies that are in force. A broken file changes nothing of them.
+pub struct InForce {
+    state: Mutex<State>,
+}
+
+struct State {
+    config: Policies,
+    /// Where there is no kernel to judge, as for tests.
+    sync: Option<Sync>,
+    /// What the folder was like when it was last read.
+    seen: Option<Vec<Seen>>,
+    report: Report,
+}
+
+/// A file as it was when it was read.
+#[derive(Debug, Eq, PartialEq)]
+struct Seen {
+    path: PathBuf,
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+/// How the policies stand: a part of `GET /v1/status`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Report {
+    /// The folder.
+    pub folder: String,
+    /// The generation in force; zero while nothing is judged.
+    pub generation: u32,
+    /// When it was put in force.
+    pub since: Timestamp,
+    /// Policies whose denials are enforced.
+    pub enforced: usize,
+    /// Policies whose denials are only reported.
+    pub audited: usize,
+    /// Rules of all.
+    pub rules: usize,
+    /// Groups of workloads and networks that rules tell apart.
+    pub identities: usize,
+    /// Cgroups of which it is not known yet who lives there.
+    pub unresolved: usize,
+    /// How often that was not known in time.
+    pub unresolved_timeouts: u64,
+    /// What was wrong when they were last read; what was in force before stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl InForce {
+    /// Nothing is in force yet.
+    #[must_use]
+    pub fn new(config: Policies, sync: Option<Sync>) -> Self {
+        let report = Report {
+            folder: config.folder.path().display().to_string(),
+            generation: 0,
+            since: Timestamp::now(),
+            enforced: 0,
+            audited: 0,
+            rules: 0,
+            identities: 0,
+            unresolved: 0,
+            unresolved_timeouts: 0,
+            problem: None,
+        };
+        Self { state: Mutex::new(State { config, sync, seen: None, report }) }
+    }
+
+    /// How they stand.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let state = self.lock();
+        let mut report = state.report.clone();
+        if let Some(sync) = &state.sync {
+            let size = sync.plan().map(super::Plan::size).unwrap_or_default();
+            report.generation = sync.generation();
+            (report.rules, report.identities) = (size.rules, size.identities);
+            (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
+        }
+        report
+    }
+
+    /// How much they need.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        let state = self.lock();
+        state.sync.as_ref().and_then(Sync::plan).map(super::Plan::size).unwrap_or_default()
+    }
+
+    /// What holds where no policy says anything, from the next reading on.
+    pub fn configure(&self, config: Policies) {
+        let mut state = self.lock();
+        if state.config != config {
+            state.report.folder = config.folder.path().display().to_string();
+            state.config = config;
+            state.seen = None;
+        }
+    }
+
+    /// Whether the folder is not as it was when it was last read. Blocks.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        let folder = self.lock().config.folder.path().to_owned();
+        let now = seen(&folder);
+        self.lock().seen.as_ref() != Some(&now)
+    }
+
+    /// Reads the folder and puts its policies in force. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with them. Then nothing changes.
+    pub fn reload(&self, attribution: &Attribution) -> Result<(), String> {
+        let config = self.lock().config.clone();
+        let folder = config.folder.path();
+        let now = seen(folder);
+        let loaded = Set::load(folder).map_err(|problem| problem.line().to_owned());
+        let mut state = self.lock();
+        state.seen = Some(now);
+        let applied = loaded.and_then(|set| state.apply(set, &config, attribution));
+        state.report.problem = applied.as_ref().err().cloned();
+        applied
+    }
+
+    /// Takes in who lives on this host now.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be written.
+    pub fn turn(&self, attribution: &Attribution) -> anyhow::Result<()> {
+        match &mut self.lock().sync {
+            Some(sync) => sync.turn(&attribution.placed(), &attribution.owners_of_addresses()),
+            None => Ok(()),
+        }
+    }
+
+    /// Why one may, or may not, interact with another; `None` while nothing is judged.
+    #[must_use]
+    pub fn explain(&self, source: End<'_>, target: End<'_>, protocol: u8, port: u16) -> Option<Explanation> {
+        let state = self.lock();
+        Some(explain::explain(state.sync.as_ref()?.plan()?, source, target, protocol, port))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn apply(&mut self, set: Set, config: &Policies, attribution: &Attribution) -> Result<(), String> {
+        let Some(sync) = &mut self.sync else { return Ok(()) };
+        let policies: Vec<_> = set.into_policies().into_iter().map(Arc::new).collect();
+        let enforced = policies.iter().filter(|policy| policy.mode == Mode::Enforce).count();
+        let audited = policies.len() - enforced;
+        let names = sync
+            .apply(policies, config.settings(), &attribution.placed())
+            .map_err(|error| format!("{error:#}"))?;
+        attribution.name_rules(names);
+        sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
+            .map_err(|error| format!("{error:#}"))?;
+        self.report = Report { enforced, audited, since: Timestamp::now(), ..self.report.clone() };
+        Ok(())
+    }
+}
+
+/// What a folder is like: whoever writes a file changes it.
+fn seen(folder: &Path) -> Vec<Seen> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut seen: Vec<Seen> = files
+        .filter_map(|entry| {
+            let (path, meta) = (entry.path(), fs::metadata(entry.path()).ok()?);
+            Some(Seen { path, size: meta.len(), modified: meta.modified().ok() })
+        })
+        .collect();
+    seen.sort_by(|one, two| one.path.cmp(&two.path));
+    seen
+}
