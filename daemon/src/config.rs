@@ -32,7 +32,7 @@ pub use self::{
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
-    problem::Problem,
+    problem::{Problem, Told},
     select::{Pattern, Selection, Selector},
     show::{Origins, SHIPPED},
     values::{FullPath, Whole},

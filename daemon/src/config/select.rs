@@ -122,9 +122,7 @@ impl Selector {
     pub fn expressions(&self) -> usize {
         match &self.0 {
             Asked::Name(name) => usize::from(name.expression.is_some()),
-            Asked::More(wanted) => {
-                wanted.patterns().filter(|pattern| pattern.expression.is_some()).count()
-            }
+            Asked::More(wanted) => wanted.patterns().filter(|pattern| pattern.expression.is_some()).count(),
         }
     }
 }
@@ -303,12 +301,11 @@ impl TryFrom<String> for Pattern {
         }
         // What has a name was cleaned of these.
         if text.contains(is_hostile) {
-            return Err(format!(
-                "`{text}` has characters that cannot be seen or that a terminal would obey"
-            ));
+            return Err(format!("`{text}` has characters that cannot be seen or that a terminal would obey"));
         }
         let expression = if text.strip_suffix('*').unwrap_or(&text).contains(WILDCARDS) {
-            let glob = Glob::new(&text).map_err(|error| format!("`{text}` is no pattern: {}", error.kind()))?;
+            let glob =
+                Glob::new(&text).map_err(|error| format!("`{text}` is no pattern: {}", error.kind()))?;
             Some(Box::new(glob.compile_matcher()))
         } else {
             None

@@ -90,7 +90,9 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     let mut at = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let bare = if number == 0 { line.trim_start_matches('\u{feff}') } else { line };
-        let marked = bare.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        let marked = bare
+            .strip_prefix("---")
+            .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
         if marked.is_some() && content {
             parts.extend(text.get(begin..at).map(|text| Part { text, skipped }));
         }

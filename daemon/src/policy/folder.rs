@@ -217,10 +217,7 @@ mod tests {
             "twice",
             &[("a.yaml", "policy: shop\nrules: []\n"), ("b.yaml", "rules: []\n\npolicy: shop\n")],
         );
-        assert_eq!(
-            broken(&folder),
-            "/b.yaml:3:9: `policy`: `shop` is also the policy at /a.yaml:1:9"
-        );
+        assert_eq!(broken(&folder), "/b.yaml:3:9: `policy`: `shop` is also the policy at /a.yaml:1:9");
         fs::write(folder.join("a.yaml"), "policy: x\nrules: []\n---\npolicy: x\nrules: []\n").unwrap();
         assert_eq!(broken(&folder), "/a.yaml:4:9: `policy`: `x` is also the policy at /a.yaml:1:9");
         fs::remove_dir_all(folder).unwrap();

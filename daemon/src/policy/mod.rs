@@ -9,3 +9,5 @@ pub mod model;
 pub mod document;
 
 pub mod folder;
+
+pub mod check;

@@ -177,7 +177,9 @@ impl TryFrom<EntryKeys> for Entry {
             (Some(from), None) => (Direction::Ingress, from),
             (None, Some(to)) => (Direction::Egress, to),
             (Some(_), Some(_)) => return Err("has both `from` and `to`: one of them stands in the rule"),
-            (None, None) => return Err("lacks the other side: `from` in a rule with `to`, or `to` with `from`"),
+            (None, None) => {
+                return Err("lacks the other side: `from` in a rule with `to`, or `to` with `from`");
+            }
         };
         let services = match (keys.port, keys.ports) {
             (Some(_), Some(_)) => return Err("has both `port` and `ports`: write `ports` only"),

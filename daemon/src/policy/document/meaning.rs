@@ -9,8 +9,8 @@ use std::{
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    ALL_ENTRIES_LIMIT, ALL_PEERS_LIMIT, DOCUMENTS_LIMIT, Document, EXPRESSIONS_LIMIT, GROUPS_LIMIT, RULES_LIMIT,
-    Totals,
+    ALL_ENTRIES_LIMIT, ALL_PEERS_LIMIT, DOCUMENTS_LIMIT, Document, EXPRESSIONS_LIMIT, GROUPS_LIMIT,
+    RULES_LIMIT, Totals,
     form::{self, Form, Mode, Name},
     peers::{Peers, Written},
 };
@@ -115,8 +115,7 @@ impl<'a> Reader<'a> {
         let place = self.place(&name.referenced);
         match names.insert(name.value.clone(), place) {
             Some(first) => {
-                let message =
-                    format!("`{}` is also the name of the rule at line {}", name.value, first.line);
+                let message = format!("`{}` is also the name of the rule at line {}", name.value, first.line);
                 Err(self.problem(&name.referenced, &key, &message))
             }
             None => Ok(()),
@@ -197,7 +196,9 @@ impl<'a> Reader<'a> {
     /// Why peers cannot stand there.
     fn refused(&self, peers: &[Peer], role: Role) -> Option<String> {
         if role == Role::Subject && peers.iter().any(|peer| matches!(peer, Peer::Network(_))) {
-            return Some("a rule is about workloads of this host, and `cidr` is about peers outside".to_owned());
+            return Some(
+                "a rule is about workloads of this host, and `cidr` is about peers outside".to_owned(),
+            );
         }
         if self.totals.peers > ALL_PEERS_LIMIT {
             let message = "is one peer too many: there can be";
