@@ -14,7 +14,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    event::{Event, EventKind},
+    event::{Event, EventKind, Verdict},
     interaction::Edge,
     metrics::samples::hooks,
     sink::samples as events,
@@ -158,6 +158,17 @@ async fn a_reader_that_does_not_read_slows_nobody_and_is_told_what_it_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_passes_because_no_policy_is_in_force_is_said_to() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let path = "/v1/policy/explain?from=198.51.100.1&to=203.0.113.7&protocol=tcp&port=443";
+    let explained: Explained = doors.json(path).await;
+    assert_eq!((explained.generation, explained.left_out), (0, 0));
+    let [answer] = explained.answers.as_slice() else { panic!("{explained:?}") };
+    assert_eq!((answer.verdict, &answer.explanation), (Some(Verdict::Allow), &None));
+    assert_eq!(answer.seen.map(|seen| seen.allowed), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_that_make_no_sense_are_refused_with_a_sentence() {
     let doors = Doors::open(samples::view(hooks())).await;
     for (path, status, sentence) in [
@@ -167,6 +178,10 @@ async fn questions_that_make_no_sense_are_refused_with_a_sentence() {
             "there is no kind `flows`; the kinds are process_fork",
         ),
         ("/v1/events?who=web", StatusCode::BAD_REQUEST, "unknown field `who`"),
+        ("/v1/policy/explain?from=web&to=host&port=80", StatusCode::NOT_FOUND, "nobody is called `web`"),
+        ("/v1/policy/explain?from=web", StatusCode::BAD_REQUEST, "missing field `to`"),
+        ("/v1/policy/explain?from=host&to=host&port=80", StatusCode::BAD_REQUEST, "is the same workload"),
+        ("/v1/policy/explain?from=a&to=b&protocol=tpc", StatusCode::BAD_REQUEST, "`tpc` is no protocol"),
         ("/v1/everything", StatusCode::NOT_FOUND, "there is no such question"),
     ] {
         let (answered, body) = text(doors.ask(path).await).await;

@@ -17,6 +17,7 @@ mod ps;
 mod run;
 mod status;
 mod syscall;
+mod why;
 
 use std::{io, path::PathBuf};
 
@@ -63,6 +64,8 @@ enum Command {
     Ps(ps::Arguments),
     /// Shows who talks to whom.
     Map(map::Arguments),
+    /// Says why some may, or may not, interact with others.
+    Why(why::Arguments),
     /// Shows the system calls of the workloads that the configuration selects.
     Syscalls(syscall::Arguments),
     /// Tells what works, what does not, why, and what to do about it.
@@ -101,13 +104,14 @@ impl Cli {
             Some(Command::Events(arguments)) => events::run(&arguments, &client),
             Some(Command::Ps(arguments)) => ps::run(&arguments, &client),
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
+            Some(Command::Why(arguments)) => why::run(arguments, &client),
             Some(Command::Syscalls(arguments)) => syscall::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
             Some(Command::Completions(arguments)) => completions::run(&arguments),
             Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::Config(arguments)) => config::run(arguments),
-            Some(Command::Policy(arguments)) => policy::run(arguments),
+            Some(Command::Policy(arguments)) => policy::run(arguments, &client),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }
     }

@@ -75,7 +75,9 @@ impl fmt::Display for Denial {
             (Reason::Rule, Some(rule)) => write!(f, " by {rule}")?,
             (Reason::NotAllowed, Some(rule)) => write!(f, ", not allowed by {rule}")?,
             (Reason::Unresolved, _) => f.write_str(" until it is known who it is")?,
-            _ => f.write_str(" by default")?,
+            (Reason::Default, _) => f.write_str(" by default")?,
+            // Removed since, or just coming into force.
+            (Reason::Rule | Reason::NotAllowed, None) => f.write_str(" by a rule that is not known")?,
         }
         if self.attempts > 1 { write!(f, ", {} times", self.attempts) } else { Ok(()) }
     }
@@ -84,5 +86,56 @@ impl fmt::Display for Denial {
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}:{})", self.name, self.file, self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::EventKind, sink::samples};
+
+    fn denial() -> Denial {
+        match samples::denial().kind {
+            EventKind::Denial(denial) => Denial { attempts: 1, ..denial },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_sentence_says_what_became_of_it_and_why() {
+        let rule = "shop#2 (/etc/cofferdam/policies/shop.yaml:14)";
+        let (deny, audit) = (Verdict::Deny, Verdict::Audit);
+        let none = Denial { rule: None, ..denial() };
+        for (denial, end) in [
+            (Denial { reason: Reason::Rule, ..denial() }, format!("denied by {rule}")),
+            (
+                Denial { verdict: audit, reason: Reason::Rule, ..denial() },
+                format!("would be denied by {rule}"),
+            ),
+            (Denial { verdict: deny, ..denial() }, format!("denied, not allowed by {rule}")),
+            (Denial { verdict: audit, ..denial() }, format!("would be denied, not allowed by {rule}")),
+            (Denial { reason: Reason::Default, ..none.clone() }, "denied by default".to_owned()),
+            (
+                Denial { reason: Reason::Unresolved, ..none.clone() },
+                "denied until it is known who it is".to_owned(),
+            ),
+            // The policy has been removed meanwhile.
+            (Denial { reason: Reason::Rule, ..none }, "denied by a rule that is not known".to_owned()),
+        ] {
+            assert_eq!(denial.to_string(), format!("shop/web -> shop/db tcp/5432 {end}"));
+        }
+    }
+
+    #[test]
+    fn repeats_are_told_by_their_number() {
+        let folded = Denial { reason: Reason::Default, rule: None, attempts: 40, ..denial() };
+        assert!(folded.to_string().ends_with(" denied by default, 40 times"), "{folded}");
+    }
+
+    #[test]
+    fn what_has_no_ports_goes_by_its_protocol() {
+        let mut ping = Denial { protocol: Protocol::Icmp, reason: Reason::Default, rule: None, ..denial() };
+        ping.target.port = 0;
+        assert_eq!(ping.to_string(), "shop/web -> shop/db icmp denied by default");
     }
 }

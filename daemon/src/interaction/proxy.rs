@@ -98,6 +98,7 @@ mod tests {
             verdicts: Verdicts { allow: flows, ..Verdicts::default() },
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,
+            last_denied: None,
         }
     }
 

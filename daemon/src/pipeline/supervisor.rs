@@ -122,5 +122,14 @@ pub(super) fn sentence(view: &View) -> String {
         Some(_) => "; config file broken, the old one is in force (see: cofferdam status)",
         None => "",
     };
-    format!("observing {containers} containers; {shed} records shed, {lost} lost; {hooks}{config}")
+    let policies = view.policies.report();
+    let word = policies.word();
+    let broken = match (&policies.problem, policies.generation) {
+        (None, _) => String::new(),
+        (Some(_), 0) => "; policies broken, none is in force (see: cofferdam status)".to_owned(),
+        (Some(_), generation) => {
+            format!("; policies broken, generation {generation} stays in force (see: cofferdam status)")
+        }
+    };
+    format!("{word}; {containers} containers; {shed} records shed, {lost} lost; {hooks}{config}{broken}")
 }

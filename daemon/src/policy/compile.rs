@@ -15,7 +15,7 @@ use std::{
 
 use cofferdam_common::policy::{Identity, Interval, PairKey, RULE_NONE, Span, Subject, Tables, why};
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     decide::Stand,
@@ -80,7 +80,7 @@ pub struct Additions {
 }
 
 /// A rule, for people.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RuleInfo {
     /// Policy, and the rule's name or number from 1: `shop#2`.
     pub label: Arc<str>,

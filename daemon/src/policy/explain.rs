@@ -11,7 +11,7 @@ use cofferdam_common::{
     network::{VERDICT_AUDIT, VERDICT_DENY},
     policy::{service, why},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Plan, RuleInfo, Signature,
@@ -37,7 +37,7 @@ pub enum End<'a> {
 }
 
 /// Why, from both ends.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Explanation {
     /// Who sends.
     pub source: String,
@@ -56,7 +56,7 @@ pub struct Explanation {
 }
 
 /// Why, from one end.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Side {
     /// As the subject sees it.
     pub direction: Direction,
@@ -81,7 +81,7 @@ pub struct Side {
 }
 
 /// Why a verdict is what it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// The entry says so.
@@ -93,7 +93,7 @@ pub enum Why {
 }
 
 /// An entry of a rule.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Cited {
     /// The list that it stands in.
     pub list: model::Verdict,
@@ -102,7 +102,7 @@ pub struct Cited {
 }
 
 /// An entry that would allow it, but for something.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Nearest {
     /// Its rule.
     pub rule: RuleInfo,
@@ -113,7 +113,7 @@ pub struct Nearest {
 }
 
 /// What is not as a rule wants it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Miss {
     /// What of it.
     pub part: Part,
@@ -123,7 +123,7 @@ pub struct Miss {
 }
 
 /// Parts of a rule.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Whom it is about.
@@ -132,6 +132,17 @@ pub enum Part {
     Peer,
     /// By which protocol and port.
     Service,
+}
+
+impl Explanation {
+    /// Whether a rule's list `audit` lets it pass: it would not be denied in any mode.
+    #[must_use]
+    pub fn is_only_reported(&self) -> bool {
+        let decisive = [&self.egress, &self.ingress].into_iter().filter(|side| side.verdict == self.verdict);
+        let is_listed =
+            |side: &Side| side.entry.as_ref().is_some_and(|entry| entry.list == model::Verdict::Audit);
+        self.verdict == Verdict::Audit && decisive.into_iter().all(is_listed)
+    }
 }
 
 /// Why `source` may or may not interact with `target`. The protocol is the number in the IP header.

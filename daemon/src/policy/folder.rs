@@ -104,10 +104,10 @@ impl Set {
         &self.files
     }
 
-    /// The policies alone, in order.
+    /// The policies, and the files that they are from, in order.
     #[must_use]
-    pub fn into_policies(self) -> Vec<Policy> {
-        self.documents.into_iter().map(|document| document.policy).collect()
+    pub fn into_parts(self) -> (Vec<Policy>, Vec<File>) {
+        (self.documents.into_iter().map(|document| document.policy).collect(), self.files)
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<(), Refusal> {
@@ -176,7 +176,7 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let set = Set::load(folder).unwrap_or_else(|problem| panic!("{problem}"));
-        set.into_policies().iter().map(|policy| policy.name.to_string()).collect()
+        set.into_parts().0.iter().map(|policy| policy.name.to_string()).collect()
     }
 
     fn broken(folder: &Path) -> String {

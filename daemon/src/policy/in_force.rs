@@ -1,6 +1,7 @@
 //! The policies that are in force, and what became of the last attempt to change them.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ByDefault, Settings, Size, Unresolved, explain,
     explain::{End, Explanation},
-    folder::Set,
+    folder::{File, Set},
     model::Mode,
     sync::Sync,
 };
@@ -65,6 +66,8 @@ struct State {
     sync: Option<Sync>,
     /// What the folder was like when it was last read.
     seen: Option<Vec<Seen>>,
+    /// What stands in the files of the policies in force.
+    files: Vec<File>,
     report: Report,
 }
 
@@ -77,7 +80,7 @@ struct Seen {
 }
 
 /// How the policies stand: a part of `GET /v1/status`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Report {
     /// The folder.
     pub folder: String,
@@ -89,6 +92,9 @@ pub struct Report {
     pub enforced: usize,
     /// Policies whose denials are only reported.
     pub audited: usize,
+    /// Whether what no policy is about is denied, in either direction.
+    #[serde(default)]
+    pub denies_by_default: bool,
     /// Rules of all.
     pub rules: usize,
     /// Groups of workloads and networks that rules tell apart.
@@ -102,6 +108,20 @@ pub struct Report {
     pub problem: Option<String>,
 }
 
+impl Report {
+    /// What the daemon does about interactions: `observing`, or `enforcing 3 policies`.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match (self.generation, self.enforced) {
+            (1.., 1) => "enforcing 1 policy".to_owned(),
+            (1.., 2..) => format!("enforcing {} policies", self.enforced),
+            // No policy need be there for that.
+            (1.., 0) if self.denies_by_default => "enforcing what is denied by default".to_owned(),
+            _ => "observing".to_owned(),
+        }
+    }
+}
+
 impl InForce {
     /// Nothing is in force yet.
     #[must_use]
@@ -110,15 +130,9 @@ impl InForce {
             folder: config.folder.path().display().to_string(),
             generation: 0,
             since: Timestamp::now(),
-            enforced: 0,
-            audited: 0,
-            rules: 0,
-            identities: 0,
-            unresolved: 0,
-            unresolved_timeouts: 0,
-            problem: None,
+            ..Report::default()
         };
-        Self { state: Mutex::new(State { config, sync, seen: None, report }) }
+        Self { state: Mutex::new(State { config, sync, seen: None, files: Vec::new(), report }) }
     }
 
     /// How they stand.
@@ -187,11 +201,21 @@ impl InForce {
         }
     }
 
-    /// Why one may, or may not, interact with another; `None` while nothing is judged.
+    /// Why one may, or may not, interact with another, and that in words, with lines of the policies as they were when
+    /// they were read; `None` while nothing is judged.
     #[must_use]
-    pub fn explain(&self, source: End<'_>, target: End<'_>, protocol: u8, port: u16) -> Option<Explanation> {
+    pub fn explain(
+        &self,
+        source: End<'_>,
+        target: End<'_>,
+        protocol: u8,
+        port: u16,
+    ) -> Option<(Explanation, String)> {
         let state = self.lock();
-        Some(explain::explain(state.sync.as_ref()?.plan()?, source, target, protocol, port))
+        let explanation = explain::explain(state.sync.as_ref()?.plan()?, source, target, protocol, port);
+        let texts: HashMap<_, _> = state.files.iter().map(|file| (&*file.path, file.text.as_str())).collect();
+        let text = explanation.text(&texts);
+        Some((explanation, text))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -202,17 +226,20 @@ impl InForce {
 impl State {
     fn apply(&mut self, set: Set, config: &Policies, attribution: &Attribution) -> Result<(), String> {
         let Some(sync) = &mut self.sync else { return Ok(()) };
-        let policies: Vec<_> = set.into_policies().into_iter().map(Arc::new).collect();
+        let (policies, files) = set.into_parts();
+        let policies: Vec<_> = policies.into_iter().map(Arc::new).collect();
         let enforced = policies.iter().filter(|policy| policy.mode == Mode::Enforce).count();
         let audited = policies.len() - enforced;
         let names = sync
             .apply(policies, config.settings(), &attribution.placed())
             .map_err(|error| format!("{error:#}"))?;
         attribution.name_rules(names);
+        self.files = files;
+        let denies_by_default = [config.default_egress, config.default_ingress].contains(&ByDefault::Deny);
+        self.report =
+            Report { enforced, audited, denies_by_default, since: Timestamp::now(), ..self.report.clone() };
         sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
-            .map_err(|error| format!("{error:#}"))?;
-        self.report = Report { enforced, audited, since: Timestamp::now(), ..self.report.clone() };
-        Ok(())
+            .map_err(|error| format!("{error:#}"))
     }
 }
 

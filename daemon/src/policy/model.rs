@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Selector;
 
@@ -19,7 +19,7 @@ pub struct Policy {
 }
 
 /// What becomes of what a policy forbids.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It passes, and is reported.
@@ -57,7 +57,7 @@ pub struct Entry {
 }
 
 /// What becomes of what an entry is about.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It passes, unless an entry denies it.
@@ -69,7 +69,7 @@ pub enum Verdict {
 }
 
 /// As the subject sees it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// It sends.
@@ -119,7 +119,7 @@ pub enum Protocol {
 }
 
 /// A place in a file, to point at.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Place {
     /// Which file.
     pub file: Arc<Path>,

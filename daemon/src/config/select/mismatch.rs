@@ -1,12 +1,12 @@
 //! Why a selector does not select a workload.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Pattern, Selector, Wanted, is_called};
 use crate::event::{Workload, WorkloadKind};
 
 /// Where a workload is not as a selector wants it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Mismatch {
     /// The key of the selector (`image`, `labels.tier`); `kind` where the workload is not of this host.
     pub field: String,
