@@ -209,6 +209,10 @@ mod tests {
             ..denied.clone()
         };
         insta::assert_snapshot!(text(&[edge(), denied, both], now, true), @r#"
+        SOURCE    TARGET    PORT      VIA  FLOWS     FAILED        DENIED    SENT  RECEIVED  LAST
+        host      shop/db   tcp/5432  -        2          0  ✖ 1,204  ▲ 2     0 B       0 B  2 s
+        shop/web  shop/api  tcp/8080  -      412  3 refused             0  1.2 MB    9.8 MB  2 s
+        shop/web  shop/db   tcp/5432  -        0          0           ✖ 3     0 B       0 B  2 s
         "#);
     }
 

@@ -145,6 +145,9 @@ fn shown(answer: &Explanations, now: Timestamp, for_people: bool) -> String {
     if let Some(seen) = seen {
         let first = when(seen.first_seen, now, for_people);
         shown += &format!("  seen     first {first}, last {}\n", when(seen.last_seen, now, for_people));
+        if *verdict == Verdict::Allow && seen.denied + seen.audited > 0 {
+            shown += "           denied by what was in force then, or before it was known who they are\n";
+        }
     } else if !elsewhere.is_empty() {
         shown += &format!("  seen     never at this port, but at {}\n", elsewhere.join(", "));
     }

@@ -84,20 +84,46 @@ fn what_is_denied_is_explained_as_the_documentation_has_it() {
         ..explained("enforce", "allow", &web(), 5_432)
     };
     let page = page(answer);
-    insta::assert_snapshot!(page, @"");
+    insta::assert_snapshot!(page, @r#"
+    ✖ DENIED  shop/web → shop/db  tcp/5432  (3 attempts denied, the last 41 s ago)
+      because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: nothing lets shop/db receive from shop/web
+              4 │   - to: shop/db
+                │     ^ is about shop/db: it may receive only from whom an entry allows
+              6 │       - {from: shop/api, port: tcp/5432}
+                │         ^ shop/web does not match: name is "shop/web" (the rule wants "shop/api")
+      seen     first 1 h ago, last 41 s ago
+    "#);
     assert!(include_str!("../../../../docs/cli.md").contains(&page), "docs/cli.md shows another answer");
 }
 
 #[test]
 fn what_is_allowed_says_which_rule_lets_it() {
     let answer = Explanations { seen: Some(seen(97, 0, 0)), ..explained("enforce", "allow", &api(), 5_432) };
-    insta::assert_snapshot!(page(answer), @"");
+    insta::assert_snapshot!(page(answer), @r#"
+    ✔ ALLOWED  shop/api → shop/db  tcp/5432  (97 attempts allowed)
+      egress   no rule for egress is about shop/api: it is allowed
+      ingress  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: shop/db may receive from shop/api
+              4 │   - to: shop/db
+                │     ^ is about shop/db
+              6 │       - {from: shop/api, port: tcp/5432}
+                │         ^ matches shop/api and the port: `allow`
+      seen     first 1 h ago, last 41 s ago
+    "#);
 }
 
 #[test]
 fn what_would_be_denied_is_told_from_what_a_rule_only_reports() {
     let answer = Explanations { seen: Some(seen(1, 2, 0)), ..explained("audit", "allow", &web(), 5_432) };
-    insta::assert_snapshot!(page(answer), @"");
+    insta::assert_snapshot!(page(answer), @r#"
+    ▲ WOULD BE DENIED  shop/web → shop/db  tcp/5432  (2 attempts would have been denied, the last 41 s ago; 1 attempt allowed)
+      because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: nothing lets shop/db receive from shop/web
+               The policy is in mode audit: it passes, and is reported.
+              4 │   - to: shop/db
+                │     ^ is about shop/db: it may receive only from whom an entry allows
+              6 │       - {from: shop/api, port: tcp/5432}
+                │         ^ shop/web does not match: name is "shop/web" (the rule wants "shop/api")
+      seen     first 1 h ago, last 41 s ago
+    "#);
     let listed = page(explained("enforce", "audit", &api(), 5_432));
     assert!(
         listed.starts_with("▲ ALLOWED AND REPORTED  shop/api → shop/db  tcp/5432  (never seen)\n"),
@@ -127,9 +153,27 @@ fn who_was_never_seen_together_is_asked_for_a_port_and_without_policies_all_pass
         text: None,
         ..allowed.clone()
     };
-    insta::assert_snapshot!(page(never), @"");
+    insta::assert_snapshot!(page(never), @r#"
+    ? NEVER SEEN  shop/api → shop/db
+      To know what would come of it, ask for a port: --port tcp/443
+    "#);
     let free = Explanations { explanation: None, text: None, seen: Some(seen(1, 0, 0)), ..allowed };
-    insta::assert_snapshot!(page(free), @"");
+    insta::assert_snapshot!(page(free), @r#"
+    ✔ ALLOWED  shop/api → shop/db  tcp/5432  (1 attempt allowed)
+      because  no policy is in force: everything passes
+      seen     first 1 h ago, last 41 s ago
+    "#);
+}
+
+#[test]
+fn what_was_denied_before_and_is_allowed_now_is_no_contradiction() {
+    let answer = Explanations { seen: Some(seen(0, 0, 3)), ..explained("enforce", "allow", &api(), 5_432) };
+    let page = page(answer);
+    assert!(
+        page.starts_with("✔ ALLOWED") && page.contains("(3 attempts denied, the last 41 s ago)"),
+        "{page}"
+    );
+    assert!(page.ends_with(" then, or before it was known who they are\n"), "{page}");
 }
 
 #[test]
@@ -190,7 +234,11 @@ fn what_was_denied_is_listed_the_last_first() {
         denied(web(), 4, 0, at("2026-11-24T09:00:00Z")),
     ];
     let table = denied::text(&edges, now(), true);
-    insta::assert_snapshot!(table, @"");
+    insta::assert_snapshot!(table, @r#"
+    SOURCE    TARGET   PORT      DENIED  AUDIT  LAST
+    shop/web  shop/db  tcp/5432   1,204      0  41 s
+    shop/api  shop/db  tcp/5432       0      2  2 m
+    "#);
     assert!(include_str!("../../../../docs/cli.md").contains(&table), "docs/cli.md shows another table");
     assert_eq!(denied::text(&[], now(), true), "Nothing was denied, and nothing would have been.\n");
 }
