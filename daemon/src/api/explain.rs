@@ -3,6 +3,7 @@
 mod who;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -25,6 +26,9 @@ pub const MOST_ANSWERS: usize = 16;
 
 /// Most pairs that are looked at: replicas make many that have one answer.
 const MOST_PAIRS: usize = 64;
+
+/// Most services of a pair that are named.
+pub const MOST_SEEN_AT: usize = 32;
 
 /// What can be asked.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -50,14 +54,14 @@ pub struct Explained {
     /// The generation of the policies in force; zero while nothing is judged and everything passes.
     pub generation: u32,
     /// What was last seen comes first. Replicas of which the same is true are one.
-    pub answers: Vec<Explanations>,
+    pub answers: Vec<PairExplained>,
     /// Answers beyond [`MOST_ANSWERS`], and pairs that were not looked at because there are too many.
     pub left_out: usize,
 }
 
 /// What there is to say of one pair and service.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Explanations {
+pub struct PairExplained {
     /// Who begins it.
     pub source: String,
     /// With whom.
@@ -80,7 +84,7 @@ pub struct Explanations {
     /// What was seen of it since the daemon started; absent where nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// All services at which the two were seen.
+    /// Services at which the two were seen: the last [`MOST_SEEN_AT`].
     pub seen_at: BTreeSet<String>,
 }
 
@@ -145,23 +149,30 @@ fn answers(
     service: Option<(Protocol, u16)>,
     edges: &[Edge],
     judge: impl Fn(End<'_>, End<'_>, u8, u16) -> Option<(Explanation, String)>,
-) -> (Vec<Explanations>, usize) {
+) -> (Vec<PairExplained>, usize) {
     let (pairs, mut left_out) = pairs(sources, targets, edges);
-    let mut answers = Vec::<Explanations>::new();
+    let mut answers = Vec::<PairExplained>::new();
     for (source, target, edges) in pairs {
         let mut seen = BTreeMap::<(Protocol, u16), Seen>::new();
         for edge in edges {
             let now = Seen::of(edge);
             seen.entry((edge.protocol, edge.port)).and_modify(|seen| seen.merge(now)).or_insert(now);
         }
-        let seen_at: BTreeSet<_> = seen.keys().map(|(protocol, port)| protocol.service(*port)).collect();
+        let mut services: Vec<_> = seen.keys().copied().collect();
+        services.sort_by_key(|service| Reverse(seen.get(service).map(|seen| seen.last_seen)));
+        let name = |(protocol, port): &(Protocol, u16)| protocol.service(*port);
+        let seen_at: BTreeSet<_> = services.iter().take(MOST_SEEN_AT).map(name).collect();
         let services: Vec<_> = match service {
             Some(service) => vec![Some(service)],
             None if seen.is_empty() => vec![None],
-            None => seen.keys().copied().map(Some).collect(),
+            None => {
+                left_out += services.len().saturating_sub(MOST_ANSWERS);
+                services.truncate(MOST_ANSWERS);
+                services.into_iter().map(Some).collect()
+            }
         };
         for service in services {
-            let mut answer = Explanations {
+            let mut answer = PairExplained {
                 source: source.to_string(),
                 target: target.to_string(),
                 protocol: service.map(|(protocol, _)| protocol),
@@ -186,7 +197,7 @@ fn answers(
             }
         }
     }
-    answers.sort_by_key(|answer| std::cmp::Reverse(answer.seen.map(|seen| seen.last_seen)));
+    answers.sort_by_key(|answer| Reverse(answer.seen.map(|seen| seen.last_seen)));
     left_out += answers.len().saturating_sub(MOST_ANSWERS);
     answers.truncate(MOST_ANSWERS);
     (answers, left_out)
@@ -223,7 +234,7 @@ fn pairs<'a>(sources: &'a [Who], targets: &'a [Who], edges: &'a [Edge]) -> (Vec<
     (pairs.collect(), left_out)
 }
 
-impl Explanations {
+impl PairExplained {
     fn says_the_same(&self, other: &Self) -> bool {
         let about = |it: &Self| (it.protocol, it.port, it.verdict);
         (&self.source, &self.target) == (&other.source, &other.target)

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
-    explain::{ExplainQuery, Explained, Explanations, MOST_ANSWERS, Seen},
+    explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
     local::{EventsQuery, SyscallsQuery},
 };
 use crate::view::View;

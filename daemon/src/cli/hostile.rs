@@ -30,7 +30,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::{events, log, map, output::printable, ps, why};
 use crate::{
-    api::{Explained, Explanations, samples},
+    api::{Explained, PairExplained, samples},
     attribution::{Attribution, ContainerFacts, ContainerState, Source},
     event::{Event, Protocol, Runtime, Verdict, Workload, is_hostile},
     interaction::Edge,
@@ -89,7 +89,7 @@ fn what_is_not_cleaned_before_is_cleaned_by_the_command_line() {
 
 /// An answer of which every text means harm.
 fn explained(rng: &mut Rng) -> Explained {
-    let mut answer = Explanations {
+    let mut answer = PairExplained {
         source: text::name(rng),
         target: text::name(rng),
         protocol: Some(Protocol::Tcp),

@@ -139,7 +139,10 @@ pub(super) fn dot(edges: &[Edge]) -> String {
             "  {} -> {} [label={}];",
             quoted(&lane.source),
             quoted(&lane.target),
-            quoted(&format!("{} ({})", lane.port, number(traffic.flows)))
+            quoted(&match traffic.denied {
+                0 => format!("{} ({})", lane.port, number(traffic.flows)),
+                denied => format!("{} ({}, {} denied)", lane.port, number(traffic.flows), number(denied)),
+            })
         );
     }
     graph.push_str("}\n");
@@ -219,12 +222,14 @@ mod tests {
     #[test]
     fn the_graph_is_one_that_graphviz_reads() {
         let mut edges = edges();
-        edges.push(Edge { source: Workload::named(WorkloadKind::Unit, "evil\"]; \\x\n").into(), ..edge() });
+        let verdicts = Verdicts { deny: 1_204, ..Verdicts::default() };
+        let source = Workload::named(WorkloadKind::Unit, "evil\"]; \\x\n").into();
+        edges.push(Edge { source, verdicts, ..edge() });
         insta::assert_snapshot!(dot(&edges), @r#"
         digraph cofferdam {
           rankdir=LR;
           node [shape=box];
-          "evil\"]; \\x\\u{a}" -> "shop/api" [label="tcp/8080 (412)"];
+          "evil\"]; \\x\\u{a}" -> "shop/api" [label="tcp/8080 (412, 1,204 denied)"];
           "shop/web" -> "outside 203.0.113.7" [label="tcp/443 (412)"];
           "shop/web" -> "shop/api" [label="tcp/8080 (414)"];
         }

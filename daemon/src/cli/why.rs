@@ -13,7 +13,7 @@ use super::{
     output::{ago, is_terminal, number, plural, print, print_json, printable},
 };
 use crate::{
-    api::{ExplainQuery, Explained, Explanations, Seen},
+    api::{ExplainQuery, Explained, MOST_SEEN_AT, PairExplained, Seen},
     event::{Protocol, Verdict},
 };
 
@@ -108,8 +108,8 @@ pub(super) fn text(explained: &Explained, now: Timestamp, for_people: bool) -> S
 }
 
 /// One answer. What is seen of it stands in the first line, the reasons below.
-fn shown(answer: &Explanations, now: Timestamp, for_people: bool) -> String {
-    let Explanations { source, target, protocol, port, verdict, explanation, text, seen, seen_at } = answer;
+fn shown(answer: &PairExplained, now: Timestamp, for_people: bool) -> String {
+    let PairExplained { source, target, protocol, port, verdict, explanation, text, seen, seen_at } = answer;
     let between = format!("{} → {}", printable(source), printable(target));
     let Some(verdict) = verdict else {
         return match protocol {
@@ -149,7 +149,8 @@ fn shown(answer: &Explanations, now: Timestamp, for_people: bool) -> String {
             shown += "           denied by what was in force then, or before it was known who they are\n";
         }
     } else if !elsewhere.is_empty() {
-        shown += &format!("  seen     never at this port, but at {}\n", elsewhere.join(", "));
+        let more = if seen_at.len() < MOST_SEEN_AT { "" } else { " and others" };
+        shown += &format!("  seen     never at this port, but at {}{more}\n", elsewhere.join(", "));
     }
     shown
 }

@@ -62,7 +62,10 @@ pub(super) fn reload(view: &View, sensor: &Sensor) {
             "policies are in force"
         ),
         Err(problem) => {
-            tracing::error!("policies not loaded, generation {} stays in force: {problem}", report.generation);
+            tracing::error!(
+                "policies not loaded, generation {} stays in force: {problem}",
+                report.generation
+            );
         }
     }
     sensor.need("policy", report.generation != 0);

@@ -255,3 +255,32 @@ fn seen(folder: &Path) -> Vec<Seen> {
     seen.sort_by(|one, two| one.path.cmp(&two.path));
     seen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_file_is_told_until_it_is_mended_or_gone() {
+        let folder = std::env::temp_dir().join(format!("cofferdam-in-force-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("shop.yaml");
+        let config = Policies { folder: FullPath::of(folder.to_str().unwrap()), ..Policies::default() };
+        let in_force = InForce::new(config, None);
+        let attribution = Attribution::new("/nonexistent".into());
+        in_force.reload(&attribution).unwrap();
+        assert!(!in_force.changed());
+
+        fs::write(&file, "policy: shop\nrules:\n  - {too: shop/db}\n").unwrap();
+        assert!(in_force.changed());
+        let problem = in_force.reload(&attribution).unwrap_err();
+        assert!(problem.contains("shop.yaml:3:"), "{problem}");
+        assert_eq!(in_force.report().problem, Some(problem));
+        assert!(!in_force.changed(), "what is broken is not read again until it changes");
+
+        fs::remove_file(&file).unwrap();
+        in_force.reload(&attribution).unwrap();
+        assert_eq!(in_force.report().problem, None);
+        fs::remove_dir(&folder).unwrap();
+    }
+}

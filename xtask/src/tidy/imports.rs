@@ -20,7 +20,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sink", &["event", "interaction", "metrics"]),
     (
         "metrics",
-        &["event", "interaction", "view", "attribution", "config", "sensor::counts", "sink", "syscall"],
+        &[
+            "event",
+            "interaction",
+            "view",
+            "attribution",
+            "config",
+            "policy",
+            "sensor::counts",
+            "sink",
+            "syscall",
+        ],
     ),
     (
         "view",
@@ -46,6 +56,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "view",
             "attribution",
             "config",
+            "policy",
             "sensor::counts",
             "sensor::features",
             "sink",

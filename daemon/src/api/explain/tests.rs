@@ -59,7 +59,7 @@ fn edges() -> Vec<Edge> {
     vec![ping, denied, other]
 }
 
-fn ask(from: &str, to: &str, service: Option<(Protocol, u16)>) -> Vec<Explanations> {
+fn ask(from: &str, to: &str, service: Option<(Protocol, u16)>) -> Vec<PairExplained> {
     ask_of(&edges(), from, to, service).0
 }
 
@@ -68,7 +68,7 @@ fn ask_of(
     from: &str,
     to: &str,
     service: Option<(Protocol, u16)>,
-) -> (Vec<Explanations>, usize) {
+) -> (Vec<PairExplained>, usize) {
     let attribution = Attribution::new("/nonexistent".into());
     let known = who::known(&attribution, edges);
     let find = |name| who::called(name, &attribution, &known).map_err(|refusal| refusal.1).expect("somebody");
@@ -101,7 +101,7 @@ fn a_service_at_which_they_were_never_seen_is_explained_all_the_same() {
 
 #[test]
 fn without_a_service_each_is_explained_at_which_they_were_seen_the_last_one_first() {
-    let services = |answers: Vec<Explanations>| -> Vec<_> {
+    let services = |answers: Vec<PairExplained>| -> Vec<_> {
         answers.into_iter().map(|answer| (answer.protocol, answer.port)).collect()
     };
     let seen = services(ask("shop/web", "shop/db", None));

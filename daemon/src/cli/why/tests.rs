@@ -33,7 +33,7 @@ fn db() -> Arc<Workload> {
 }
 
 /// What a policy makes of `source` and `shop/db`: only `shop/api` may send to it, and to its port.
-fn explained(mode: &str, list: &str, source: &Workload, port: u16) -> Explanations {
+fn explained(mode: &str, list: &str, source: &Workload, port: u16) -> PairExplained {
     let policy = format!(
         "policy: shop\nmode: {mode}\nrules:\n  - to: shop/db\n    {list}:\n      - {{from: shop/api, port: tcp/5432}}\n"
     );
@@ -47,7 +47,7 @@ fn explained(mode: &str, list: &str, source: &Workload, port: u16) -> Explanatio
     let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
     let plan = Plan::new(policies, settings, &mut RuleNumbers::default()).expect("a plan");
     let explanation = explain(&plan, End::Workload(source), End::Workload(&db()), 6, port);
-    Explanations {
+    PairExplained {
         source: source.to_string(),
         target: "shop/db".to_owned(),
         protocol: Some(Protocol::Tcp),
@@ -71,14 +71,14 @@ fn seen(allowed: u64, audited: u64, denied: u64) -> Seen {
     }
 }
 
-fn page(answer: Explanations) -> String {
+fn page(answer: PairExplained) -> String {
     let explained = Explained { schema_version: 1, generation: 17, answers: vec![answer], left_out: 0 };
     plain(&text(&explained, now(), true))
 }
 
 #[test]
 fn what_is_denied_is_explained_as_the_documentation_has_it() {
-    let answer = Explanations {
+    let answer = PairExplained {
         seen: Some(seen(0, 0, 3)),
         seen_at: ["tcp/5432".to_owned()].into(),
         ..explained("enforce", "allow", &web(), 5_432)
@@ -98,7 +98,7 @@ fn what_is_denied_is_explained_as_the_documentation_has_it() {
 
 #[test]
 fn what_is_allowed_says_which_rule_lets_it() {
-    let answer = Explanations { seen: Some(seen(97, 0, 0)), ..explained("enforce", "allow", &api(), 5_432) };
+    let answer = PairExplained { seen: Some(seen(97, 0, 0)), ..explained("enforce", "allow", &api(), 5_432) };
     insta::assert_snapshot!(page(answer), @r#"
     ✔ ALLOWED  shop/api → shop/db  tcp/5432  (97 attempts allowed)
       egress   no rule for egress is about shop/api: it is allowed
@@ -113,7 +113,7 @@ fn what_is_allowed_says_which_rule_lets_it() {
 
 #[test]
 fn what_would_be_denied_is_told_from_what_a_rule_only_reports() {
-    let answer = Explanations { seen: Some(seen(1, 2, 0)), ..explained("audit", "allow", &web(), 5_432) };
+    let answer = PairExplained { seen: Some(seen(1, 2, 0)), ..explained("audit", "allow", &web(), 5_432) };
     insta::assert_snapshot!(page(answer), @r#"
     ▲ WOULD BE DENIED  shop/web → shop/db  tcp/5432  (2 attempts would have been denied, the last 41 s ago; 1 attempt allowed)
       because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: nothing lets shop/db receive from shop/web
@@ -133,7 +133,7 @@ fn what_would_be_denied_is_told_from_what_a_rule_only_reports() {
 
 #[test]
 fn a_port_at_which_they_were_never_seen_names_those_at_which_they_were() {
-    let answer = Explanations {
+    let answer = PairExplained {
         seen_at: ["icmp".to_owned(), "tcp/5432".to_owned()].into(),
         ..explained("enforce", "allow", &api(), 80)
     };
@@ -145,7 +145,7 @@ fn a_port_at_which_they_were_never_seen_names_those_at_which_they_were() {
 #[test]
 fn who_was_never_seen_together_is_asked_for_a_port_and_without_policies_all_passes() {
     let allowed = explained("enforce", "allow", &api(), 5_432);
-    let never = Explanations {
+    let never = PairExplained {
         protocol: None,
         port: None,
         verdict: None,
@@ -157,7 +157,7 @@ fn who_was_never_seen_together_is_asked_for_a_port_and_without_policies_all_pass
     ? NEVER SEEN  shop/api → shop/db
       To know what would come of it, ask for a port: --port tcp/443
     "#);
-    let free = Explanations { explanation: None, text: None, seen: Some(seen(1, 0, 0)), ..allowed };
+    let free = PairExplained { explanation: None, text: None, seen: Some(seen(1, 0, 0)), ..allowed };
     insta::assert_snapshot!(page(free), @r#"
     ✔ ALLOWED  shop/api → shop/db  tcp/5432  (1 attempt allowed)
       because  no policy is in force: everything passes
@@ -167,7 +167,7 @@ fn who_was_never_seen_together_is_asked_for_a_port_and_without_policies_all_pass
 
 #[test]
 fn what_was_denied_before_and_is_allowed_now_is_no_contradiction() {
-    let answer = Explanations { seen: Some(seen(0, 0, 3)), ..explained("enforce", "allow", &api(), 5_432) };
+    let answer = PairExplained { seen: Some(seen(0, 0, 3)), ..explained("enforce", "allow", &api(), 5_432) };
     let page = page(answer);
     assert!(
         page.starts_with("✔ ALLOWED") && page.contains("(3 attempts denied, the last 41 s ago)"),
