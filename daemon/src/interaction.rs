@@ -200,7 +200,7 @@ impl Edge {
         take(&mut self.packets_received, half.packets_received);
         take(&mut self.verdicts.allow, half.verdicts.allow);
         take(&mut self.verdicts.audit, half.verdicts.audit);
-        take(&mut self.verdicts.deny, half.verdicts.deny);
+        // What was denied on its way to a proxy never came out of it: each half has its own.
         self.failed = self.failed.each(half.failed, u64::saturating_sub);
     }
 

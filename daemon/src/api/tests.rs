@@ -1,7 +1,11 @@
 //! What clients get, over real sockets.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY, Volume};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -155,6 +159,20 @@ async fn a_reader_that_does_not_read_slows_nobody_and_is_told_what_it_lost() {
     assert_eq!(seen + lost, 100_000);
     assert!(lost > 0);
     assert_eq!(doors.view.events.dropped(), lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_denied_is_on_the_map_with_its_time() {
+    let (key, row) = samples::row(5);
+    let (key, row) = (
+        LedgerKey { verdict: VERDICT_DENY, ..key },
+        LedgerRow { volume: Volume::default(), flows: 0, ..row },
+    );
+    let counts = samples::FakeCounts { rows: Mutex::new(vec![(key, row)]) };
+    let doors = Doors::open(View { counts: Arc::new(counts), ..samples::view(hooks()) }).await;
+    let edges: Vec<Edge> = doors.json("/v1/interactions").await;
+    let [edge] = edges.as_slice() else { panic!("{edges:?}") };
+    assert_eq!((edge.attempts, edge.verdicts.deny, edge.last_denied), (0, 5, Some(edge.last_seen)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
