@@ -34,7 +34,7 @@ pub use self::{
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
-    problem::Problem,
+    problem::{Problem, Told},
     select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},
     values::{FullPath, Whole},

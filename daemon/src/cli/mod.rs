@@ -12,6 +12,7 @@ mod log;
 mod man;
 mod map;
 mod output;
+mod policy;
 mod ps;
 mod run;
 mod status;
@@ -48,8 +49,8 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration is broken,
-4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration or a
+policy is broken, 4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +75,8 @@ enum Command {
     Man(man::Arguments),
     /// Checks and shows the configuration.
     Config(config::Arguments),
+    /// Checks policies.
+    Policy(policy::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
@@ -104,6 +107,7 @@ impl Cli {
             Some(Command::Completions(arguments)) => completions::run(&arguments),
             Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::Config(arguments)) => config::run(arguments),
+            Some(Command::Policy(arguments)) => policy::run(arguments),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }
     }

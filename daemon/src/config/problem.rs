@@ -16,7 +16,19 @@ const CHOSEN: [&str; 2] = ["groups", "labels"];
 
 /// What is wrong with a file. Safe to show.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// A problem part by part. Each part is one line that is safe to show.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Which file.
+    pub file: String,
+    /// Line and column, from 1; nothing where the file cannot be read at all.
+    pub place: Option<(usize, usize)>,
+    /// The path of the value in question (`limits.flows`); empty for the whole.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
     line: String,
     report: String,
 }
@@ -25,34 +37,47 @@ impl std::error::Error for Problem {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.report)
+        f.write_str(&self.0.report)
     }
 }
 
 impl Problem {
     /// A file that cannot even be read. `what` is in it.
     pub(crate) fn unreadable(path: &Path, what: &str, reason: &dyn fmt::Display) -> Self {
-        let line = format!("{}: {what} cannot be read: {reason}", path.display());
-        let line = harmless(&line).replace('\n', " ");
-        Self { report: format!("error: {line}\n"), line }
+        let [file, message] = [path.to_string_lossy(), format!("{what} cannot be read: {reason}").into()]
+            .map(|text| one_line(&text));
+        let line = format!("{file}: {message}");
+        let report = format!("error: {line}\n");
+        Self(Told { file, place: None, key: String::new(), message, line, report }.into())
     }
 
     /// Something at a place in a text. An empty key is the whole.
     pub(crate) fn at(text: &Text<'_>, mark: Mark, key: &str, message: &str) -> Self {
-        let subject = if key.is_empty() { "the file".to_owned() } else { format!("`{}`", shortened(key)) };
-        let message = shortened(message);
-        let line = format!("{}:{}:{}: {subject}: {message}", text.path().display(), mark.line, mark.column);
-        Self {
-            line: harmless(&line).replace('\n', " "),
-            report: text.show(Gravity::Error, mark, &format!("{subject}: {message}"), &message),
-        }
+        let [file, key, message] =
+            [&text.path().to_string_lossy(), &*shortened(key), &*shortened(message)].map(one_line);
+        let subject = if key.is_empty() { "the file".to_owned() } else { format!("`{key}`") };
+        let report = text.show(Gravity::Error, mark, &format!("{subject}: {message}"), &message);
+        let Mark { line, column, .. } = mark;
+        let place = Some((line, column));
+        let line = format!("{file}:{line}:{column}: {subject}: {message}");
+        Self(Told { file, place, key, message, line, report }.into())
     }
 
     /// In one line: `FILE:LINE:COLUMN: KEY: MESSAGE`.
     #[must_use]
     pub fn line(&self) -> &str {
-        &self.line
+        &self.0.line
     }
+
+    /// Part by part.
+    #[must_use]
+    pub fn told(&self) -> &Told {
+        &self.0
+    }
+}
+
+fn one_line(text: &str) -> String {
+    harmless(text).replace('\n', " ")
 }
 
 /// How much YAML may cost.
@@ -172,7 +197,9 @@ pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
     let written = (written.len() <= SHOWN).then(|| written.to_lowercase())?;
     let alike = known.into_iter().map(|name| (strsim::damerau_levenshtein(&written, name), name));
     let (distance, name) = alike.min_by_key(|(distance, _)| *distance)?;
-    (distance <= written.chars().count().max(3) / 3).then_some(name)
+    // Of a single letter nothing can be guessed.
+    let length = written.chars().count();
+    (distance < length && distance <= length.max(3) / 3).then_some(name)
 }
 
 fn shortened(text: &str) -> String {

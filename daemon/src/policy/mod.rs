@@ -10,6 +10,8 @@ pub mod document;
 
 pub mod folder;
 
+pub mod check;
+
 pub mod numbers;
 
 mod rules;

@@ -115,28 +115,53 @@ enum OneOrMany {
 
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrManyVisitor)
+        deserializer.deserialize_any(PeerVisitor { one: Self::One, many: Some(Self::Many) })
     }
 }
 
-struct OneOrManyVisitor;
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PeerVisitor { one: std::convert::identity, many: None })
+    }
+}
 
-impl<'de> Visitor<'de> for OneOrManyVisitor {
-    type Value = OneOrMany;
+/// Reads one, or a list where there may be one.
+struct PeerVisitor<T> {
+    one: fn(Written) -> T,
+    many: Option<Many<T>>,
+}
+
+type Many<T> = fn(Vec<Spanned<Written>>) -> T;
+
+impl<'de, T> Visitor<'de> for PeerVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{WANTED}, or a list of these")
+        f.write_str("a name, or keys such as `name`, `group` and `cidr`")?;
+        if self.many.is_some() { f.write_str(", or a list of these") } else { Ok(()) }
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
-        WrittenVisitor.visit_str(text).map(OneOrMany::One)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        if text == ANY {
+            return Ok((self.one)(Written::Any));
+        }
+        // A name that is an address would select nobody.
+        if text.parse::<Cidr>().is_ok() {
+            return Err(E::custom(format!("`{text}` is a network: write `{{cidr: \"{text}\"}}`")));
+        }
+        let name = Pattern::try_from(text.to_owned()).map_err(E::custom)?;
+        Ok((self.one)(Written::Workload(name.into())))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany, A::Error> {
-        WrittenVisitor.visit_map(map).map(OneOrMany::One)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        let written = Keys::deserialize(MapAccessDeserializer::new(map))?.try_into();
+        written.map(self.one).map_err(de::Error::custom)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<T, A::Error> {
+        let Some(many) = self.many else {
+            return Err(de::Error::custom("must not be a list: lists hold no lists"));
+        };
         let mut list = Vec::new();
         while let Some(item) = next_of(&mut items, list.len(), PEERS_LIMIT, "peers")? {
             list.push(item);
@@ -144,41 +169,33 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
         if list.is_empty() {
             return Err(de::Error::custom("must not be empty; `any` is everybody"));
         }
-        Ok(OneOrMany::Many(list))
+        Ok(many(list))
+    }
+
+    // YAML takes some of what stands without quotes for more than text.
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
+        Err(needs_quotes(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<T, E> {
+        Err(needs_quotes(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<T, E> {
+        Err(needs_quotes(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<T, E> {
+        Err(needs_quotes(value))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<T, E> {
+        Err(E::custom("lacks a value; `any` is everybody"))
     }
 }
 
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WrittenVisitor)
-    }
-}
-
-const WANTED: &str = "a name in quotes, or keys such as `name`, `group` and `cidr`";
-
-struct WrittenVisitor;
-
-impl<'de> Visitor<'de> for WrittenVisitor {
-    type Value = Written;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(WANTED)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {
-        if text == ANY {
-            return Ok(Written::Any);
-        }
-        // A name that is an address would select nobody.
-        if text.parse::<Cidr>().is_ok() {
-            return Err(E::custom(format!("`{text}` is a network: write `{{cidr: \"{text}\"}}`")));
-        }
-        Pattern::try_from(text.to_owned()).map(|name| Written::Workload(name.into())).map_err(E::custom)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
-        Keys::deserialize(MapAccessDeserializer::new(map))?.try_into().map_err(de::Error::custom)
-    }
+fn needs_quotes<E: de::Error>(value: impl fmt::Display) -> E {
+    E::custom(format!("`{value}` is no text: a name like that needs quotes"))
 }
 
 impl JsonSchema for Peers {
