@@ -67,6 +67,16 @@ fn v6(context: &SockAddrContext) -> Address {
     Address::from_words(words)
 }
 
+/// Whether the socket has a port of its own already: it was bound, or has sent before.
+#[inline(always)]
+fn has_port(context: &SockAddrContext) -> bool {
+    // SAFETY: the context is valid for the whole program, and so is its socket where there is one.
+    unsafe {
+        let socket = (*context.sock_addr).__bindgen_anon_1.sk;
+        !socket.is_null() && (*socket).src_port != 0
+    }
+}
+
 #[inline(always)]
 fn watch(context: &SockAddrContext, address: Address, layer: u8) -> i32 {
     let generation = generation();
@@ -77,6 +87,10 @@ fn watch(context: &SockAddrContext, address: Address, layer: u8) -> i32 {
     let (port, protocol) = unsafe { ((*context.sock_addr).user_port, (*context.sock_addr).protocol) };
     let port = u16::from_be(port as u16);
     let protocol = if protocol == IPPROTO_MPTCP { PROTOCOL_TCP } else { protocol as u8 };
+    if protocol != PROTOCOL_TCP && has_port(context) {
+        // It may be an answer, which flows alone can tell. Where it is none, its packet is denied.
+        return PASS;
+    }
     let cgroup = current_cgroup();
     let case = Case {
         source: Party { owner: policy::owner_of_task(cgroup), address: Address::NONE },

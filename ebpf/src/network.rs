@@ -16,7 +16,7 @@ use crate::{
     failure,
     flow::{self, Hook},
     offsets::KernelPointer,
-    packet::{FOLLOWED, Packet},
+    packet::{FOLLOWED, Packet, is_kernels},
 };
 
 /// kernel: static inline int BPF_CGROUP_RUN_PROG_INET_EGRESS(struct sock *sk, struct sk_buff *skb): 1 passes, 0 drops
@@ -45,7 +45,8 @@ fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
         Ok(mut packet) => {
             if packet.unfollowed != FOLLOWED {
                 count_failure(packet.unfollowed);
-                return i32::from(passes_alone(context, &packet, hook == Hook::Egress));
+                let kernels = hook == Hook::Egress && is_kernels(context);
+                return i32::from(kernels || passes_alone(context, &packet, hook == Hook::Egress));
             }
             // First, for the verifier's sake: behind this all paths are the same again.
             if hook == Hook::Ingress && dns::may_answer(&packet) {

@@ -15,7 +15,7 @@ use cofferdam_common::{
     stats::failure,
 };
 
-use crate::offsets::offset;
+use crate::offsets::{KernelPointer, offset};
 
 const UDP_HEADER: usize = 8;
 const SCTP_HEADER: usize = 12;
@@ -270,6 +270,19 @@ fn load<T: Copy>(context: &SkBuffContext, offset: usize) -> Result<T, u32> {
         return Ok(unsafe { ptr::read(header as *const T) });
     }
     context.load(offset).map_err(|_| failure::UNPARSED)
+}
+
+/// Whether the kernel itself sends, from a socket that no process has: neighbour discovery, reports of group membership,
+/// errors. Without these nothing that a policy allows would find its way.
+#[inline(never)]
+pub(crate) fn is_kernels(context: &SkBuffContext) -> bool {
+    // SAFETY: the context is valid for the whole program.
+    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    // The verifier forbids arithmetic on a socket pointer, but not on a copy of it that it does not know as one.
+    let place = KernelPointer(ptr::from_ref(&socket).cast());
+    let Some(socket) = place.follow(0) else { return false };
+    let Some(socket) = socket.follow(offset!(sock_socket)) else { return true };
+    socket.follow(offset!(socket_file)).is_none()
 }
 
 /// One end of a flow.

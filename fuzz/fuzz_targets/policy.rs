@@ -25,7 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
                 plain(&policy.name);
                 for rule in &policy.rules {
                     let places = rule.entries.iter().map(|entry| &entry.place).chain([&rule.place]);
-                    places.for_each(|place| assert!((1..=lines).contains(&(place.line as usize)), "{place:?}"));
+                    places
+                        .for_each(|place| assert!((1..=lines).contains(&(place.line as usize)), "{place:?}"));
                     assert!(!rule.subjects.is_empty());
                     rule.entries.iter().for_each(|entry| {
                         assert!(!entry.peers.is_empty() && !entry.services.is_empty());

@@ -400,3 +400,31 @@ fn a_peer_outside_is_known_by_its_network_and_the_narrowest_counts() {
         }
     });
 }
+
+#[test]
+fn whoever_may_not_send_is_stopped_at_his_socket_and_that_is_counted() {
+    let mut node = Node::start();
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let judge = Judge::new(&mut node, &web, &db);
+    let maps = &mut judge.node.loaded.policy;
+    let slot = maps.next_slot();
+    let denied = Interval { first: 0, rule: RULE, verdict: VERDICT_DENY, why: why::RULE, padding: 0 };
+    maps.set_intervals(slot, 0, &[denied]).expect("an interval");
+    let span = Span { start: 0, length: 1 };
+    maps.set_subject(slot, WEB, Subject { any: [span, Span::default()], pairs: [0; 2] }).expect("a subject");
+    maps.activate().expect("a generation");
+    in_namespace(&ADDRESSES, || {
+        for (from, to) in [(v4(1, 0), v4(2, 9)), (v6(1, 0), v6(2, 9))] {
+            let sender = web.enter(|| UdpSocket::bind(from).expect("it binds"));
+            let sent = web.enter(|| sender.send_to(&[0; 10], to)).expect_err("it is denied");
+            assert_eq!(sent.kind(), ErrorKind::PermissionDenied, "{to}");
+        }
+    });
+    let rows = judge.node.rows_from(&web);
+    let counted: Vec<_> = rows.iter().map(|(key, row)| (key.protocol, key.verdict, row.attempts)).collect();
+    assert_eq!(counted.len(), 2, "{counted:?}");
+    assert!(
+        counted.iter().all(|(_, verdict, attempts)| (*verdict, *attempts) == (VERDICT_DENY, 1)),
+        "{counted:?}"
+    );
+}

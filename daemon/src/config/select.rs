@@ -110,6 +110,15 @@ impl Selector {
         }
     }
 
+    /// How names begin, where a selector asks for nothing but a name and has a `*` at its end as its only wildcard.
+    #[must_use]
+    pub fn name_prefix(&self) -> Option<&str> {
+        match &self.0 {
+            Asked::Name(name) if name.expression.is_none() => name.text.strip_suffix('*'),
+            _ => None,
+        }
+    }
+
     /// Whether this selects, by what is written alone, all that the other selects. When in doubt, no.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -445,6 +454,12 @@ mod tests {
             (json!({"project": "shop"}), None),
         ] {
             assert_eq!(selector(wanted.clone()).unwrap().exact_name(), exact, "{wanted}");
+        }
+        let prefix = |wanted| selector(wanted).unwrap().name_prefix().map(str::to_owned);
+        assert_eq!(prefix(json!("shop/*")).as_deref(), Some("shop/"));
+        assert_eq!(prefix(json!("*")).as_deref(), Some(""));
+        for wanted in [json!("shop/db"), json!("s*/*"), json!("shop/**"), json!({"project": "shop*"})] {
+            assert_eq!(prefix(wanted), None);
         }
     }
 

@@ -45,7 +45,7 @@ pub fn join(edges: Vec<Edge>, published: &[Published]) -> Vec<Edge> {
     let mut graph = Graph::default();
     // What was only denied has neither attempts nor bytes.
     let is_left = |edge: &Edge| {
-        edge.attempts > 0 || edge.bytes_sent + edge.bytes_received > 0 || edge.verdicts.deny > 0
+        edge.attempts > 0 || edge.verdicts.deny > 0 || edge.bytes_sent + edge.bytes_received > 0
     };
     for edge in edges.into_iter().filter(is_left) {
         graph.add(edge);

@@ -13,6 +13,10 @@ pub(super) struct Denied<'a> {
     by_ends: HashMap<(Direction, &'a Peer, &'a Peer), Vec<Denial<'a>>>,
     /// Ends of these that are more than a name, and so can cover others.
     wide: Vec<&'a Peer>,
+    /// Those of them that are found by how a name begins, however many there are.
+    by_prefix: HashMap<&'a str, &'a Peer>,
+    /// And those that are not.
+    others: Vec<&'a Peer>,
     /// Which of these cover a peer, and itself.
     covering: HashMap<&'a Peer, Rc<[&'a Peer]>>,
 }
@@ -49,7 +53,9 @@ impl<'a> Denied<'a> {
                 }
             }
         }
-        Self { by_ends, wide: wide.into_iter().collect(), covering: HashMap::new() }
+        let by_prefix = wide.iter().filter_map(|end| Some((prefix(end)?, *end))).collect();
+        let others = wide.iter().copied().filter(|end| prefix(end).is_none()).collect();
+        Self { by_ends, wide: wide.into_iter().collect(), by_prefix, others, covering: HashMap::new() }
     }
 
     /// Entries of a rule of which nothing passes, and what denies each.
@@ -91,10 +97,26 @@ impl<'a> Denied<'a> {
         if let Some(known) = self.covering.get(peer) {
             return known.clone();
         }
-        let wide = if work.take(self.wide.len()) { &self.wide[..] } else { &[] };
-        let wider = wide.iter().copied().filter(|wide| *wide != peer && covers_peer(wide, peer));
-        let all: Rc<[&Peer]> = std::iter::once(peer).chain(wider).collect();
+        let name = match peer {
+            Peer::Workload(selector) => selector.exact_name().or_else(|| selector.name_prefix()),
+            Peer::Any | Peer::Network(_) => None,
+        };
+        let beginnings = name.into_iter().flat_map(|name| (0..=name.len()).filter_map(|end| name.get(..end)));
+        let found = beginnings.filter_map(|beginning| self.by_prefix.get(beginning)).copied();
+        // Only what is no name needs to be compared with those as well.
+        let others = if name.is_some() { &self.others } else { &self.wide };
+        let others = if work.take(others.len()) { &others[..] } else { &[] };
+        let found = found.chain(others.iter().copied().filter(|wide| covers_peer(wide, peer)));
+        let all: Rc<[&Peer]> = std::iter::once(peer).chain(found.filter(|wide| *wide != peer)).collect();
         self.covering.insert(peer, all.clone());
         all
+    }
+}
+
+/// How the names begin that a peer means.
+fn prefix(peer: &Peer) -> Option<&str> {
+    match peer {
+        Peer::Workload(selector) => selector.name_prefix(),
+        Peer::Any | Peer::Network(_) => None,
     }
 }
