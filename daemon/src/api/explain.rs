@@ -17,7 +17,10 @@ use super::{API_VERSION, Answer, Refusal};
 use crate::{
     event::{Protocol, Verdict, Workload},
     interaction::Edge,
-    policy::explain::{End, Explanation},
+    policy::{
+        explain::{End, Explanation},
+        in_force,
+    },
     view::View,
 };
 
@@ -53,6 +56,9 @@ pub struct Explained {
     pub schema_version: u32,
     /// The generation of the policies in force; zero while nothing is judged and everything passes.
     pub generation: u32,
+    /// What was wrong with the policies when they were last read: the answers are about those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// What was last seen comes first. Replicas of which the same is true are one.
     pub answers: Vec<PairExplained>,
     /// Answers beyond [`MOST_ANSWERS`], and pairs that were not looked at because there are too many.
@@ -113,7 +119,7 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let known = who::known(&view.attribution, &edges);
     let sources = who::called(&query.from, &view.attribution, &known)?;
     let targets = who::called(&query.to, &view.attribution, &known)?;
-    let generation = view.policies.report().generation;
+    let in_force::Report { generation, problem, .. } = view.policies.report();
     let judge = |source: End<'_>, target: End<'_>, protocol, port| {
         view.policies.explain(source, target, protocol, port)
     };
@@ -122,7 +128,7 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
         let error = format!("`{}` is the same workload: what it says to itself is no interaction", query.to);
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
     }
-    Ok(Explained { schema_version: API_VERSION, generation, answers, left_out })
+    Ok(Explained { schema_version: API_VERSION, generation, problem, answers, left_out })
 }
 
 impl ExplainQuery {

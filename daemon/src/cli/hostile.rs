@@ -103,7 +103,13 @@ fn explained(rng: &mut Rng) -> Explained {
     if rng.bool() {
         (answer.verdict, answer.protocol) = (None, None);
     }
-    Explained { schema_version: 1, generation: 1, answers: vec![answer], left_out: 0 }
+    Explained {
+        schema_version: 1,
+        generation: 1,
+        problem: Some(text::name(rng)),
+        answers: vec![answer],
+        left_out: 0,
+    }
 }
 
 /// Without our own colours, and only those.

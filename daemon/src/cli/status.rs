@@ -112,7 +112,7 @@ fn policies(report: &in_force::Report) -> String {
     }
     if let Some(problem) = &report.problem {
         let stays = match generation {
-            0 => "none is in force".to_owned(),
+            0 => "nothing of them is in force".to_owned(),
             generation => format!("generation {generation} stays in force"),
         };
         text += &format!(
@@ -293,7 +293,7 @@ mod tests {
           generation 17 stays in force → cofferdam policy check
         "#);
         let none = plain(&policies(&in_force::Report { generation: 0, ..broken }));
-        assert!(none.ends_with("none is in force → cofferdam policy check\n"), "{none}");
+        assert!(none.ends_with("nothing of them is in force → cofferdam policy check\n"), "{none}");
     }
 
     #[test]

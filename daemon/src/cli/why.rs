@@ -98,6 +98,16 @@ pub(super) fn text(explained: &Explained, now: Timestamp, for_people: bool) -> S
         }
         text += &shown(answer, now, for_people);
     }
+    if let Some(problem) = &explained.problem {
+        let before = match explained.generation {
+            0 => "nothing of them is in force".to_owned(),
+            generation => format!("generation {generation} stays in force, which this is about"),
+        };
+        text += &format!(
+            "\n{DENIED}policies broken{DENIED:#}: {}\n{before} → cofferdam policy check\n",
+            printable(problem)
+        );
+    }
     if explained.left_out > 0 {
         let more = number(explained.left_out as u64);
         text += &format!(

@@ -126,7 +126,7 @@ pub(super) fn sentence(view: &View) -> String {
     let word = policies.word();
     let broken = match (&policies.problem, policies.generation) {
         (None, _) => String::new(),
-        (Some(_), 0) => "; policies broken, none is in force (see: cofferdam status)".to_owned(),
+        (Some(_), 0) => "; policies broken, nothing of them is in force (see: cofferdam status)".to_owned(),
         (Some(_), generation) => {
             format!("; policies broken, generation {generation} stays in force (see: cofferdam status)")
         }

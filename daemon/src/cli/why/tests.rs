@@ -72,7 +72,8 @@ fn seen(allowed: u64, audited: u64, denied: u64) -> Seen {
 }
 
 fn page(answer: PairExplained) -> String {
-    let explained = Explained { schema_version: 1, generation: 17, answers: vec![answer], left_out: 0 };
+    let explained =
+        Explained { schema_version: 1, generation: 17, problem: None, answers: vec![answer], left_out: 0 };
     plain(&text(&explained, now(), true))
 }
 
@@ -180,11 +181,22 @@ fn what_was_denied_before_and_is_allowed_now_is_no_contradiction() {
 fn several_answers_stand_apart_and_what_is_missing_is_said() {
     let answer = explained("enforce", "allow", &api(), 5_432);
     let answers = vec![answer.clone(), answer];
-    let explained = Explained { schema_version: 1, generation: 17, answers, left_out: 1_204 };
+    let explained = Explained { schema_version: 1, generation: 17, problem: None, answers, left_out: 1_204 };
     let page = plain(&text(&explained, now(), true));
     assert_eq!(page.matches("✔ ALLOWED").count(), 2);
     assert!(page.contains("\n\n✔ ALLOWED"), "{page}");
     assert!(page.contains("1,204 more are not shown"), "{page}");
+}
+
+#[test]
+fn a_broken_folder_is_told_below_what_stays_in_force() {
+    let problem = Some("/etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`".to_owned());
+    let answers = vec![explained("enforce", "allow", &api(), 5_432)];
+    let explained = Explained { schema_version: 1, generation: 17, problem, answers, left_out: 0 };
+    let page = plain(&text(&explained, now(), true));
+    let end = "policies broken: /etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`
+generation 17 stays in force, which this is about → cofferdam policy check\n";
+    assert!(page.ends_with(end), "{page}");
 }
 
 #[test]
