@@ -34,7 +34,7 @@ use crate::{
     config::{Config, InForce, Source},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
-    policy::{self, sync::Sync},
+    policy::{self, in_force::AtStop, sync::Sync},
     sensor::{
         self,
         budgets::{Allowance, Allowances, Missing},
@@ -164,12 +164,17 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, first_look, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
     let start = supervisor::Start { looked, named, in_force };
+    let ending = (Arc::clone(&view.policies), Arc::clone(&sensor));
     let served = tasks.block_on(supervisor::serve(view, sensor, local, web, hangup, start, cancel.clone()));
 
     cancel.cancel();
     for thread in [data_path, keeper, policies] {
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
+    }
+    let (policies, sensor) = ending;
+    if policies.at_stop() == AtStop::Clear {
+        sensor.stay(false)?;
     }
     tasks.shutdown_timeout(Duration::from_secs(1));
     served

@@ -3,10 +3,10 @@
 
 mod scenes;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for};
+use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for, counts};
 
 use self::scenes::SCENES;
 use crate::{alone, docker};
@@ -31,6 +31,13 @@ impl Stage {
         let config = node.directory().join("config.yaml");
         fs::write(&config, format!("policies: {{folder: {}{settings}}}\n", policies.display()))?;
         let daemon = Daemon::start_with(docker, &["--config", config.to_str().context("a path in UTF-8")?])?;
+        Ok(Self { policies, loads: loads(&daemon), daemon })
+    }
+
+    /// Starts a daemon in the place of one that was killed.
+    fn with_another_daemon(self, docker: &Docker) -> Result<Self> {
+        let Self { policies, daemon, .. } = self;
+        let daemon = daemon.killed_and_started_again(docker)?;
         Ok(Self { policies, loads: loads(&daemon), daemon })
     }
 
@@ -111,5 +118,98 @@ fn every_verdict_is_as_written() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{} of {cells} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+/// Only `shop/api` may talk to the database.
+const ONLY_API: &str = "
+policy: shop
+mode: enforce
+rules:
+  - to: shop/db
+    allow: [{from: shop/api, port: tcp/5432}]
+";
+
+/// A database, and two who want to talk to it.
+fn shop(docker: &Docker) -> Result<[Container; 3]> {
+    docker.network("shop", &[])?;
+    let compose = |project: &str, service: &str, options: Options| {
+        let project = format!("com.docker.compose.project={project}");
+        let service_label = format!("com.docker.compose.service={service}");
+        let options = options.on("shop").with(&["--label", &project, "--label", &service_label]);
+        docker.container(service, &options)
+    };
+    Ok([
+        compose("shop", "db", Options::new().tcp("5432"))?,
+        compose("shop", "api", Options::new())?,
+        compose("ci", "runner", Options::new())?,
+    ])
+}
+
+#[test]
+fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over() -> Result<()> {
+    const DEATHS: u64 = 5;
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, api, runner] = shop(&docker)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let to = format!("{}:5432", db.address("shop")?);
+    let pinned = || -> Result<usize> {
+        let listed = node.command("ls").arg("/sys/fs/bpf/cofferdam-enforce").output()?;
+        Ok(String::from_utf8(listed.stdout)?.lines().count())
+    };
+    let hooks = pinned()?;
+    let (allowed, stage) = thread::scope(|scope| -> Result<(u64, Stage)> {
+        let mut stage = stage;
+        let flood =
+            scope.spawn(|| runner.connect(&format!("{to} --count 100000000 --parallel 2 --timeout 20")));
+        let mut allowed = 0;
+        for _ in 0..DEATHS {
+            stage.daemon.die()?;
+            // Nobody watches, and the kernel goes on.
+            allowed += api.connect(&format!("{to} --count 5"))?.connections;
+            stage = stage.with_another_daemon(&docker)?;
+            allowed += api.connect(&format!("{to} --count 5"))?.connections;
+            ensure!(pinned()? == hooks, "{} links are pinned, not {hooks}", pinned()?);
+        }
+        runner.clone().remove()?;
+        let _ = flood.join();
+        Ok((allowed, stage))
+    })?;
+    ensure!(allowed == DEATHS * 10, "{allowed} allowed connections of {}", DEATHS * 10);
+    assert_eq!(db.counts()?.connections, allowed, "what the database got");
+    let tried = stage.daemon.map()?.iter().map(|edge| edge.verdicts.deny).sum::<u64>();
+    ensure!(tried > 0, "the flood was not denied anything");
+    stage.daemon.stop()?;
+    assert_eq!(pinned()?, 0, "links are left behind");
+    Ok(())
+}
+
+#[test]
+fn the_first_packet_of_a_container_is_judged_and_an_allowed_start_does_not_fail() -> Result<()> {
+    const STARTS: u32 = 30;
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, ..] = shop(&docker)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let to = format!("{}:5432", db.address("shop")?);
+    let start = |name: &str, project: &str, service: &str| {
+        let project = format!("com.docker.compose.project={project}");
+        let service = format!("com.docker.compose.service={service}");
+        let options = Options::new().on("shop").with(&["--label", &project, "--label", &service]);
+        let said = docker.once(name, &options, &["traffic", "connect", &to, "--timeout", "4000"])?;
+        counts(&said)
+    };
+    for number in 0..STARTS {
+        let denied = start(&format!("runner{number}"), "ci", "runner")?;
+        ensure!(denied.bytes_received == 0, "{denied:?}");
+        if number % 5 == 0 {
+            let allowed = start(&format!("api{number}"), "shop", "api")?;
+            ensure!(allowed.connections == 1 && allowed.failed == 0, "{allowed:?}");
+        }
+    }
+    assert_eq!(db.counts()?.connections, u64::from(STARTS.div_ceil(5)), "what the database got");
     Ok(())
 }

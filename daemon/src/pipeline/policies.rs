@@ -66,7 +66,20 @@ pub(super) fn reload(view: &View, sensor: &Sensor) {
                 "policies not loaded, generation {} stays in force: {problem}",
                 report.generation
             );
+            // What an earlier daemon has left in force stays as well.
+            if report.generation == 0 {
+                return;
+            }
         }
     }
-    sensor.need("policy", report.generation != 0);
+    let judges = report.generation != 0;
+    if judges {
+        sensor.need("policy", true);
+    }
+    if let Err(error) = sensor.stay(judges) {
+        tracing::error!("what is enforced would end with the daemon: {error:#}");
+    }
+    if !judges {
+        sensor.need("policy", false);
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ByDefault, Settings, Size, Unresolved, explain,
     explain::{End, Explanation},
-    folder::{File, Set},
+    folder::{DEFAULT_FOLDER, File, Set},
     model::Mode,
     sync::Sync,
 };
@@ -32,15 +32,28 @@ pub struct Policies {
     pub default_ingress: ByDefault,
     /// What a new cgroup may until it is known who lives there, while a policy is in force.
     pub unresolved: Unresolved,
+    /// What becomes of what is enforced when the daemon is stopped.
+    pub at_stop: AtStop,
+}
+
+/// What becomes of what is enforced when the daemon is stopped. When it is killed, it stays.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtStop {
+    /// It stays, until the next daemon takes over.
+    Keep,
+    /// It ends.
+    Clear,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         Self {
-            folder: FullPath::of("/etc/cofferdam/policies"),
+            folder: FullPath::of(DEFAULT_FOLDER),
             default_egress: ByDefault::Allow,
             default_ingress: ByDefault::Allow,
             unresolved: Unresolved::Hold,
+            at_stop: AtStop::Keep,
         }
     }
 }
@@ -164,6 +177,12 @@ impl InForce {
             state.config = config;
             state.seen = None;
         }
+    }
+
+    /// What becomes of what is enforced when the daemon is stopped.
+    #[must_use]
+    pub fn at_stop(&self) -> AtStop {
+        self.lock().config.at_stop
     }
 
     /// Whether the folder is not as it was when it was last read. Blocks.

@@ -12,13 +12,15 @@ use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, TestRun as _, TestRunOptions, links::FdLink},
+    programs::{Program, TestRun as _, TestRunOptions, links::FdLink},
 };
 
 use self::{
+    attach::{attach, load_program},
     budgets::{Allowances, Budgets, Limits},
     counts::{HookStatus, Hooks},
-    hooks::{Attach, HOOKS, Hook},
+    hooks::{HOOKS, Hook},
+    kept::Kept,
     ledger::Ledger,
     offsets::Located,
     policy::PolicyMaps,
@@ -49,6 +51,10 @@ pub mod sweep;
 pub mod syscalls;
 
 pub mod policy;
+
+mod attach;
+
+mod kept;
 
 mod pins;
 
@@ -132,6 +138,8 @@ pub struct Sensor {
     ebpf: Mutex<Ebpf>,
     /// The hooks that are attached. Dropping a link detaches its hook.
     links: Mutex<HashMap<&'static str, FdLink>>,
+    /// Where links are pinned that stay.
+    kept: Kept,
     /// The root of the cgroup tree.
     root: File,
     hooks: Hooks,
@@ -237,7 +245,8 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         bail!("the kernel takes none of the hooks: {reason}");
     }
     let (ebpf, links, hooks) = (Mutex::new(ebpf), Mutex::new(links), Hooks::new(hooks));
-    let sensor = Sensor { ebpf, links, root, hooks, _pins: pins };
+    let kept = Kept::new(&options.pin_directory);
+    let sensor = Sensor { ebpf, links, kept, root, hooks, _pins: pins };
     Ok(Loaded { sensor, reader, ledger, budgets, limits, calls, policy })
 }
 
@@ -270,6 +279,35 @@ impl Sensor {
         let link = attach(&mut lock(&self.ebpf), hook, &self.root)?;
         lock(&self.links).insert(hook.name, link);
         Ok(())
+    }
+
+    /// Has what judges go on should the daemon end, however it ends, and lets go what an earlier one has left; or lets go
+    /// both. Until then what an earlier one has left judges as well, so that there is no gap.
+    ///
+    /// # Errors
+    /// When a link cannot be pinned. What judges now goes on all the same while the daemon does.
+    pub fn stay(&self, stay: bool) -> anyhow::Result<()> {
+        if !stay {
+            return self.kept.clear();
+        }
+        for name in kept::STAY {
+            if self.kept.has(name) {
+                continue;
+            }
+            let Some(link) = lock(&self.links).remove(name) else { continue };
+            match self.kept.pin(name, link) {
+                Ok(link) => drop(lock(&self.links).insert(name, link)),
+                Err(error) => {
+                    // What could not be pinned is gone.
+                    HOOKS
+                        .iter()
+                        .filter(|hook| hook.name == name)
+                        .try_for_each(|hook| self.switch_on(hook))?;
+                    return Err(error);
+                }
+            }
+        }
+        self.kept.clear_others()
     }
 
     /// Lets a packet hook see an Ethernet frame `times` over, as if a socket of the caller's cgroup had sent or got it.
@@ -316,45 +354,6 @@ fn status(hook: &Hook, refused: Option<String>) -> HookStatus {
         without: hook.without.to_owned(),
         min_kernel: hook.min_kernel.to_owned(),
     }
-}
-
-/// Has the kernel check a program.
-fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<()> {
-    match (hook.attach, program(ebpf, hook)?) {
-        (Attach::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, btf)?,
-        (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
-        (Attach::CgroupAddress, Program::CgroupSockAddr(program)) => program.load()?,
-        _ => bail!("is of another kind in the object"),
-    }
-    Ok(())
-}
-
-/// The cgroup hooks are links, which always let other programs of the same cgroup run as well.
-fn attach(ebpf: &mut Ebpf, hook: &Hook, root: &File) -> anyhow::Result<FdLink> {
-    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
-    Ok(match (hook.attach, program(ebpf, hook)?) {
-        (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
-            let link = program.attach()?;
-            program.take_link(link)?.into()
-        }
-        (Attach::CgroupEgress, Program::CgroupSkb(program)) => {
-            let link = program.attach(root, CgroupSkbAttachType::Egress, MODE)?;
-            program.take_link(link)?.try_into()?
-        }
-        (Attach::CgroupIngress, Program::CgroupSkb(program)) => {
-            let link = program.attach(root, CgroupSkbAttachType::Ingress, MODE)?;
-            program.take_link(link)?.try_into()?
-        }
-        (Attach::CgroupAddress, Program::CgroupSockAddr(program)) => {
-            let link = program.attach(root, MODE)?;
-            program.take_link(link)?.try_into()?
-        }
-        _ => bail!("is of another kind in the object"),
-    })
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> anyhow::Result<&'a mut Program> {
-    ebpf.program_mut(hook.name).context("is not in the object")
 }
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h): enters what is not there, and leaves what is.
