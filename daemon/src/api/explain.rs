@@ -78,7 +78,8 @@ pub struct PairExplained {
     /// The server's port; 0 where the protocol has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// What comes of it now.
+    /// What comes of it now; absent as well where the policies could not be read since the daemon started, for an
+    /// earlier one may have left some in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
     /// Why; absent while no policy is in force.
@@ -123,10 +124,14 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let judge = |source: End<'_>, target: End<'_>, protocol, port| {
         view.policies.explain(source, target, protocol, port)
     };
-    let (answers, left_out) = answers(&sources, &targets, service, &edges, judge);
+    let (mut answers, left_out) = answers(&sources, &targets, service, &edges, judge);
     if answers.is_empty() {
         let error = format!("`{}` is the same workload: what it says to itself is no interaction", query.to);
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
+    }
+    if generation == 0 && problem.is_some() {
+        // An earlier daemon may have left in force what this one knows nothing about.
+        answers.iter_mut().for_each(|answer| answer.verdict = None);
     }
     Ok(Explained { schema_version: API_VERSION, generation, problem, answers, left_out })
 }

@@ -18,9 +18,11 @@ use tokio::{
 
 use super::*;
 use crate::{
+    config::FullPath,
     event::{Event, EventKind, Verdict},
     interaction::Edge,
     metrics::samples::hooks,
+    policy::in_force::Policies,
     sink::samples as events,
 };
 
@@ -184,6 +186,22 @@ async fn what_passes_because_no_policy_is_in_force_is_said_to() {
     let [answer] = explained.answers.as_slice() else { panic!("{explained:?}") };
     assert_eq!((answer.verdict, &answer.explanation), (Some(Verdict::Allow), &None));
     assert_eq!(answer.seen.map(|seen| seen.allowed), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_promised_while_the_policies_cannot_be_read() {
+    let view = samples::view(hooks());
+    // It is a file, and no folder.
+    let folder = FullPath::of("/proc/version");
+    view.policies.configure(Policies { folder, ..Policies::default() });
+    view.policies.reload(&view.attribution).unwrap_err();
+    let doors = Doors::open(view).await;
+    let explained: Explained =
+        doors.json("/v1/policy/explain?from=198.51.100.1&to=203.0.113.7&port=443").await;
+    assert!(explained.problem.is_some());
+    assert_eq!(explained.answers[0].verdict, None);
+    let status: Status = doors.json("/v1/status").await;
+    assert_eq!(status.policies.problem, explained.problem);
 }
 
 #[tokio::test(flavor = "multi_thread")]

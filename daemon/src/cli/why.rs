@@ -123,6 +123,10 @@ fn shown(answer: &PairExplained, now: Timestamp, for_people: bool) -> String {
     let between = format!("{} → {}", printable(source), printable(target));
     let Some(verdict) = verdict else {
         return match protocol {
+            Some(protocol) if protocol.number().is_some() => format!(
+                "? UNKNOWN  {between}  {}\n  What an earlier daemon left in force, if anything, decides.\n",
+                protocol.service(port.unwrap_or(0))
+            ),
             Some(_) => format!(
                 "? MANY  {between}\n  What was folded, because the ledger was full, cannot be judged.\n"
             ),

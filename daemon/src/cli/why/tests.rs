@@ -159,6 +159,11 @@ fn who_was_never_seen_together_is_asked_for_a_port_and_without_policies_all_pass
       To know what would come of it, ask for a port: --port tcp/443
     "#);
     let free = PairExplained { explanation: None, text: None, seen: Some(seen(1, 0, 0)), ..allowed };
+    let unknown = PairExplained { verdict: None, ..free.clone() };
+    insta::assert_snapshot!(page(unknown), @r#"
+    ? UNKNOWN  shop/api → shop/db  tcp/5432
+      What an earlier daemon left in force, if anything, decides.
+    "#);
     insta::assert_snapshot!(page(free), @r#"
     ✔ ALLOWED  shop/api → shop/db  tcp/5432  (1 attempt allowed)
       because  no policy is in force: everything passes
