@@ -12,8 +12,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::in_force::Policies;
-
 mod snippet;
 
 mod problem;
@@ -26,6 +24,8 @@ mod select;
 
 mod options;
 
+mod policies;
+
 mod show;
 
 mod in_force;
@@ -34,6 +34,7 @@ pub use self::{
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
+    policies::{AtStop, ByDefault, Policies, Unresolved},
     problem::{Problem, Told},
     select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},

@@ -17,6 +17,8 @@ pub mod interaction;
 
 pub mod policy;
 
+pub mod enforcement;
+
 pub mod syscall;
 
 pub mod sink;

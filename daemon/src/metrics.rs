@@ -32,9 +32,9 @@ use self::{
 use crate::{
     attribution::{ContainerState, DNS_OUTCOMES, Overflows, RuntimeState, RuntimeStatus},
     config::Report,
+    enforcement,
     event::{CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
     interaction::Edge,
-    policy::in_force,
     sensor::counts::{Counters, HookStatus},
     sink::KINDS,
     syscall::Syscall,
@@ -84,7 +84,7 @@ struct Readings {
     events_dropped: u64,
     heartbeat_age: f64,
     config: Option<Report>,
-    policies: in_force::Report,
+    policies: enforcement::Report,
 }
 
 impl Default for Metrics {

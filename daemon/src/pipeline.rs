@@ -31,10 +31,10 @@ use crate::{
         self, Attribution, Networks,
         runtime::{self, Sockets, oci::Roots},
     },
-    config::{Config, InForce, Source},
+    config::{AtStop, Config, InForce, Source},
+    enforcement::{self, Sync},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
-    policy::{self, in_force::AtStop, sync::Sync},
     sensor::{
         self,
         budgets::{Allowance, Allowances, Missing},
@@ -123,7 +123,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         events: EventStream::new(),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, config.clone())),
-        policies: Arc::new(policy::in_force::InForce::new(
+        policies: Arc::new(enforcement::InForce::new(
             config.policies.clone(),
             Some(Sync::new(loaded.policy)),
         )),

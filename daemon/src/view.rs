@@ -16,6 +16,7 @@ use cofferdam_common::{
 use crate::{
     attribution::{Attribution, Container},
     config::InForce,
+    enforcement,
     event::Workload,
     interaction::{
         self, Archive, Edge,
@@ -23,7 +24,6 @@ use crate::{
         proxy::{self, Published},
     },
     metrics::Metrics,
-    policy,
     sensor::{
         clock::Clock,
         counts::{Counts, Hooks},
@@ -55,7 +55,7 @@ pub struct View {
     /// The configuration that is in force.
     pub config: Arc<InForce>,
     /// The policies that are in force.
-    pub policies: Arc<policy::in_force::InForce>,
+    pub policies: Arc<enforcement::InForce>,
     /// When the daemon started.
     pub started: Instant,
     /// Set by the loop at each turn.

@@ -76,23 +76,24 @@ struct Tcp {
     flags: u8,
 }
 
-/// What is read of a packet. With a layout that the kernel can be told, for it is handed to global functions.
+/// What is read of a packet. With a layout that the kernel can be told, for it is handed to global functions; the
+/// larger fields first, for the stack is small.
 #[repr(C)]
 pub(crate) struct Packet {
     /// The flow it belongs to, which holds its addresses and ports.
     pub(crate) key: FlowKey,
-    /// Whether the sender is the low end of the key.
-    pub(crate) source_is_low: bool,
-    /// Whether it can be the first of a flow: an echo reply cannot.
-    pub(crate) begins: bool,
-    /// Why it belongs to no flow ([`failure`]), or [`FOLLOWED`].
-    pub(crate) unfollowed: u32,
-    /// Zero for all but TCP.
-    pub(crate) tcp_flags: u8,
     /// Bytes behind the TCP or UDP header.
     pub(crate) payload: u64,
     /// The cgroup of the socket at which the hook runs.
     pub(crate) cgroup: CgroupId,
+    /// Why it belongs to no flow ([`failure`]), or [`FOLLOWED`].
+    pub(crate) unfollowed: u32,
+    /// Whether the sender is the low end of the key.
+    pub(crate) source_is_low: bool,
+    /// Whether it can be the first of a flow: an echo reply cannot.
+    pub(crate) begins: bool,
+    /// Zero for all but TCP.
+    pub(crate) tcp_flags: u8,
 }
 
 impl Packet {

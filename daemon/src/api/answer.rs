@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
-    policy::in_force,
+    enforcement,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -67,7 +67,7 @@ pub struct Status {
     pub config: Report,
     /// The policies.
     #[serde(default)]
-    pub policies: in_force::Report,
+    pub policies: enforcement::Report,
     /// Hooks that are attached.
     pub hooks_attached: u64,
     /// Hooks that could not be.

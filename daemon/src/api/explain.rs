@@ -15,12 +15,10 @@ use serde::{Deserialize, Serialize};
 use self::who::Who;
 use super::{API_VERSION, Answer, Refusal};
 use crate::{
+    enforcement,
     event::{Protocol, Verdict, Workload},
     interaction::Edge,
-    policy::{
-        explain::{End, Explanation},
-        in_force,
-    },
+    policy::explain::{End, Explanation},
     view::View,
 };
 
@@ -120,7 +118,7 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let known = who::known(&view.attribution, &edges);
     let sources = who::called(&query.from, &view.attribution, &known)?;
     let targets = who::called(&query.to, &view.attribution, &known)?;
-    let in_force::Report { generation, problem, .. } = view.policies.report();
+    let enforcement::Report { generation, problem, .. } = view.policies.report();
     let judge = |source: End<'_>, target: End<'_>, protocol, port| {
         view.policies.explain(source, target, protocol, port)
     };

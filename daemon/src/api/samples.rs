@@ -16,8 +16,8 @@ use cofferdam_common::{
 use crate::{
     attribution::Attribution,
     config::{Config, Given, InForce, Source},
+    enforcement,
     metrics::{Metrics, samples},
-    policy,
     sensor::{
         counts::{Calls, Counters, Counts, Family, HookStatus, Hooks},
         features::Features,
@@ -126,7 +126,7 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         events: EventStream::new(),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, Config::default())),
-        policies: Arc::new(policy::in_force::InForce::new(policy::in_force::Policies::default(), None)),
+        policies: Arc::new(enforcement::InForce::new(crate::config::Policies::default(), None)),
         heartbeat: Heartbeat::default(),
     }
 }

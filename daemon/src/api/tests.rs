@@ -19,10 +19,10 @@ use tokio::{
 use super::*;
 use crate::{
     config::FullPath,
+    config::Policies,
     event::{Event, EventKind, Verdict},
     interaction::Edge,
     metrics::samples::hooks,
-    policy::in_force::Policies,
     sink::samples as events,
 };
 

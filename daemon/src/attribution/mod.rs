@@ -38,6 +38,8 @@ mod sentence;
 
 mod counts;
 
+mod policy;
+
 mod upkeep;
 
 pub mod runtime;
@@ -50,13 +52,9 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::AtomicU64,
     },
-    time::Duration,
 };
 
-use cofferdam_common::{
-    ids::{Address, CgroupId},
-    network::Party,
-};
+use cofferdam_common::{ids::CgroupId, network::Party};
 use tokio::sync::Notify;
 
 use self::{cgroup::Walk, nameless::Nameless, process::ProcessTable, tables::Tables};
@@ -196,18 +194,6 @@ impl Attribution {
         self.tables().container_of(cgroup)
     }
 
-    /// Every cgroup that exists and who lives there.
-    #[must_use]
-    pub fn placed(&self) -> Vec<Placed> {
-        self.tables().placed()
-    }
-
-    /// Whose address each of this host's is; the root's where only a socket can tell.
-    #[must_use]
-    pub fn owners_of_addresses(&self) -> HashMap<Address, CgroupId> {
-        self.tables().owners_of_addresses()
-    }
-
     /// Whether a cgroup is known and not removed.
     #[must_use]
     pub fn is_live(&self, cgroup: CgroupId) -> bool {
@@ -264,29 +250,6 @@ impl Attribution {
         let old = std::mem::replace(&mut self.tables_mut().outside, networks);
         // After the lock was given back.
         drop(old);
-    }
-
-    /// Waits until who lives here, or what is known of him, has changed since this returned last.
-    pub fn wait_for_change(&self, longest: Duration) {
-        let (changed, condition) = &self.changed;
-        let waited = condition.wait_timeout_while(lock(changed), longest, |changed| !*changed);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
-    }
-
-    fn change(&self) {
-        *lock(&self.changed.0) = true;
-        self.changed.1.notify_one();
-    }
-
-    /// Rules have these numbers from now on.
-    pub fn name_rules(&self, rules: HashMap<u32, Arc<RuleName>>) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-    }
-
-    /// The rule that the kernel knows by a number.
-    #[must_use]
-    pub fn rule(&self, number: u32) -> Option<Arc<RuleName>> {
-        self.rules.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
     /// How a runtime is heard now.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{State, Status},
     attribution::RuntimeState,
-    policy::in_force,
+    enforcement,
 };
 
 /// What can be asked.
@@ -96,8 +96,8 @@ fn text(status: &Status) -> String {
 }
 
 /// The policies, where there are any, or where they are broken.
-fn policies(report: &in_force::Report) -> String {
-    let in_force::Report { generation, since, enforced, audited, rules, unresolved, .. } = report;
+fn policies(report: &enforcement::Report) -> String {
+    let enforcement::Report { generation, since, enforced, audited, rules, unresolved, .. } = report;
     let mut text = String::new();
     if *generation > 0 {
         let mut parts = vec![
@@ -204,7 +204,7 @@ mod tests {
                 problem: None,
                 needs_restart: Vec::new(),
             },
-            policies: in_force::Report::default(),
+            policies: enforcement::Report::default(),
             hooks_attached: 8,
             hooks_refused: 1,
             hooks_off: 1,
@@ -260,14 +260,14 @@ mod tests {
 
     /// Three that are enforced, and one in audit.
     fn enforcing() -> Status {
-        let policies = in_force::Report {
+        let policies = enforcement::Report {
             folder: "/etc/cofferdam/policies".to_owned(),
             generation: 17,
             since: "2026-11-24T10:00:00Z".parse().expect("a time"),
             enforced: 3,
             audited: 1,
             rules: 14,
-            ..in_force::Report::default()
+            ..enforcement::Report::default()
         };
         Status { policies, ..status() }
     }
@@ -286,23 +286,23 @@ mod tests {
     #[test]
     fn a_broken_policy_is_told_with_what_stays_in_force() {
         let problem = Some("/etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`".to_owned());
-        let broken = in_force::Report { problem, unresolved: 2, ..enforcing().policies };
+        let broken = enforcement::Report { problem, unresolved: 2, ..enforcing().policies };
         insta::assert_snapshot!(plain(&policies(&broken)), @r#"
           policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   2 cgroups unresolved
           policies broken: /etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`
           generation 17 stays in force → cofferdam policy check
         "#);
-        let none = plain(&policies(&in_force::Report { generation: 0, ..broken }));
+        let none = plain(&policies(&enforcement::Report { generation: 0, ..broken }));
         assert!(none.ends_with("nothing of them is in force → cofferdam policy check\n"), "{none}");
     }
 
     #[test]
     fn what_policies_only_report_is_observed_and_a_default_that_denies_is_enforced() {
-        let audited = in_force::Report { enforced: 0, ..enforcing().policies };
+        let audited = enforcement::Report { enforced: 0, ..enforcing().policies };
         assert_eq!(audited.word(), "observing");
-        let default = in_force::Report { denies_by_default: true, audited: 0, ..audited };
+        let default = enforcement::Report { denies_by_default: true, audited: 0, ..audited };
         assert_eq!(default.word(), "enforcing what is denied by default");
-        assert_eq!(in_force::Report { generation: 0, ..default }.word(), "observing");
+        assert_eq!(enforcement::Report { generation: 0, ..default }.word(), "observing");
     }
 
     #[test]

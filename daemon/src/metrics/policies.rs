@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use super::{definitions as metric, page::Page, series::Series};
-use crate::{event::Verdict, interaction::denials::Denials, policy::in_force::Report};
+use crate::{enforcement::Report, event::Verdict, interaction::denials::Denials};
 
 /// What is no rule's: a default, or that it was not known yet who somebody is. No rule is called so.
 const NO_RULE: &str = "none";

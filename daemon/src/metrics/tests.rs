@@ -36,13 +36,13 @@ fn readings() -> Readings {
             problem: Some("it is broken".to_owned()),
             needs_restart: Vec::new(),
         }),
-        policies: in_force::Report {
+        policies: enforcement::Report {
             generation: 17,
             enforced: 3,
             audited: 1,
             rules: 14,
             problem: Some("it is broken".to_owned()),
-            ..in_force::Report::default()
+            ..enforcement::Report::default()
         },
     }
 }

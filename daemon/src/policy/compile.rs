@@ -123,7 +123,7 @@ impl Plan {
         plan.add(Signature::nobody())?;
         let nobody = plan.add(Signature::nobody())?;
         debug_assert_eq!(nobody, Identity::NOBODY);
-        if let Some(verdict) = settings.unresolved.verdict() {
+        if let Some(verdict) = settings.verdict_on_unresolved() {
             let all = Interval { first: 0, rule: RULE_NONE, verdict, why: why::UNRESOLVED, padding: 0 };
             plan.subjects[Identity::UNRESOLVED.0 as usize].any = [plan.spans.place(&[all])?; 2];
         }

@@ -1,7 +1,7 @@
 //! Policy: who may interact with whom. From a text to what the kernel looks up.
 //!
 //! ```text
-//! document (YAML) -> model -> compile (identities, spans) -> sync -> sensor: two slots of maps
+//! document (YAML) -> model -> compile (identities, spans); crate::enforcement writes them into the kernel's maps
 //! ```
 
 pub mod model;
@@ -29,10 +29,6 @@ pub mod limits;
 pub mod settings;
 
 pub mod compile;
-
-pub mod sync;
-
-pub mod in_force;
 
 pub mod explain;
 

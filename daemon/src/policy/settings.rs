@@ -1,7 +1,9 @@
 //! What holds where no rule says anything, as the configuration has it.
 
 use cofferdam_common::network::{VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD};
-use serde::{Deserialize, Serialize};
+
+use crate::config::Policies;
+pub use crate::config::{ByDefault, Unresolved};
 
 /// What holds where no rule says anything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,28 +16,14 @@ pub struct Settings {
     pub unresolved: Unresolved,
 }
 
-/// What containers may that no rule is about.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ByDefault {
-    /// Everything.
-    Allow,
-    /// Nothing.
-    Deny,
-}
-
-/// What a cgroup may of which nothing is known yet.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unresolved {
-    /// Everything.
-    Allow,
-    /// Everything, and it is reported.
-    Audit,
-    /// Nothing.
-    Deny,
-    /// Packets wait: they are dropped, and the sender tries again.
-    Hold,
+impl From<&Policies> for Settings {
+    fn from(policies: &Policies) -> Self {
+        Self {
+            default_egress: policies.default_egress,
+            default_ingress: policies.default_ingress,
+            unresolved: policies.unresolved,
+        }
+    }
 }
 
 impl Settings {
@@ -44,16 +32,14 @@ impl Settings {
     pub fn allow_all(&self) -> bool {
         self.default_egress == ByDefault::Allow && self.default_ingress == ByDefault::Allow
     }
-}
 
-impl Unresolved {
-    /// The verdict, unless it is that everything is allowed.
-    pub(super) fn verdict(self) -> Option<u8> {
-        match self {
-            Self::Allow => None,
-            Self::Audit => Some(VERDICT_AUDIT),
-            Self::Deny => Some(VERDICT_DENY),
-            Self::Hold => Some(VERDICT_HOLD),
+    /// The verdict on who is unresolved, unless it is that everything is allowed.
+    pub(super) fn verdict_on_unresolved(&self) -> Option<u8> {
+        match self.unresolved {
+            Unresolved::Allow => None,
+            Unresolved::Audit => Some(VERDICT_AUDIT),
+            Unresolved::Deny => Some(VERDICT_DENY),
+            Unresolved::Hold => Some(VERDICT_HOLD),
         }
     }
 }

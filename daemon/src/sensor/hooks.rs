@@ -97,7 +97,7 @@ pub const HOOKS: [Hook; 14] = [
         name: "cgroup_skb_ingress",
         attach: Attach::CgroupIngress,
         family: "network",
-        min_kernel: "5.11",
+        min_kernel: "5.12",
         without: "who talks to whom is unknown",
         off: None,
     },
@@ -105,7 +105,7 @@ pub const HOOKS: [Hook; 14] = [
         name: "cgroup_skb_egress",
         attach: Attach::CgroupEgress,
         family: "network",
-        min_kernel: "5.11",
+        min_kernel: "5.12",
         without: "who talks to whom is unknown",
         off: None,
     },
@@ -126,20 +126,18 @@ pub const HOOKS: [Hook; 14] = [
         without: "unreachable targets count as unanswered, and only after a while",
         off: None,
     },
-    address("connect4"),
-    address("connect6"),
-    address("sendmsg4"),
-    address("sendmsg6"),
+    CONNECT4,
+    Hook { name: "connect6", ..CONNECT4 },
+    Hook { name: "sendmsg4", ..CONNECT4 },
+    Hook { name: "sendmsg6", ..CONNECT4 },
 ];
 
-/// A system call that names an address.
-const fn address(name: &'static str) -> Hook {
-    Hook {
-        name,
-        attach: Attach::CgroupAddress,
-        family: "policy",
-        min_kernel: "5.8",
-        without: "who is denied waits for an answer instead of being told",
-        off: Some("no policy is in force"),
-    }
-}
+/// The first of the system calls that name an address.
+const CONNECT4: Hook = Hook {
+    name: "connect4",
+    attach: Attach::CgroupAddress,
+    family: "policy",
+    min_kernel: "5.12",
+    without: "who is denied waits for an answer instead of being told",
+    off: Some("no policy is in force"),
+};

@@ -22,7 +22,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
     ("globset", &["config::select"]),
-    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy"]),
+    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
     ("lru", &["attribution::names"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.

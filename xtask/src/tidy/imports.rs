@@ -15,6 +15,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
     // Pure: what the kernel is told comes of documents and workloads alone.
     ("policy", &["config", "event"]),
+    // What the policies say is put into the kernel's maps, for whoever lives here.
+    ("enforcement", &["attribution", "config", "event", "policy", "sensor::policy"]),
     // Of the event, what a selector selects, and which characters are hostile.
     ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),
@@ -26,6 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "view",
             "attribution",
             "config",
+            "enforcement",
             "policy",
             "sensor::counts",
             "sink",
@@ -37,6 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "attribution",
             "config",
+            "enforcement",
             "event",
             "interaction",
             "metrics",
@@ -56,6 +60,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "view",
             "attribution",
             "config",
+            "enforcement",
             "policy",
             "sensor::counts",
             "sensor::features",

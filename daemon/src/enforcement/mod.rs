@@ -11,62 +11,20 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ByDefault, Settings, Size, Unresolved, explain,
-    explain::{End, Explanation},
-    folder::{DEFAULT_FOLDER, File, Set},
-    model::Mode,
-    sync::Sync,
+use crate::{
+    attribution::Attribution,
+    config::{AtStop, ByDefault, Policies},
+    policy::{
+        Plan, Size, explain,
+        explain::{End, Explanation},
+        folder::{File, Set},
+        model::Mode,
+    },
 };
-use crate::{attribution::Attribution, config::FullPath};
 
-/// Where policies are, and what holds where they say nothing.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Policies {
-    /// The folder of the policies. It need not exist.
-    pub folder: FullPath,
-    /// What containers may send that no rule of this direction is about.
-    pub default_egress: ByDefault,
-    /// What they may receive.
-    pub default_ingress: ByDefault,
-    /// What a new cgroup may until it is known who lives there, while a policy is in force.
-    pub unresolved: Unresolved,
-    /// What becomes of what is enforced when the daemon is stopped.
-    pub at_stop: AtStop,
-}
+mod sync;
 
-/// What becomes of what is enforced when the daemon is stopped. When it is killed, it stays.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AtStop {
-    /// It stays, until the next daemon takes over.
-    Keep,
-    /// It ends.
-    Clear,
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self {
-            folder: FullPath::of(DEFAULT_FOLDER),
-            default_egress: ByDefault::Allow,
-            default_ingress: ByDefault::Allow,
-            unresolved: Unresolved::Hold,
-            at_stop: AtStop::Keep,
-        }
-    }
-}
-
-impl Policies {
-    fn settings(&self) -> Settings {
-        Settings {
-            default_egress: self.default_egress,
-            default_ingress: self.default_ingress,
-            unresolved: self.unresolved,
-        }
-    }
-}
+pub use self::sync::Sync;
 
 /// The policies that are in force. A broken file changes nothing of them.
 pub struct InForce {
@@ -154,7 +112,7 @@ impl InForce {
         let state = self.lock();
         let mut report = state.report.clone();
         if let Some(sync) = &state.sync {
-            let size = sync.plan().map(super::Plan::size).unwrap_or_default();
+            let size = sync.plan().map(Plan::size).unwrap_or_default();
             report.generation = sync.generation();
             (report.rules, report.identities) = (size.rules, size.identities);
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
@@ -166,7 +124,7 @@ impl InForce {
     #[must_use]
     pub fn size(&self) -> Size {
         let state = self.lock();
-        state.sync.as_ref().and_then(Sync::plan).map(super::Plan::size).unwrap_or_default()
+        state.sync.as_ref().and_then(Sync::plan).map(Plan::size).unwrap_or_default()
     }
 
     /// What holds where no policy says anything, from the next reading on.
@@ -250,7 +208,7 @@ impl State {
         let enforced = policies.iter().filter(|policy| policy.mode == Mode::Enforce).count();
         let audited = policies.len() - enforced;
         let names = sync
-            .apply(policies, config.settings(), &attribution.placed())
+            .apply(policies, config.into(), &attribution.placed())
             .map_err(|error| format!("{error:#}"))?;
         attribution.name_rules(names);
         self.files = files;
@@ -278,6 +236,7 @@ fn seen(folder: &Path) -> Vec<Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::FullPath;
 
     #[test]
     fn a_broken_file_is_told_until_it_is_mended_or_gone() {

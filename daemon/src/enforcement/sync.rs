@@ -12,10 +12,11 @@ use cofferdam_common::{
     policy::{Identity, Resident},
 };
 
-use super::{Additions, Plan, RuleNumbers, Settings, Unresolved, model::Policy};
 use crate::{
     attribution::Placed,
+    config::Unresolved,
     event::{RuleName, Workload},
+    policy::{Additions, Plan, RuleNumbers, Settings, model::Policy},
     sensor::policy::{PolicyMaps, Slot},
 };
 
