@@ -7,7 +7,12 @@
 //! What most packets need is one function; what happens once per flow is a function of its own in the program
 //! (`inline(never)`), for a call chain may use no more than 512 bytes of stack.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, programs::SkBuffContext};
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    programs::SkBuffContext,
+};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{
@@ -51,7 +56,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
     }
     if let Some(flow) = find(&packet.key) {
         if !begins_anew(packet, hook, flow) {
-            return follow(context, packet, hook, flow);
+            return go_on(context, packet, hook, flow);
         }
         let end = flow.end_by_remains();
         close(&packet.key, flow, end);
@@ -60,7 +65,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         && rename_answer(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {
-        return follow(context, packet, hook, flow);
+        return go_on(context, packet, hook, flow);
     }
     if packet.begins
         && begin(packet, hook == Hook::Egress)
@@ -70,7 +75,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         if hook == Hook::Egress && packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0) {
             note_sender(packet);
         }
-        return follow(context, packet, hook, flow);
+        return go_on(context, packet, hook, flow);
     }
     passes_alone(context, packet, hook == Hook::Egress)
 }
@@ -163,7 +168,53 @@ fn note_sender(packet: &Packet) {
 
 /// One more packet of a flow: whether it passes.
 #[inline(always)]
-fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) -> bool {
+fn go_on(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) -> bool {
+    let followed = opaque(match hook {
+        Hook::Egress => follow_egress(context.skb.skb, packet, flow),
+        Hook::Ingress => follow_ingress(context.skb.skb, packet, flow),
+    });
+    if followed == PASS_SHADOW {
+        // From here, for the stack would not do for one call more.
+        follow_shadow(packet, packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0), flow);
+    }
+    followed != DROP
+}
+
+/// What [`follow`] returns: the packet is dropped; it passes; it passes, and the flow is a client's view only.
+const DROP: u32 = 0;
+const PASS: u32 = 1;
+const PASS_SHADOW: u32 = 2;
+
+/// [`follow`], at the sender. Global, so that the verifier looks at it once and not on each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn follow_egress(context: *mut __sk_buff, packet: *const Packet, flow: *mut Flow) -> u32 {
+    // SAFETY: the verifier has both checked for null, and knows their sizes.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
+    follow(&SkBuffContext::new(context), packet, Hook::Egress, flow)
+}
+
+/// [`follow`], at the receiver.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn follow_ingress(context: *mut __sk_buff, packet: *const Packet, flow: *mut Flow) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
+    follow(&SkBuffContext::new(context), packet, Hook::Ingress, flow)
+}
+
+/// What a global function returns may be anything to the verifier. The compiler knows better, and would leave out what
+/// tells the verifier.
+#[inline(always)]
+fn opaque(mut value: u32) -> u32 {
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {0} */", inout(reg) value, options(nostack, nomem, pure)) };
+    value
+}
+
+/// One more packet of a flow.
+#[inline(always)]
+fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) -> u32 {
     let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
     let at_server = from_client == (hook == Hook::Ingress);
     let before = flow.last_seen;
@@ -174,11 +225,10 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
         arrive(packet, flow);
     }
     if !passes(context, packet, hook == Hook::Egress, flow) {
-        return false;
+        return DROP;
     }
     if flow.flags & flag::SHADOW != 0 {
-        follow_shadow(packet, from_client, flow);
-        return true;
+        return PASS_SHADOW;
     }
     if at_server {
         if arrives {
@@ -190,7 +240,7 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
         if flow.flags & flag::SERVER_IS_LOCAL == 0 {
             // The kernel refuses for a socket that does not exist, or the flow was decided as outside: the
             // client's hooks see it too.
-            return true;
+            return PASS;
         }
         count(packet, from_client, flow);
         // The client's answer to our SYN-ACK; of a local client that came before.
@@ -222,7 +272,7 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
     if packet.is_tcp() {
         follow_end(packet, hook, from_client, flow);
     }
-    true
+    PASS
 }
 
 /// Does this packet end the connection?

@@ -273,19 +273,17 @@ fn a_peer_outside_is_known_by_its_network_and_the_narrowest_counts() {
     maps.set_pair(key, span).expect("a pair");
     maps.set_subject(1, WEB, Subject { any: [Span::default(); 2], pairs: [1, 0] }).expect("a subject");
     maps.activate().expect("a generation");
-    let sends = |to: &str| {
+    let connects = |to: &str| {
         let to: SocketAddr = to.parse().expect("an address");
-        let from: SocketAddr = if to.is_ipv4() { v4(1, 0) } else { v6(1, 0) };
-        let sender = web.enter(|| UdpSocket::bind(from).expect("it binds"));
-        web.enter(|| sender.send_to(&[0; 10], to)).err().map(|error| error.kind())
+        web.enter(|| TcpStream::connect_timeout(&to, WHILE)).err().map(|error| error.kind())
     };
     in_namespace(&ADDRESSES, || {
         for to in ["203.0.113.1:9", "203.0.113.127:9", "[2001:db8::1]:9"] {
-            assert_eq!(sends(to), Some(ErrorKind::PermissionDenied), "{to}");
+            assert_eq!(connects(to), Some(ErrorKind::PermissionDenied), "{to}");
         }
         // There is no way to them, which is another error.
         for to in ["203.0.113.128:9", "203.0.114.1:9", "[2001:db9::1]:9"] {
-            assert_eq!(sends(to), Some(ErrorKind::NetworkUnreachable), "{to}");
+            assert_eq!(connects(to), Some(ErrorKind::NetworkUnreachable), "{to}");
         }
     });
 }
