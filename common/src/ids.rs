@@ -83,6 +83,13 @@ impl Address {
         Self(zerocopy::transmute!([0, 0, 0xffff_u32.to_be(), word]))
     }
 
+    /// The address whose bytes in network order are these words in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_words(words: [u32; 4]) -> Self {
+        Self(zerocopy::transmute!(words))
+    }
+
     /// The address as two words, each as it lies in memory: for comparisons, not for arithmetic.
     #[inline(always)]
     #[must_use]

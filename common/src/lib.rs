@@ -17,6 +17,8 @@ pub mod container;
 
 pub mod syscall;
 
+pub mod policy;
+
 pub mod stats;
 
 pub mod budget;

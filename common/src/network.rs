@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     ids::{Address, CgroupId},
+    policy::Judgement,
     record::Header,
 };
 
@@ -31,6 +32,8 @@ pub const VERDICT_ALLOW: u8 = 1;
 pub const VERDICT_AUDIT: u8 = 2;
 /// The kernel denied it.
 pub const VERDICT_DENY: u8 = 3;
+/// The kernel let this packet drop, so that it is sent again when more is known.
+pub const VERDICT_HOLD: u8 = 4;
 
 /// How a flow ended ([`FlowRecord::end`]).
 pub mod end {
@@ -115,6 +118,9 @@ pub mod flag {
     pub const RESET_SENT: u64 = 1 << 9;
     /// With [`RESET_SENT`]: it was the client.
     pub const RESET_BY_CLIENT: u64 = 1 << 10;
+    /// The server's end sent the first packet that was seen: the ports let it pass for a late answer. A policy judges it
+    /// as who began.
+    pub const BEGUN_BY_SERVER: u64 = 1 << 11;
 }
 
 /// The state of one flow in the kernel.
@@ -141,6 +147,16 @@ pub struct Flow {
     pub last_seen: u64,
     /// What passed.
     pub volume: Volume,
+    /// The cgroup whose identity the client has: its own, or its container's.
+    pub client_owner: CgroupId,
+    /// The cgroup whose identity the server has.
+    pub server_owner: CgroupId,
+    /// What the policy in force says of it.
+    pub judgement: Judgement,
+    /// The generation that said so; zero while no policy was in force.
+    pub generation: u32,
+    /// Zero.
+    pub padding_after: u32,
 }
 
 impl Flow {
@@ -228,13 +244,17 @@ pub struct LedgerKey {
     pub dialled_port: u16,
     /// Zero.
     pub padding: u16,
+    /// With [`VERDICT_AUDIT`] and [`VERDICT_DENY`] the rule that decided, else zero.
+    pub rule: u32,
+    /// Zero.
+    pub padding_after: u32,
 }
 
 /// Counts of one row of the ledger. Updated by the hooks with atomic additions, never reset.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 pub struct LedgerRow {
-    /// Flows begun.
+    /// Flows begun; with [`VERDICT_DENY`] packets and calls that were denied.
     pub attempts: u64,
     /// Flows that opened (TCP: handshake complete; UDP: the first datagram).
     pub flows: u64,
@@ -246,6 +266,10 @@ pub struct LedgerRow {
     pub first_seen: u64,
     /// See `first_seen`.
     pub last_seen: u64,
+    /// With [`VERDICT_AUDIT`] and [`VERDICT_DENY`]: when it was last reported, likewise.
+    pub reported_at: u64,
+    /// How many `attempts` there were then.
+    pub reported: u64,
 }
 
 /// Flows that never opened, by how they ended ([`end`]).
@@ -351,4 +375,6 @@ pub struct FlowRecord {
     pub opened_at: u64,
     /// What passed.
     pub volume: Volume,
+    /// What the policy in force says of it.
+    pub judgement: Judgement,
 }

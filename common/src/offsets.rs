@@ -62,4 +62,8 @@ pub struct Offsets {
     pub task_thread_info: u32,
     /// `thread_info.status`
     pub thread_status: u32,
+    /// `sock.sk_socket`
+    pub sock_socket: u32,
+    /// `socket.file`
+    pub socket_file: u32,
 }

@@ -1,6 +1,6 @@
 //! Lets aya copy our types in and out of maps. The only `unsafe` of this crate.
 
-use crate::{budget, ids, network, offsets, stats, syscall};
+use crate::{budget, ids, network, offsets, policy, stats, syscall};
 
 /// Each type is `#[repr(C)]` or transparent and derives zerocopy's `FromBytes` and `IntoBytes`, which prove what
 /// `Pod` asks for: every bit pattern is valid and there is no padding.
@@ -17,6 +17,7 @@ pod!(
     budget::Budget,
     budget::Limit,
     budget::Payer,
+    ids::Address,
     ids::CgroupId,
     network::Flow,
     network::FlowKey,
@@ -25,6 +26,13 @@ pod!(
     network::Sender,
     network::SenderKey,
     offsets::Offsets,
+    policy::Identity,
+    policy::Interval,
+    policy::NetworkKey,
+    policy::PairKey,
+    policy::Resident,
+    policy::Span,
+    policy::Subject,
     stats::RecordStats,
     syscall::CallKey,
 );

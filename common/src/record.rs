@@ -38,6 +38,8 @@ pub mod kind {
     pub const CGROUP_REMOVED: u32 = 61;
     /// A task was moved into a cgroup: [`crate::container::AttachRecord`].
     pub const CGROUP_ATTACHED: u32 = 62;
+    /// An interaction was denied, or would have been: [`crate::policy::VerdictRecord`].
+    pub const VERDICT: u32 = 100;
 }
 
 /// Families of records: the index into the loss counters ([`crate::stats`]).
@@ -48,8 +50,10 @@ pub mod family {
     pub const NETWORK: u32 = 1;
     /// Life of cgroups.
     pub const CONTAINER: u32 = 2;
+    /// Verdicts of policies.
+    pub const POLICY: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
     /// Their names, by index.
-    pub const NAMES: [&str; COUNT as usize] = ["process", "network", "container"];
+    pub const NAMES: [&str; COUNT as usize] = ["process", "network", "container", "policy"];
 }

@@ -34,8 +34,10 @@ pub mod failure {
     pub const SYSCALLS_FULL: u32 = 7;
     /// No room was left for `other` rows either, or none to enter a new cgroup: the call is not counted.
     pub const SYSCALLS_OVERFULL: u32 = 8;
+    /// A packet was dropped because it is not known yet who one of the two is, so that it is sent again.
+    pub const HELD: u32 = 9;
     /// How many there are.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 10;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ledger_full",
@@ -47,5 +49,6 @@ pub mod failure {
         "budgets_full",
         "syscalls_full",
         "syscalls_overfull",
+        "held",
     ];
 }

@@ -12,6 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod snippet;
+
 mod problem;
 
 mod values;
@@ -22,6 +24,8 @@ mod select;
 
 mod options;
 
+mod policies;
+
 mod show;
 
 mod in_force;
@@ -30,10 +34,16 @@ pub use self::{
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
-    problem::Problem,
-    select::{Pattern, Selection, Selector},
+    policies::{AtStop, ByDefault, Policies, Unresolved},
+    problem::{Problem, Told},
+    select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},
     values::{FullPath, Whole},
+};
+pub(crate) use self::{
+    problem::{Cost, mark, nearest, parse},
+    select::Wanted,
+    snippet::{Gravity, Mark, Text},
 };
 
 /// Where the file is unless somebody says otherwise. It need not exist.
@@ -41,6 +51,8 @@ pub const DEFAULT_FILE: &str = "/etc/cofferdam/config.yaml";
 
 /// Longest file that is read, in bytes.
 const SIZE_LIMIT: usize = 1 << 20;
+/// How much its YAML may cost.
+const COST: Cost = Cost { nodes: 50_000 };
 
 /// All that the file can say. What it leaves out has its default. docs/config.md and dist/config.yaml explain the keys.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -58,6 +70,8 @@ pub struct Config {
     pub dns_names: bool,
     /// Workloads whose system calls are counted.
     pub syscalls: Selection,
+    /// Who may interact with whom.
+    pub policies: Policies,
 }
 
 /// Where container runtimes are. None need exist.
@@ -124,6 +138,7 @@ impl Default for Config {
             outside: Outside::default(),
             dns_names: true,
             syscalls: Selection::default(),
+            policies: Policies::default(),
         }
     }
 }
@@ -160,7 +175,7 @@ impl Config {
     /// # Errors
     /// What is wrong with it; of several problems the first.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
-        problem::parse(path, text)
+        parse(&Text::new(path, text), text, 0, COST)
     }
 }
 
@@ -185,10 +200,10 @@ impl Source {
     /// What is wrong with the file.
     pub fn load_with_origins(&self) -> Result<(Config, Origins), Problem> {
         let path = self.path();
-        let text = match read(path) {
+        let text = match read(path, SIZE_LIMIT) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => String::new(),
-            Err(error) => return Err(Problem::unreadable(path, &error)),
+            Err(error) => return Err(Problem::unreadable(path, "the configuration", &error)),
         };
         let mut config = Config::parse(path, &text)?;
         self.given.apply(&mut config);
@@ -197,15 +212,15 @@ impl Source {
 }
 
 /// The text of a regular file that is not too long: a pipe or a device would keep us waiting.
-fn read(path: &Path) -> io::Result<String> {
+pub(crate) fn read(path: &Path, limit: usize) -> io::Result<String> {
     let refuse = |what: String| io::Error::new(ErrorKind::InvalidData, what);
     if !std::fs::metadata(path)?.is_file() {
         return Err(refuse("it is no file".to_owned()));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(SIZE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > SIZE_LIMIT {
-        return Err(refuse(format!("it is longer than {SIZE_LIMIT} bytes")));
+    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(refuse(format!("it is longer than {limit} bytes")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

@@ -1,5 +1,6 @@
 //! The graph: who talked to whom, folded by workload. Pure: rows of the ledger in, edges out.
 
+pub mod denials;
 pub mod proxy;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -7,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use cofferdam_common::network::{LedgerKey, LedgerRow, Party, VERDICT_AUDIT, VERDICT_DENY};
 use serde::{Deserialize, Serialize};
 
+use self::denials::Denials;
 use crate::{
     event::{Protocol, Workload, WorkloadKind},
     sensor::clock::Clock,
@@ -46,6 +48,9 @@ pub struct Edge {
     pub first_seen: jiff::Timestamp,
     /// Last packet.
     pub last_seen: jiff::Timestamp,
+    /// When it was last denied, or would have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_denied: Option<jiff::Timestamp>,
 }
 
 /// Flows that never opened, by why. What is missing to `attempts - flows` is just opening.
@@ -92,7 +97,7 @@ pub struct Verdicts {
     pub allow: u64,
     /// Passed, but a rule in audit mode would have denied it.
     pub audit: u64,
-    /// Denied.
+    /// Denied: packets and calls. They are no `attempts`.
     pub deny: u64,
 }
 
@@ -129,6 +134,10 @@ fn edge(
         VERDICT_DENY => &mut verdicts.deny,
         _ => &mut verdicts.allow,
     } = row.attempts;
+    // What was denied began no flow.
+    let attempts = if key.verdict == VERDICT_DENY { 0 } else { row.attempts };
+    // The coarse clock of the last packet may be behind the exact one of the first.
+    let last_seen = clock.from_monotonic(row.last_seen.max(row.first_seen));
     Edge {
         source,
         target,
@@ -136,7 +145,7 @@ fn edge(
         port: key.port,
         via: (key.dialled_port != 0).then(|| format!("nat:{}", key.dialled_port)),
         flows: row.flows,
-        attempts: row.attempts,
+        attempts,
         bytes_sent: row.volume.bytes_sent,
         bytes_received: row.volume.bytes_received,
         packets_sent: row.volume.packets_sent,
@@ -149,8 +158,8 @@ fn edge(
         },
         verdicts,
         first_seen: clock.from_monotonic(row.first_seen),
-        // The coarse clock of the last packet may be behind the exact one of the first.
-        last_seen: clock.from_monotonic(row.last_seen.max(row.first_seen)),
+        last_seen,
+        last_denied: matches!(key.verdict, VERDICT_AUDIT | VERDICT_DENY).then_some(last_seen),
     }
 }
 
@@ -191,7 +200,7 @@ impl Edge {
         take(&mut self.packets_received, half.packets_received);
         take(&mut self.verdicts.allow, half.verdicts.allow);
         take(&mut self.verdicts.audit, half.verdicts.audit);
-        take(&mut self.verdicts.deny, half.verdicts.deny);
+        // What was denied on its way to a proxy never came out of it: each half has its own.
         self.failed = self.failed.each(half.failed, u64::saturating_sub);
     }
 
@@ -208,6 +217,7 @@ impl Edge {
         self.failed = self.failed.each(other.failed, u64::saturating_add);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
+        self.last_denied = self.last_denied.max(other.last_denied);
     }
 }
 
@@ -215,6 +225,7 @@ impl Edge {
 #[derive(Debug, Default)]
 pub struct Archive {
     graph: Graph,
+    denials: Denials,
     /// Edges that were folded into `other` because the archive was full.
     folded: u64,
 }
@@ -240,6 +251,19 @@ impl Archive {
             }
             self.graph.add(edge);
         }
+    }
+
+    /// Takes over what rules denied.
+    pub fn add_denials(&mut self, denials: Denials) {
+        self.denials.merge(denials);
+    }
+
+    /// What rules denied, of the archive and `live` together.
+    #[must_use]
+    pub fn denials_with(&self, live: Denials) -> Denials {
+        let mut all = self.denials.clone();
+        all.merge(live);
+        all
     }
 
     /// Edges that were folded because there was no room.
@@ -280,6 +304,8 @@ mod tests {
             verdict: VERDICT_ALLOW,
             dialled_port: 0,
             padding: 0,
+            rule: 0,
+            padding_after: 0,
         };
         let volume = Volume { bytes_sent: bytes, ..Volume::default() };
         (

@@ -15,6 +15,10 @@ pub mod attribution;
 
 pub mod interaction;
 
+pub mod policy;
+
+pub mod enforcement;
+
 pub mod syscall;
 
 pub mod sink;

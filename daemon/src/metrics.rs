@@ -9,6 +9,7 @@ mod edges;
 mod kernel;
 mod labels;
 mod page;
+mod policies;
 mod series;
 mod syscalls;
 
@@ -24,10 +25,14 @@ use std::{
 
 use cofferdam_common::record::family;
 
-use self::{bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page, syscalls::SyscallSeries};
+use self::{
+    bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page, policies::RuleSeries,
+    syscalls::SyscallSeries,
+};
 use crate::{
     attribution::{ContainerState, DNS_OUTCOMES, Overflows, RuntimeState, RuntimeStatus},
     config::Report,
+    enforcement,
     event::{CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
     interaction::Edge,
     sensor::counts::{Counters, HookStatus},
@@ -54,6 +59,7 @@ pub struct Metrics {
     /// Records that did not come through, by workload, family and why.
     missing: Mutex<Bounded<[String; 3]>>,
     edges: Mutex<EdgeSeries>,
+    rules: Mutex<RuleSeries>,
     syscalls: Mutex<SyscallSeries>,
     info_folded: AtomicU64,
     scrape_failures: [AtomicU64; PARTS.len()],
@@ -78,6 +84,7 @@ struct Readings {
     events_dropped: u64,
     heartbeat_age: f64,
     config: Option<Report>,
+    policies: enforcement::Report,
 }
 
 impl Default for Metrics {
@@ -99,6 +106,7 @@ impl Metrics {
             execs: Mutex::default(),
             missing: Mutex::default(),
             edges: Mutex::new(EdgeSeries::new(metric::FLOWS.limit)),
+            rules: Mutex::new(RuleSeries::new()),
             syscalls: Mutex::new(SyscallSeries::new()),
             info_folded: AtomicU64::new(0),
             scrape_failures: array::from_fn(|_| AtomicU64::new(0)),
@@ -160,7 +168,16 @@ impl Metrics {
     #[must_use]
     pub fn scrape(&self, view: &View) -> String {
         let begun = Instant::now();
-        self.count_edges(|| view.edges(), begun);
+        let mut denials = None;
+        let read = || {
+            let (edges, by_rule) = view.edges_and_denials()?;
+            denials = Some(by_rule);
+            Ok(edges)
+        };
+        self.count_edges(read, begun);
+        if let Some(denials) = denials {
+            lock(&self.rules).update(&denials, begun);
+        }
         let readings = Readings {
             counters: self.part(1, view.counts.counters()),
             syscalls: self.part(3, view.syscalls.list()),
@@ -182,6 +199,7 @@ impl Metrics {
             events_dropped: view.events.dropped(),
             heartbeat_age: view.heartbeat.age().as_secs_f64(),
             config: Some(view.config.report()),
+            policies: view.policies.report(),
         };
         self.render(&readings, begun)
     }
@@ -216,6 +234,7 @@ impl Metrics {
     fn render(&self, readings: &Readings, begun: Instant) -> String {
         let mut page = Page::default();
         self.write_edges(&mut page);
+        lock(&self.rules).write(&mut page);
         self.write_syscalls(&mut page, readings.syscalls.as_deref(), begun);
         self.write_containers(&mut page, readings);
         self.write_events(&mut page, readings);
@@ -231,6 +250,7 @@ impl Metrics {
             page.count(&metric::CONFIG_RELOADED, &[], config.problem.is_none().into());
             page.add(&metric::CONFIG_RELOAD_TIME, &[], config.since.as_duration().as_secs_f64());
         }
+        policies::write(&mut page, &readings.policies);
         page.add(&metric::HEARTBEAT_AGE, &[], readings.heartbeat_age);
         page.add(&metric::SCRAPE_DURATION, &[], begun.elapsed().as_secs_f64());
         page.text().unwrap_or_else(|error| {
@@ -242,7 +262,7 @@ impl Metrics {
     fn write_edges(&self, page: &mut Page) {
         let series = lock(&self.edges);
         series.write(page);
-        for name in [&metric::FLOWS, &metric::FLOW_ATTEMPTS, &metric::FLOW_BYTES] {
+        for name in [&metric::FLOWS, &metric::FLOW_ATTEMPTS, &metric::FLOW_BYTES, &metric::DENIALS] {
             page.count(&metric::SERIES_FOLDED, &[name.name], series.folded());
         }
     }

@@ -31,7 +31,8 @@ use crate::{
         self, Attribution, Networks,
         runtime::{self, Sockets, oci::Roots},
     },
-    config::{Config, InForce, Source},
+    config::{AtStop, Config, InForce, Source},
+    enforcement::{self, Sync},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
     sensor::{
@@ -50,6 +51,8 @@ use crate::{
 mod instance;
 
 mod keeper;
+
+mod policies;
 
 mod reload;
 
@@ -120,6 +123,10 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         events: EventStream::new(),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, config.clone())),
+        policies: Arc::new(enforcement::InForce::new(
+            config.policies.clone(),
+            Some(Sync::new(loaded.policy)),
+        )),
         heartbeat: Heartbeat::default(),
     };
     let cancel = CancellationToken::new();
@@ -148,14 +155,26 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     let (sockets, roots) = runtimes(config);
     tasks.spawn(runtime::watch_all(Arc::clone(&attribution), sockets, cancel.clone()));
     let (first_look, looked) = oneshot::channel();
+    let (named, names_known) = oneshot::channel();
+    let (judging, in_force) = oneshot::channel();
+    let policies = thread::Builder::new().name("policies".to_owned()).spawn({
+        let (view, sensor, cancel) = (view.clone(), Arc::clone(&sensor), cancel.clone());
+        move || policies::keep(&view, &sensor, names_known, judging, &cancel)
+    })?;
     tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, first_look, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
-    let served = tasks.block_on(supervisor::serve(view, local, web, hangup, looked, cancel.clone()));
+    let start = supervisor::Start { looked, named, in_force };
+    let ending = (Arc::clone(&view.policies), Arc::clone(&sensor));
+    let served = tasks.block_on(supervisor::serve(view, sensor, local, web, hangup, start, cancel.clone()));
 
     cancel.cancel();
-    for thread in [data_path, keeper] {
+    for thread in [data_path, keeper, policies] {
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
+    }
+    let (policies, sensor) = ending;
+    if policies.at_stop() == AtStop::Clear {
+        sensor.stay(false)?;
     }
     tasks.shutdown_timeout(Duration::from_secs(1));
     served

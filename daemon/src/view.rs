@@ -16,9 +16,11 @@ use cofferdam_common::{
 use crate::{
     attribution::{Attribution, Container},
     config::InForce,
+    enforcement,
     event::Workload,
     interaction::{
         self, Archive, Edge,
+        denials::Denials,
         proxy::{self, Published},
     },
     metrics::Metrics,
@@ -52,6 +54,8 @@ pub struct View {
     pub events: EventStream,
     /// The configuration that is in force.
     pub config: Arc<InForce>,
+    /// The policies that are in force.
+    pub policies: Arc<enforcement::InForce>,
     /// When the daemon started.
     pub started: Instant,
     /// Set by the loop at each turn.
@@ -64,10 +68,19 @@ impl View {
     /// # Errors
     /// When the kernel's maps cannot be read.
     pub fn edges(&self) -> anyhow::Result<Vec<Edge>> {
+        Ok(self.edges_and_denials()?.0)
+    }
+
+    /// The map, and what rules denied, of one reading.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be read.
+    pub fn edges_and_denials(&self) -> anyhow::Result<(Vec<Edge>, Denials)> {
         // Held while the kernel is read: rows that are just moved into the archive are seen once, not twice.
         let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = self.fold(&self.counts.ledger()?);
-        Ok(proxy::join(archive.with(live), &self.published()))
+        let rows = self.counts.ledger()?;
+        let edges = proxy::join(archive.with(self.fold(&rows)), &self.published());
+        Ok((edges, archive.denials_with(self.denials(&rows))))
     }
 
     /// The map before and after `change` renames workloads: of the same counts, so that what one lacks the other has.
@@ -96,6 +109,7 @@ impl View {
         let mut rows = Vec::new();
         let result = take(&mut rows);
         archive.add(self.fold(&rows));
+        archive.add_denials(self.denials(&rows));
         result
     }
 
@@ -116,6 +130,10 @@ impl View {
             (a.host_port, a.protocol, a.port, &a.workload) == (b.host_port, b.protocol, b.port, &b.workload)
         });
         published
+    }
+
+    fn denials(&self, rows: &[(LedgerKey, LedgerRow)]) -> Denials {
+        Denials::of(rows, |number| self.attribution.rule(number))
     }
 
     fn fold(&self, rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {

@@ -7,10 +7,18 @@
 //! What most packets need is one function; what happens once per flow is a function of its own in the program
 //! (`inline(never)`), for a call chain may use no more than 512 bytes of stack.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, programs::SkBuffContext};
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    programs::SkBuffContext,
+};
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::{Flow, FlowKey, FlowRecord, LedgerKey, Party, Sender, VERDICT_ALLOW, Volume, end, flag},
+    network::{
+        Flow, FlowKey, FlowRecord, LedgerKey, Party, Sender, VERDICT_ALLOW, VERDICT_AUDIT, Volume, end, flag,
+    },
+    policy::Judgement,
     record::{family, kind},
     stats::failure,
 };
@@ -19,6 +27,7 @@ use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
     emit::{boot_time, coarse_time, count_failure, emit, header},
+    enforce::{passes, passes_alone, tell},
     ledger,
     maps::{FLOW_RECORDS, FLOWS, SENDERS},
     packet::Packet,
@@ -38,17 +47,16 @@ pub(crate) enum Hook {
     Ingress,
 }
 
-/// One packet passes.
+/// One packet: whether it passes.
 #[inline(always)]
-pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) {
+pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) -> bool {
     if hook == Hook::Ingress && packet.is_multicast() {
         // One packet, many receivers: each has a flow of its own. What the group as such got is the sender's flow.
         packet.key.namespace = packet.cgroup.0;
     }
     if let Some(flow) = find(&packet.key) {
         if !begins_anew(packet, hook, flow) {
-            follow(packet, hook, flow);
-            return;
+            return go_on(context, packet, hook, flow);
         }
         let end = flow.end_by_remains();
         close(&packet.key, flow, end);
@@ -57,16 +65,19 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         && rename_answer(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {
-        follow(packet, hook, flow);
-        return;
+        return go_on(context, packet, hook, flow);
     }
     if packet.begins
         && begin(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {
         introduce(context, packet.cgroup);
-        follow(packet, hook, flow);
+        if hook == Hook::Egress && packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0) {
+            note_sender(packet);
+        }
+        return go_on(context, packet, hook, flow);
     }
+    passes_alone(context, packet, hook == Hook::Egress)
 }
 
 #[inline(always)]
@@ -113,14 +124,24 @@ fn begin(packet: &Packet, egress: bool) -> bool {
         opened_at: boot_time(),
         last_seen: coarse_time(),
         volume: Volume { bytes_sent: 0, bytes_received: 0, packets_sent: 0, packets_received: 0 },
+        client_owner: CgroupId::NONE,
+        server_owner: CgroupId::NONE,
+        judgement: Judgement::ALLOW,
+        generation: 0,
+        padding_after: 0,
     };
+    if !adopted && !source_is_client {
+        flow.flags |= flag::BEGUN_BY_SERVER;
+    }
     if packet.source_is_low == source_is_client {
         flow.flags |= flag::CLIENT_IS_LOW;
     }
     if source_is_client == egress {
         flow.client = packet.cgroup;
+        flow.client_owner = packet.cgroup;
     } else {
         flow.server = packet.cgroup;
+        flow.server_owner = packet.cgroup;
         flow.flags |= flag::SERVER_IS_LOCAL;
     }
     match FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST)) {
@@ -132,36 +153,94 @@ fn begin(packet: &Packet, egress: bool) -> bool {
             return false;
         }
     }
-    if source_is_client && egress {
-        let sender =
-            Sender { cgroup: packet.cgroup, dialled: target.0, dialled_port: target.1, padding: [0; 6] };
-        if SENDERS.insert(packet.sender(), &sender, 0).is_err() {
-            count_failure(failure::SENDERS_FULL);
-        }
-    }
     true
+}
+
+/// Remembers who began a flow, should its target be translated on the way.
+#[inline(never)]
+fn note_sender(packet: &Packet) {
+    let (dialled, dialled_port) = packet.target();
+    let sender = Sender { cgroup: packet.cgroup, dialled, dialled_port, padding: [0; 6] };
+    if SENDERS.insert(packet.sender(), &sender, 0).is_err() {
+        count_failure(failure::SENDERS_FULL);
+    }
+}
+
+/// One more packet of a flow: whether it passes.
+#[inline(always)]
+fn go_on(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) -> bool {
+    let followed = opaque(match hook {
+        Hook::Egress => follow_egress(context.skb.skb, packet, flow),
+        Hook::Ingress => follow_ingress(context.skb.skb, packet, flow),
+    });
+    if followed == PASS_SHADOW {
+        // From here, for the stack would not do for one call more.
+        follow_shadow(packet, packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0), flow);
+    }
+    followed != DROP
+}
+
+/// What [`follow`] returns: the packet is dropped; it passes; it passes, and the flow is a client's view only.
+const DROP: u32 = 0;
+const PASS: u32 = 1;
+const PASS_SHADOW: u32 = 2;
+
+/// [`follow`], at the sender. Global, so that the verifier looks at it once and not on each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn follow_egress(context: *mut __sk_buff, packet: *const Packet, flow: *mut Flow) -> u32 {
+    // SAFETY: the verifier has both checked for null, and knows their sizes.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
+    follow(&SkBuffContext::new(context), packet, Hook::Egress, flow)
+}
+
+/// [`follow`], at the receiver.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn follow_ingress(context: *mut __sk_buff, packet: *const Packet, flow: *mut Flow) -> u32 {
+    // SAFETY: as above.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
+    follow(&SkBuffContext::new(context), packet, Hook::Ingress, flow)
+}
+
+/// What a global function returns may be anything to the verifier. The compiler knows better, and would leave out what
+/// tells the verifier.
+#[inline(always)]
+fn opaque(mut value: u32) -> u32 {
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {0} */", inout(reg) value, options(nostack, nomem, pure)) };
+    value
 }
 
 /// One more packet of a flow.
 #[inline(always)]
-fn follow(packet: &Packet, hook: Hook, flow: &mut Flow) {
+fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) -> u32 {
     let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
     let at_server = from_client == (hook == Hook::Ingress);
     let before = flow.last_seen;
     flow.last_seen = coarse_time();
 
+    let arrives = at_server && hook == Hook::Ingress && flow.flags & (flag::DECIDED | flag::SHADOW) == 0;
+    if arrives {
+        arrive(packet, flow);
+    }
+    if !passes(context, packet, hook == Hook::Egress, flow) {
+        return DROP;
+    }
     if flow.flags & flag::SHADOW != 0 {
-        follow_shadow(packet, from_client, flow);
-        return;
+        return PASS_SHADOW;
     }
     if at_server {
-        if hook == Hook::Ingress && flow.flags & flag::DECIDED == 0 {
-            arrive(packet, flow);
+        if arrives {
+            decide(&packet.key, flow);
+            if flow.judgement.verdict == VERDICT_AUDIT {
+                tell(packet, false, flow);
+            }
         }
         if flow.flags & flag::SERVER_IS_LOCAL == 0 {
             // The kernel refuses for a socket that does not exist, or the flow was decided as outside: the
             // client's hooks see it too.
-            return;
+            return PASS;
         }
         count(packet, from_client, flow);
         // The client's answer to our SYN-ACK; of a local client that came before.
@@ -178,6 +257,9 @@ fn follow(packet: &Packet, hook: Hook, flow: &mut Flow) {
             let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
             if flow.flags & flag::DECIDED == 0 && (hook == Hook::Ingress || waited) {
                 decide(&packet.key, flow);
+                if flow.judgement.verdict == VERDICT_AUDIT {
+                    tell(packet, hook == Hook::Egress, flow);
+                }
             }
             count(packet, from_client, flow);
         }
@@ -190,6 +272,7 @@ fn follow(packet: &Packet, hook: Hook, flow: &mut Flow) {
     if packet.is_tcp() {
         follow_end(packet, hook, from_client, flow);
     }
+    PASS
 }
 
 /// Does this packet end the connection?
@@ -221,19 +304,21 @@ pub(crate) fn finished(packet: &Packet, from_client: bool, flow: &mut Flow) -> b
     packet.payload == 0 && flow.flags & BOTH == BOTH
 }
 
-/// The first packet reached the server's socket: both ends are known.
+/// The first packet reached the server's socket: both ends are known, and are to be judged and counted.
 #[inline(always)]
 fn arrive(packet: &Packet, flow: &mut Flow) {
     if flow.flags & flag::SERVER_IS_LOCAL == 0 {
         // From here on this end counts, this packet included: drop what the client's hook has counted.
         flow.volume = Volume { bytes_sent: 0, bytes_received: 0, packets_sent: 0, packets_received: 0 };
         flow.server = packet.cgroup;
+        flow.server_owner = packet.cgroup;
         set_bits(&mut flow.flags, flag::SERVER_IS_LOCAL);
     }
     if flow.client == CgroupId::NONE {
         recognise_sender(packet, flow);
     }
-    decide(&packet.key, flow);
+    // What was said before both ends were known does not count.
+    flow.generation = 0;
 }
 
 /// Both ends are known, or the target is known to be outside: enters the flow into the ledger.
@@ -246,9 +331,11 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
         target: Party::new(if target_is_local { flow.server } else { CgroupId::NONE }, server.0),
         port: service_port(server),
         protocol: key.protocol,
-        verdict: VERDICT_ALLOW,
+        verdict: flow.judgement.verdict,
         dialled_port: if flow.flags & flag::TRANSLATED != 0 { flow.other_end_port } else { 0 },
         padding: 0,
+        rule: if flow.judgement.verdict == VERDICT_ALLOW { 0 } else { flow.judgement.rule },
+        padding_after: 0,
     });
     if set_bits(&mut flow.flags, flag::DECIDED) & flag::DECIDED != 0 {
         return;
@@ -353,6 +440,7 @@ pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
             (*record).end = end;
             (*record).opened_at = flow.opened_at;
             (*record).volume = flow.volume;
+            (*record).judgement = flow.judgement;
         }
     });
 }

@@ -1,7 +1,7 @@
 //! The programs that run in the kernel. One file per family of hooks; what they share comes first.
 //!
-//! No program ever changes what the kernel does: each cgroup hook answers "pass", also when it cannot follow a
-//! packet. Kernel structures are read only at offsets that the daemon took from the running kernel's BTF.
+//! While no policy is in force no program changes what the kernel does: each cgroup hook answers "pass", also when it
+//! cannot follow a packet. Kernel structures are read only at offsets that the daemon took from the running kernel's BTF.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -25,11 +25,19 @@ mod translation;
 
 mod ledger;
 
+mod policy;
+
+mod verdict;
+
+mod enforce;
+
 mod failure;
 
 mod dns;
 
 mod network;
+
+mod connect;
 
 mod process;
 

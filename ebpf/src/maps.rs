@@ -2,12 +2,13 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use cofferdam_common::{
     budget::{Budget, Limit, Payer},
-    ids::CgroupId,
+    ids::{Address, CgroupId},
     network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
+    policy::{Identity, Interval, NetworkKey, PairKey, Resident, Span, Subject},
     record::family,
     stats::{RecordStats, failure},
     syscall::CallKey,
@@ -94,3 +95,34 @@ pub(crate) static SELECTED: HashMap<CgroupId, CgroupId> =
 /// more, and enters each account's `other` rows. Never evicts.
 #[map]
 pub(crate) static CALLS: HashMap<CallKey, u64> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// The generation of the policy in force; zero while there is none. Written by the daemon, read by `policy`.
+#[map]
+pub(crate) static GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Which identity a cgroup has. Written by the daemon, read by `policy`. Never evicts.
+#[map]
+pub(crate) static RESIDENTS: HashMap<CgroupId, Resident> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Whose address it is: a container's cgroup, or the root's for this host and for those that share it. Written by the
+/// daemon, read by `policy`.
+#[map]
+pub(crate) static ADDRESSES: HashMap<Address, CgroupId> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// What holds for an identity towards all peers: two slots in turn. Written by the daemon, read by `policy`.
+#[map]
+pub(crate) static SUBJECTS: Array<Subject> = Array::with_max_entries(2 * 16_384, 0);
+
+/// What holds between two identities where that is something else. Written by the daemon, read by `policy`.
+#[map]
+pub(crate) static PAIRS: HashMap<PairKey, Span> = HashMap::with_max_entries(2 * 65_536, BPF_F_NO_PREALLOC);
+
+/// What holds for which services: two slots in turn. Written by the daemon, read by `policy`.
+#[map]
+pub(crate) static INTERVALS: Array<Interval> = Array::with_max_entries(2 * 65_536, 0);
+
+/// Identities of peers outside. Written by the daemon, read by `policy`.
+#[map]
+pub(crate) static NETWORKS: LpmTrie<NetworkKey, Identity> = LpmTrie::with_max_entries(2 * 16_384, 0);

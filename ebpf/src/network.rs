@@ -1,7 +1,8 @@
 //! Family network: the two hooks at the root of the cgroup tree that see each packet which owns a socket, and one
 //! for what no packet says: why an attempt failed.
 //!
-//! Fail direction: allow. These hooks only watch; what they cannot follow passes and is counted.
+//! Fail direction: what they cannot follow is counted, and passes unless a policy selects one of its ends
+//! ([`crate::policy`]).
 
 use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_skb},
@@ -11,16 +12,14 @@ use aya_ebpf::{
 use crate::{
     dns,
     emit::count_failure,
+    enforce::{copy_passes, passes_alone},
     failure,
     flow::{self, Hook},
     offsets::KernelPointer,
-    packet::Packet,
+    packet::{FOLLOWED, Packet, is_kernels},
 };
 
-/// Let it pass (`BPF_CGROUP_RUN_PROG_INET_EGRESS`: 1 = pass without congestion notification).
-const PASS: i32 = 1;
-
-/// kernel: static inline int BPF_CGROUP_RUN_PROG_INET_EGRESS(struct sock *sk, struct sk_buff *skb)
+/// kernel: static inline int BPF_CGROUP_RUN_PROG_INET_EGRESS(struct sock *sk, struct sk_buff *skb): 1 passes, 0 drops
 #[cgroup_skb(egress)]
 pub(crate) fn cgroup_skb_egress(context: SkBuffContext) -> i32 {
     watch(&context, Hook::Egress)
@@ -41,16 +40,24 @@ pub(crate) fn inet_sk_error_report(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
-    match Packet::read(context) {
-        Ok(packet) if hook == Hook::Ingress && packet.is_copy(context) => {}
+    let passes = match Packet::read(context) {
+        Ok(packet) if hook == Hook::Ingress && packet.is_copy(context) => copy_passes(context, &packet),
         Ok(mut packet) => {
+            if packet.unfollowed != FOLLOWED {
+                count_failure(packet.unfollowed);
+                let kernels = hook == Hook::Egress && is_kernels(context);
+                return i32::from(kernels || passes_alone(context, &packet, hook == Hook::Egress));
+            }
             // First, for the verifier's sake: behind this all paths are the same again.
             if hook == Hook::Ingress && dns::may_answer(&packet) {
                 dns::report(context, &packet);
             }
-            flow::observe(context, &mut packet, hook);
+            flow::observe(context, &mut packet, hook)
         }
-        Err(reason) => count_failure(reason),
-    }
-    PASS
+        Err(reason) => {
+            count_failure(reason);
+            true
+        }
+    };
+    i32::from(passes)
 }

@@ -37,6 +37,8 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     regs_orig_ax: 0,
     task_thread_info: 0,
     thread_status: 0,
+    sock_socket: 0,
+    socket_file: 0,
 };
 
 /// The offset of one field in the running kernel.

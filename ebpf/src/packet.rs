@@ -15,11 +15,17 @@ use cofferdam_common::{
     stats::failure,
 };
 
-use crate::offsets::offset;
+use crate::offsets::{KernelPointer, offset};
 
 const UDP_HEADER: usize = 8;
 const SCTP_HEADER: usize = 12;
 const ICMP_HEADER: usize = 8;
+
+/// Of what has none, or none that can be read: ports, TCP flags and the length of the header.
+const NO_PORTS: (u16, u16, u8, usize) = (0, 0, 0, 0);
+
+/// Of packets that may belong to a flow ([`Packet::unfollowed`]).
+pub(crate) const FOLLOWED: u32 = u32::MAX;
 
 /// EtherTypes as they stand in `__sk_buff.protocol` (network order).
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -70,25 +76,29 @@ struct Tcp {
     flags: u8,
 }
 
-/// What is read of a packet.
+/// What is read of a packet. With a layout that the kernel can be told, for it is handed to global functions; the
+/// larger fields first, for the stack is small.
+#[repr(C)]
 pub(crate) struct Packet {
     /// The flow it belongs to, which holds its addresses and ports.
     pub(crate) key: FlowKey,
+    /// Bytes behind the TCP or UDP header.
+    pub(crate) payload: u64,
+    /// The cgroup of the socket at which the hook runs.
+    pub(crate) cgroup: CgroupId,
+    /// Why it belongs to no flow ([`failure`]), or [`FOLLOWED`].
+    pub(crate) unfollowed: u32,
     /// Whether the sender is the low end of the key.
     pub(crate) source_is_low: bool,
     /// Whether it can be the first of a flow: an echo reply cannot.
     pub(crate) begins: bool,
     /// Zero for all but TCP.
     pub(crate) tcp_flags: u8,
-    /// Bytes behind the TCP or UDP header.
-    pub(crate) payload: u64,
-    /// The cgroup of the socket at which the hook runs.
-    pub(crate) cgroup: CgroupId,
 }
 
 impl Packet {
-    /// Reads a packet, which begins with its IP header at both cgroup hooks. Fragments do not occur: the egress
-    /// hook runs before fragmentation and the ingress hook after reassembly.
+    /// Reads a packet, or fails where it has no addresses. It begins with its IP header at both cgroup hooks.
+    /// Fragments do not occur: the egress hook runs before fragmentation and the ingress hook after reassembly.
     #[inline(always)]
     pub(crate) fn read(context: &SkBuffContext) -> Result<Self, u32> {
         // SAFETY: the context is valid for the whole program.
@@ -104,32 +114,48 @@ impl Packet {
             return Err(failure::OTHER_PROTOCOL);
         };
 
-        let mut begins = true;
+        let (mut begins, mut unfollowed) = (true, FOLLOWED);
         let (source_port, target_port, tcp_flags, header) = match protocol {
-            PROTOCOL_TCP => {
-                let head: Tcp = load(context, transport)?;
-                (head.source_port, head.target_port, head.flags, usize::from(head.data_offset >> 4) * 4)
-            }
-            PROTOCOL_UDP | PROTOCOL_UDPLITE | PROTOCOL_SCTP => {
-                let ports: [u16; 2] = load(context, transport)?;
-                (ports[0], ports[1], 0, if protocol == PROTOCOL_SCTP { SCTP_HEADER } else { UDP_HEADER })
-            }
+            PROTOCOL_TCP => match load::<Tcp>(context, transport) {
+                Ok(head) => {
+                    (head.source_port, head.target_port, head.flags, usize::from(head.data_offset >> 4) * 4)
+                }
+                Err(reason) => {
+                    unfollowed = reason;
+                    NO_PORTS
+                }
+            },
+            PROTOCOL_UDP | PROTOCOL_UDPLITE | PROTOCOL_SCTP => match load::<[u16; 2]>(context, transport) {
+                Ok(ports) => {
+                    (ports[0], ports[1], 0, if protocol == PROTOCOL_SCTP { SCTP_HEADER } else { UDP_HEADER })
+                }
+                Err(reason) => {
+                    unfollowed = reason;
+                    NO_PORTS
+                }
+            },
             PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
                 // Two bytes: that one byte lies within the packet, the verifier does not learn from a comparison.
-                let [kind, _]: [u8; 2] = load(context, transport)?;
-                match (protocol, kind) {
-                    (PROTOCOL_ICMP, 8) | (PROTOCOL_ICMPV6, 128) => {}
-                    (PROTOCOL_ICMP, 0) | (PROTOCOL_ICMPV6, 129) => begins = false,
-                    // Errors and neighbour discovery: the kernel speaks, no workload does.
-                    _ => return Err(failure::OTHER_PROTOCOL),
+                match (protocol, load::<[u8; 2]>(context, transport)) {
+                    (PROTOCOL_ICMP, Ok([8, _])) | (PROTOCOL_ICMPV6, Ok([128, _])) => {}
+                    (PROTOCOL_ICMP, Ok([0, _])) | (PROTOCOL_ICMPV6, Ok([129, _])) => begins = false,
+                    (_, Err(reason)) => unfollowed = reason,
+                    // Errors and neighbour discovery: mostly the kernel speaks.
+                    _ => unfollowed = failure::OTHER_PROTOCOL,
                 }
                 (0, 0, 0, ICMP_HEADER)
             }
             // Group membership (IGMP), and MLD, whose packets begin with hop-by-hop options: as above.
-            0 | 2 => return Err(failure::OTHER_PROTOCOL),
+            0 | 2 => {
+                unfollowed = failure::OTHER_PROTOCOL;
+                NO_PORTS
+            }
             // IPv6 routing, fragment and destination options headers: anything may come behind them.
-            43 | 44 | 60 if family == IPV6 => return Err(failure::UNPARSED),
-            _ => (0, 0, 0, 0),
+            43 | 44 | 60 if family == IPV6 => {
+                unfollowed = failure::UNPARSED;
+                NO_PORTS
+            }
+            _ => NO_PORTS,
         };
 
         let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
@@ -139,6 +165,7 @@ impl Packet {
             key: key_between(source, target, protocol, namespace),
             source_is_low: is_low(&source, &target),
             begins,
+            unfollowed,
             tcp_flags,
             payload: u64::from(context.len()).saturating_sub((transport + header) as u64),
             // SAFETY: the context is valid for the whole program.
@@ -159,6 +186,14 @@ impl Packet {
             let socket = if socket.is_null() { socket } else { bpf_sk_fullsock(socket) };
             !socket.is_null() && (*socket).type_ == SOCK_RAW
         }
+    }
+
+    /// Where it comes from, and where it goes to.
+    #[inline(always)]
+    pub(crate) fn ends(&self) -> ((&Address, u16), (&Address, u16)) {
+        let FlowKey { low, high, low_port, high_port, .. } = &self.key;
+        let (low, high) = ((low, *low_port), (high, *high_port));
+        if self.source_is_low { (low, high) } else { (high, low) }
     }
 
     /// Where it comes from.
@@ -236,6 +271,19 @@ fn load<T: Copy>(context: &SkBuffContext, offset: usize) -> Result<T, u32> {
         return Ok(unsafe { ptr::read(header as *const T) });
     }
     context.load(offset).map_err(|_| failure::UNPARSED)
+}
+
+/// Whether the kernel itself sends, from a socket that no process has: neighbour discovery, reports of group membership,
+/// errors. Without these nothing that a policy allows would find its way.
+#[inline(never)]
+pub(crate) fn is_kernels(context: &SkBuffContext) -> bool {
+    // SAFETY: the context is valid for the whole program.
+    let socket = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    // The verifier forbids arithmetic on a socket pointer, but not on a copy of it that it does not know as one.
+    let place = KernelPointer(ptr::from_ref(&socket).cast());
+    let Some(socket) = place.follow(0) else { return false };
+    let Some(socket) = socket.follow(offset!(sock_socket)) else { return true };
+    socket.follow(offset!(socket_file)).is_none()
 }
 
 /// One end of a flow.

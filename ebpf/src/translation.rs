@@ -22,6 +22,7 @@ pub(crate) fn recognise_sender(packet: &Packet, flow: &mut Flow) {
     let Some(sender) = (unsafe { SENDERS.get(&sender) }) else { return };
     let (dialled, target) = ((sender.dialled, sender.dialled_port), packet.target());
     flow.client = sender.cgroup;
+    flow.client_owner = sender.cgroup;
     if dialled == target {
         return;
     }

@@ -15,6 +15,8 @@ mod hostile;
 mod leftovers;
 mod names;
 mod podman;
+mod policy;
+
 mod prometheus;
 mod refusals;
 mod scene;

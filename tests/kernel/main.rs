@@ -15,6 +15,8 @@ mod network;
 
 mod node;
 
+mod policy;
+
 mod process;
 
 mod protocols;

@@ -73,6 +73,7 @@ fn concerns(bytes: &[u8], ours: [CgroupId; 2]) -> bool {
         Record::FlowOpen(record) | Record::FlowClose(record) => ours.contains(&record.client),
         Record::CgroupMade(record) | Record::CgroupRemoved(record) => ours.contains(&record.subject),
         Record::CgroupAttached(record) => ours.contains(&record.subject),
+        Record::Verdict(record) => ours.contains(&record.source),
         Record::DnsAnswer(record) => ours.contains(&record.header.cgroup),
     }
 }

@@ -60,6 +60,8 @@ impl Node {
                 Record::Fork(record) => record.header.cgroup,
                 Record::Exec(record) => record.header.cgroup,
                 Record::Exit(record) => record.header.cgroup,
+                Record::Verdict(record) if record.source == CgroupId::NONE => record.header.cgroup,
+                Record::Verdict(record) => record.source,
                 Record::DnsAnswer(record) => record.header.cgroup,
                 Record::CgroupMade(record) | Record::CgroupRemoved(record) => record.header.cgroup,
                 Record::CgroupAttached(record) => record.header.cgroup,

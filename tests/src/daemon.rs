@@ -38,6 +38,8 @@ pub struct Daemon {
     directory: PathBuf,
     listen: String,
     child: Child,
+    /// As it was started with.
+    arguments: Vec<String>,
 }
 
 impl Daemon {
@@ -124,7 +126,8 @@ impl Daemon {
         command.env("MALLOC_TRIM_THRESHOLD_", "131072");
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut daemon = Self { node, program: program.to_owned(), directory, listen, child };
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut daemon = Self { node, program: program.to_owned(), directory, listen, child, arguments };
         daemon.wait_until_ready(&ready)?;
         Ok(daemon)
     }
@@ -277,6 +280,16 @@ impl Daemon {
         wait_for("the daemon to stop", Duration::from_secs(10), || self.child.try_wait().ok().flatten())
     }
 
+    /// Kills it, and nobody starts another.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn die(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Kills it and starts another in its place, as systemd does.
     ///
     /// # Errors
@@ -284,7 +297,8 @@ impl Daemon {
     pub fn killed_and_started_again(mut self, docker: &Docker) -> anyhow::Result<Self> {
         self.child.kill()?;
         self.child.wait()?;
-        Self::start_in(self.directory.clone(), &self.program.clone(), docker.node(), docker.socket(), &[])
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        Self::start_in(self.directory.clone(), &self.program, docker.node(), docker.socket(), &arguments)
     }
 
     /// Kills it, as the kernel does when memory is out.

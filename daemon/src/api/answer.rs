@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
+    enforcement,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -64,6 +65,9 @@ pub struct Status {
     pub unattributed: u64,
     /// The configuration.
     pub config: Report,
+    /// The policies.
+    #[serde(default)]
+    pub policies: enforcement::Report,
     /// Hooks that are attached.
     pub hooks_attached: u64,
     /// Hooks that could not be.
@@ -160,6 +164,7 @@ impl Status {
             events_dropped: view.events.dropped(),
             unattributed: view.attribution.unattributed(),
             config: view.config.report(),
+            policies: view.policies.report(),
             hooks_attached: count(hooks.iter().filter(|hook| hook.attached())),
             hooks_refused: count(hooks.iter().filter(|hook| hook.refused.is_some())),
             hooks_off: count(hooks.iter().filter(|hook| hook.off.is_some())),

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Health, Refusal, Status, Syscalls, blocking};
+use super::{Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, blocking, explain};
 use crate::{
     attribution::Container,
     interaction::Edge,
@@ -68,6 +68,7 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/containers", get(containers))
         .route("/v1/interactions", get(interactions))
         .route("/v1/syscalls", get(syscalls))
+        .route("/v1/policy/explain", get(policy_explain))
         .route("/v1/events", get(events))
         .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is no such question".to_owned()))
         .with_state(App { view, readers: Arc::new(Semaphore::new(MOST_READERS)), cancel })
@@ -95,6 +96,14 @@ async fn syscalls(
 ) -> Answer<Json<Syscalls>> {
     let Query(query) = query.map_err(bad)?;
     Ok(Json(blocking(app.view, move |view| Syscalls::of(view, query.of.as_deref())).await??))
+}
+
+async fn policy_explain(
+    Shared(app): Shared<App>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Answer<Json<Explained>> {
+    let Query(query) = query.map_err(bad)?;
+    Ok(Json(blocking(app.view, move |view| explain::explain(view, &query)).await??))
 }
 
 /// The stream of events from now on, one JSON object per line, until the client leaves.

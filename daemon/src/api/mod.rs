@@ -1,6 +1,7 @@
 //! What can be asked of the daemon: everything over the unix socket, metrics and health over TCP.
 
 mod answer;
+mod explain;
 mod local;
 mod peer;
 mod server;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
+    explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
     local::{EventsQuery, SyscallsQuery},
 };
 use crate::view::View;

@@ -16,6 +16,7 @@ use cofferdam_common::{
 use crate::{
     attribution::Attribution,
     config::{Config, Given, InForce, Source},
+    enforcement,
     metrics::{Metrics, samples},
     sensor::{
         counts::{Calls, Counters, Counts, Family, HookStatus, Hooks},
@@ -91,6 +92,8 @@ pub(crate) fn row(flows: u64) -> (LedgerKey, LedgerRow) {
         verdict: VERDICT_ALLOW,
         dialled_port: 0,
         padding: 0,
+        rule: 0,
+        padding_after: 0,
     };
     let volume = Volume { bytes_sent: 10, bytes_received: 20, packets_sent: 1, packets_received: 2 };
     (key, LedgerRow { attempts: flows, flows, volume, first_seen: 1, last_seen: 2, ..LedgerRow::default() })
@@ -123,6 +126,7 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         events: EventStream::new(),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, Config::default())),
+        policies: Arc::new(enforcement::InForce::new(crate::config::Policies::default(), None)),
         heartbeat: Heartbeat::default(),
     }
 }

@@ -1,7 +1,11 @@
 //! What clients get, over real sockets.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY, Volume};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -14,7 +18,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    event::{Event, EventKind},
+    config::FullPath,
+    config::Policies,
+    event::{Event, EventKind, Verdict},
     interaction::Edge,
     metrics::samples::hooks,
     sink::samples as events,
@@ -158,6 +164,47 @@ async fn a_reader_that_does_not_read_slows_nobody_and_is_told_what_it_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_denied_is_on_the_map_with_its_time() {
+    let (key, row) = samples::row(5);
+    let (key, row) = (
+        LedgerKey { verdict: VERDICT_DENY, ..key },
+        LedgerRow { volume: Volume::default(), flows: 0, ..row },
+    );
+    let counts = samples::FakeCounts { rows: Mutex::new(vec![(key, row)]) };
+    let doors = Doors::open(View { counts: Arc::new(counts), ..samples::view(hooks()) }).await;
+    let edges: Vec<Edge> = doors.json("/v1/interactions").await;
+    let [edge] = edges.as_slice() else { panic!("{edges:?}") };
+    assert_eq!((edge.attempts, edge.verdicts.deny, edge.last_denied), (0, 5, Some(edge.last_seen)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_because_no_policy_is_in_force_is_said_to() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let path = "/v1/policy/explain?from=198.51.100.1&to=203.0.113.7&protocol=tcp&port=443";
+    let explained: Explained = doors.json(path).await;
+    assert_eq!((explained.generation, explained.left_out), (0, 0));
+    let [answer] = explained.answers.as_slice() else { panic!("{explained:?}") };
+    assert_eq!((answer.verdict, &answer.explanation), (Some(Verdict::Allow), &None));
+    assert_eq!(answer.seen.map(|seen| seen.allowed), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_promised_while_the_policies_cannot_be_read() {
+    let view = samples::view(hooks());
+    // It is a file, and no folder.
+    let folder = FullPath::of("/proc/version");
+    view.policies.configure(Policies { folder, ..Policies::default() });
+    view.policies.reload(&view.attribution).unwrap_err();
+    let doors = Doors::open(view).await;
+    let explained: Explained =
+        doors.json("/v1/policy/explain?from=198.51.100.1&to=203.0.113.7&port=443").await;
+    assert!(explained.problem.is_some());
+    assert_eq!(explained.answers[0].verdict, None);
+    let status: Status = doors.json("/v1/status").await;
+    assert_eq!(status.policies.problem, explained.problem);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_that_make_no_sense_are_refused_with_a_sentence() {
     let doors = Doors::open(samples::view(hooks())).await;
     for (path, status, sentence) in [
@@ -167,6 +214,10 @@ async fn questions_that_make_no_sense_are_refused_with_a_sentence() {
             "there is no kind `flows`; the kinds are process_fork",
         ),
         ("/v1/events?who=web", StatusCode::BAD_REQUEST, "unknown field `who`"),
+        ("/v1/policy/explain?from=web&to=host&port=80", StatusCode::NOT_FOUND, "nobody is called `web`"),
+        ("/v1/policy/explain?from=web", StatusCode::BAD_REQUEST, "missing field `to`"),
+        ("/v1/policy/explain?from=host&to=host&port=80", StatusCode::BAD_REQUEST, "is the same workload"),
+        ("/v1/policy/explain?from=a&to=b&protocol=tpc", StatusCode::BAD_REQUEST, "`tpc` is no protocol"),
         ("/v1/everything", StatusCode::NOT_FOUND, "there is no such question"),
     ] {
         let (answered, body) = text(doors.ask(path).await).await;

@@ -41,6 +41,16 @@ impl Addresses {
         }
     }
 
+    /// The host's addresses.
+    pub(super) fn of_host(&self) -> impl Iterator<Item = IpAddr> {
+        self.host.iter().copied()
+    }
+
+    /// Each container's address with its key.
+    pub(super) fn of_containers(&self) -> impl Iterator<Item = (IpAddr, &Arc<str>)> {
+        self.containers.iter().map(|(address, key)| (*address, key))
+    }
+
     /// Replaces the host's addresses.
     pub(super) fn set_host(&mut self, host: HashSet<IpAddr>) {
         self.host = host;
@@ -63,6 +73,14 @@ impl Addresses {
 /// An address as people write it: mapped IPv4 becomes IPv4.
 pub(super) fn address(address: Address) -> IpAddr {
     Ipv6Addr::from(address.0).to_canonical()
+}
+
+/// An address as the kernel's programs know it.
+pub(super) fn mapped(address: IpAddr) -> Address {
+    Address(match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    })
 }
 
 /// Addresses of all interfaces in the daemon's network namespace.

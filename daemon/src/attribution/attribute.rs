@@ -6,7 +6,8 @@ use cofferdam_common::{
     container::{AttachRecord, CGROUP_PATH_LIMIT, CgroupRecord},
     dns::{DNS_PORT, DnsRecord},
     ids::{Address, CgroupId},
-    network::{FlowRecord, Party, end},
+    network::{FlowRecord, Party, VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD, end},
+    policy::{EGRESS, Judgement, VerdictRecord, layer, why},
     process::{ExecRecord, ExitRecord, ForkRecord},
 };
 
@@ -19,8 +20,8 @@ use super::{
 };
 use crate::{
     event::{
-        CgroupChange, CgroupEvent, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit, FlowEnd, FlowEvent,
-        Fork, Protocol, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
+        CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit,
+        FlowEnd, FlowEvent, Fork, Protocol, Reason, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
     },
     sensor::{clock::Clock, record::Record},
 };
@@ -37,6 +38,7 @@ impl Attribution {
             Record::FlowOpen(record) => (record.header.time, EventKind::FlowOpen(self.flow(record, false))),
             Record::FlowClose(record) => (record.header.time, EventKind::FlowClose(self.flow(record, true))),
             Record::DnsAnswer(record) => (record.header.time, self.dns_answer(record)),
+            Record::Verdict(record) => (record.header.time, EventKind::Denial(self.denial(record))),
             Record::CgroupMade(record) => (record.header.time, self.cgroup_made(record)),
             Record::CgroupRemoved(record) => (record.header.time, self.cgroup_removed(record)),
             Record::CgroupAttached(record) => (record.header.time, self.cgroup_attached(record)),
@@ -104,7 +106,7 @@ impl Attribution {
             target: endpoint(target, record.server_address, record.server_port),
             dialled,
             protocol: Protocol::from_number(record.protocol),
-            verdict: Verdict::Allow,
+            verdict: verdict(record.judgement),
             end: match record.end {
                 end::CLOSED => Some(FlowEnd::Closed),
                 end::RESET => Some(FlowEnd::Reset),
@@ -122,6 +124,35 @@ impl Attribution {
             bytes_received: record.volume.bytes_received,
             packets_sent: record.volume.packets_sent,
             packets_received: record.volume.packets_received,
+        }
+    }
+
+    fn denial(&self, record: &VerdictRecord) -> Denial {
+        let (source, target) = self.parties(
+            &Party::new(record.source, &record.source_address),
+            &Party::new(record.target, &record.target_address),
+        );
+        let endpoint = |workload: Arc<Workload>, address: Address, port: u16| Endpoint {
+            workload,
+            address: addresses::address(address),
+            port,
+        };
+        let judgement = record.judgement;
+        Denial {
+            source: endpoint(source, record.source_address, record.source_port),
+            target: endpoint(target, record.target_address, record.port),
+            protocol: Protocol::from_number(record.protocol),
+            verdict: verdict(judgement),
+            direction: if judgement.direction == EGRESS { Direction::Egress } else { Direction::Ingress },
+            reason: match judgement.why {
+                why::RULE => Reason::Rule,
+                why::NOT_ALLOWED => Reason::NotAllowed,
+                why::DEFAULT => Reason::Default,
+                _ => Reason::Unresolved,
+            },
+            rule: self.rule(judgement.rule),
+            layer: layer::NAMES.get(usize::from(record.layer)).unwrap_or(&"unknown").to_string(),
+            attempts: record.attempts,
         }
     }
 
@@ -201,6 +232,15 @@ fn whole_path(record: &CgroupRecord) -> Option<String> {
     let whole = path.rsplit_once('/')?.0;
     // Whatever was cut off lies below the container. The mark keeps it from passing for its own cgroup.
     matches!(identify(whole), Place::Container(_)).then(|| format!("{whole}/…"))
+}
+
+/// What the kernel decided.
+fn verdict(judgement: Judgement) -> Verdict {
+    match judgement.verdict {
+        VERDICT_AUDIT => Verdict::Audit,
+        VERDICT_DENY | VERDICT_HOLD => Verdict::Deny,
+        _ => Verdict::Allow,
+    }
 }
 
 /// The argument vector out of bytes in which each argument ends with NUL; the last may have been cut.

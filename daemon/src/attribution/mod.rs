@@ -38,16 +38,19 @@ mod sentence;
 
 mod counts;
 
+mod policy;
+
 mod upkeep;
 
 pub mod runtime;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicU64,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::AtomicU64,
     },
 };
 
@@ -60,9 +63,10 @@ pub use self::{
     counts::{DNS_OUTCOMES, Overflows},
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
+    tables::Placed,
     upkeep::keep,
 };
-use crate::event::Workload;
+use crate::event::{RuleName, Workload};
 
 /// Most unknown cgroups that one search is asked for.
 const WANTED_LIMIT: usize = 1_024;
@@ -83,6 +87,10 @@ pub struct Attribution {
     nameless: Notify,
     unattributed: AtomicU64,
     dns_answers: [AtomicU64; DNS_OUTCOMES.len()],
+    /// Whether something changed since somebody waited for it.
+    changed: (Mutex<bool>, Condvar),
+    /// The rules of policies, by the numbers that the kernel knows.
+    rules: RwLock<Arc<HashMap<u32, Arc<RuleName>>>>,
 }
 
 impl Attribution {
@@ -100,6 +108,8 @@ impl Attribution {
             nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
             dns_answers: std::array::from_fn(|_| AtomicU64::new(0)),
+            changed: Default::default(),
+            rules: RwLock::default(),
         }
     }
 
@@ -193,6 +203,7 @@ impl Attribution {
     /// A runtime told about a container. What another may tell only ([`entry`]) changes nothing.
     pub fn learn(&self, source: &Source, facts: ContainerFacts) {
         self.tables_mut().learn(source, facts);
+        self.change();
     }
 
     /// A runtime told more about a container that it told about before.
@@ -200,17 +211,21 @@ impl Attribution {
         let mut tables = self.tables_mut();
         if tables.belongs_to(source, &facts.id) {
             tables.learn(source, facts);
+            drop(tables);
+            self.change();
         }
     }
 
     /// A runtime does not know a container of its own any more. Its name is kept until its cgroups are dropped.
     pub fn forget(&self, source: &Source, id: &str) {
         self.tables_mut().forget(source, id);
+        self.change();
     }
 
     /// A runtime knows these containers and no others.
     pub fn retain(&self, source: &Source, known: &HashSet<String>) {
         self.tables_mut().retain(source, known);
+        self.change();
     }
 
     /// Cgroups that were removed and whose names are kept, because rows of the ledger are still about them.
@@ -289,6 +304,7 @@ impl Attribution {
             part.iter().for_each(|(id, path)| tables.made(*id, path));
         }
         self.nameless.notify_one();
+        self.change();
         if complete {
             let found: HashSet<_> = found.iter().map(|(id, _)| *id).collect();
             let mut tables = self.tables_mut();
@@ -304,6 +320,8 @@ impl Attribution {
         if !tables.nameless.is_empty() {
             self.nameless.notify_one();
         }
+        drop(tables);
+        self.change();
     }
 
     /// Waits until there is something to look for on disk.

@@ -1,4 +1,4 @@
-//! Names for networks of peers outside, as the configuration gives them. The only user of prefix-trie.
+//! Names for networks of peers outside, as the configuration gives them.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 

@@ -24,6 +24,7 @@ pub(super) fn of(kind: &EventKind) -> String {
         EventKind::FlowClose(flow) => format!("{} {}", ends(flow), close(flow)),
         EventKind::DnsAnswer(answer) => dns(answer),
         EventKind::Cgroup(change) => cgroup(change),
+        EventKind::Denial(denial) => denial.to_string(),
         EventKind::Lost(lost) => lost.to_string(),
     }
 }

@@ -22,6 +22,10 @@ use crate::event::{Runtime, Workload, WorkloadKind};
 
 mod parties;
 
+mod placed;
+
+pub use self::placed::Placed;
+
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.
 const LIMIT: usize = 65_536;
 /// How many cgroups are remembered after they were dropped: a socket outlives its cgroup, so that its last packets

@@ -17,6 +17,12 @@ pub enum Failure {
     /// The configuration is broken.
     #[error("the configuration is broken; nothing was started or changed")]
     Config(#[from] Problem),
+    /// Policies are broken.
+    #[error("the policies are broken; nothing was changed")]
+    Policies(Problem),
+    /// They are, and it was said on stdout.
+    #[error("")]
+    Broken,
     /// The daemon ended while it was being listened to.
     #[error("the daemon at {} went away", .0.display())]
     DaemonLeft(PathBuf),
@@ -35,14 +41,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code: 0 fine, 1 failed, 3 the configuration is broken, 4 no daemon, 5 not permitted or the kernel lacks something. (2 is usage; the parser sees to it.)
+    /// The exit code: 0 fine, 1 failed, 3 the configuration or a policy is broken, 4 no daemon, 5 not permitted or the kernel lacks something. (2 is usage; the parser sees to it.)
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
             Self::ReaderLeft => 0,
             Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
             Self::Failed(_) | Self::Unwell => 1,
-            Self::Config(_) => 3,
+            Self::Config(_) | Self::Policies(_) | Self::Broken => 3,
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
             Self::NotPermitted(_) => 5,
         }
@@ -52,7 +58,7 @@ impl Failure {
     #[must_use]
     pub fn report(&self) -> Option<String> {
         match self {
-            Self::Config(problem) => Some(problem.to_string()),
+            Self::Config(problem) | Self::Policies(problem) => Some(problem.to_string()),
             _ => None,
         }
     }

@@ -17,7 +17,8 @@ use std::{
 use cofferdam_common::{
     container::{CGROUP_PATH_LIMIT, CgroupRecord},
     ids::{CgroupId, Tgid},
-    network::{FlowRecord, LedgerKey, LedgerRow},
+    network::{FlowRecord, LedgerKey, LedgerRow, VERDICT_DENY},
+    policy::VerdictRecord,
     process::ExecRecord,
     record::kind,
 };
@@ -27,11 +28,11 @@ use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{events, log, map, output::printable, ps};
+use super::{events, log, map, output::printable, ps, why};
 use crate::{
-    api::samples,
+    api::{Explained, PairExplained, samples},
     attribution::{Attribution, ContainerFacts, ContainerState, Source},
-    event::{Event, Runtime, is_hostile},
+    event::{Event, Protocol, Runtime, Verdict, Workload, is_hostile},
     interaction::Edge,
     metrics::samples::hooks,
     sensor::{clock::Clock, record::Record},
@@ -76,12 +77,46 @@ fn what_is_not_cleaned_before_is_cleaned_by_the_command_line() {
         let event = Event { message: text::name(&mut rng), ..crate::sink::samples::exec() };
         is_plain(&events::row(&event, true));
         is_plain(&map::text(&[edge.clone()], now, true));
+        is_plain(&why::denied::text(&[edge.clone()], now, true));
+        is_plain(&unstyled(why::text(&explained(&mut rng), now, true)));
         let graph = map::dot(&[edge.clone()]);
         is_plain(&graph);
-        let name = |workload: &crate::event::Workload| printable(&workload.to_string()).into_owned();
+        let name = |workload: &Workload| printable(&workload.to_string()).into_owned();
         let [[source, target, _]] = <[_; 1]>::try_from(read::graph(&graph)).expect("one arrow");
         assert_eq!([source, target], [name(&edge.source), name(&edge.target)]);
     }
+}
+
+/// An answer of which every text means harm.
+fn explained(rng: &mut Rng) -> Explained {
+    let mut answer = PairExplained {
+        source: text::name(rng),
+        target: text::name(rng),
+        protocol: Some(Protocol::Tcp),
+        port: Some(80),
+        verdict: Some(Verdict::Deny),
+        explanation: None,
+        text: Some(text::name(rng)),
+        seen: None,
+        seen_at: [text::name(rng)].into(),
+    };
+    if rng.bool() {
+        (answer.verdict, answer.protocol) = (None, None);
+    }
+    Explained {
+        schema_version: 1,
+        generation: 1,
+        problem: Some(text::name(rng)),
+        answers: vec![answer],
+        left_out: 0,
+    }
+}
+
+/// Without our own colours, and only those.
+fn unstyled(text: String) -> String {
+    [why::ALLOWED, why::REPORTED, why::DENIED]
+        .into_iter()
+        .fold(text, |text, style| text.replace(&style.to_string(), "").replace(&format!("{style:#}"), ""))
 }
 
 /// A host with many containers that all mean harm.
@@ -157,6 +192,9 @@ impl Host {
             let mut flow = FlowRecord::new_zeroed();
             flow.header.kind = kind::FLOW_OPEN;
             (flow.client, flow.server, flow.server_port) = (cgroup(at - 1), cgroup(at), 80);
+            if at.is_multiple_of(2) {
+                return Self::denial(at);
+            }
             return flow.as_bytes().to_vec();
         }
         let mut exec = ExecRecord::new_zeroed();
@@ -167,8 +205,20 @@ impl Host {
         exec.as_bytes().to_vec()
     }
 
+    /// What was denied between the one before and it.
+    fn denial(at: usize) -> Vec<u8> {
+        let mut denial = VerdictRecord::new_zeroed();
+        denial.header.kind = kind::VERDICT;
+        (denial.source, denial.target, denial.port, denial.attempts) = (cgroup(at - 1), cgroup(at), 80, 1);
+        denial.judgement.verdict = VERDICT_DENY;
+        denial.as_bytes().to_vec()
+    }
+
     fn row(&self, at: usize) -> (LedgerKey, LedgerRow) {
         let (mut key, row) = samples::row(1);
+        if at.is_multiple_of(5) {
+            key.verdict = VERDICT_DENY;
+        }
         (key.source.cgroup, key.target.cgroup) = (cgroup(at - 1), cgroup(at));
         (key, row)
     }
@@ -183,6 +233,7 @@ impl Host {
         let names: BTreeSet<_> = edges.iter().map(|edge| edge.target.to_string()).collect();
         assert!(names.len() > SERIES, "{}", names.len());
         is_plain(&map::text(&edges, now, true));
+        is_plain(&why::denied::text(&edges, now, true));
         is_plain(&ps::text(&self.view.attribution.containers(), now, true));
         let graph = map::dot(&edges);
         is_plain(&graph);

@@ -48,6 +48,7 @@ struct Traffic {
     flows: u64,
     attempts: u64,
     denied: u64,
+    audited: u64,
     failed: Failed,
     sent: u64,
     received: u64,
@@ -58,16 +59,20 @@ impl Traffic {
     /// `6 (4 refused, 1 unreachable)`: what did not become flows, and why as far as it is known.
     fn failed(&self) -> String {
         let all = self.attempts.saturating_sub(self.flows);
-        let denied = [("denied", self.denied)].into_iter().chain(self.failed.by_name());
-        let why: Vec<_> = denied.filter(|(_, count)| *count > 0).collect();
-        let text = |(name, count): &(&str, u64)| {
-            format!("{}{} {name}", if *name == "denied" { "✖ " } else { "" }, number(*count))
-        };
+        let why: Vec<_> = self.failed.by_name().into_iter().filter(|(_, count)| *count > 0).collect();
+        let text = |(name, count): &(&str, u64)| format!("{} {name}", number(*count));
         match &why[..] {
             [] => number(all),
             [one] if one.1 == all => text(one),
             _ => format!("{} ({})", number(all), why.iter().map(text).collect::<Vec<_>>().join(", ")),
         }
+    }
+
+    /// `✖ 3`, and `▲ 2` of what passed and would have been denied.
+    fn denied(&self) -> String {
+        let of = |mark: &str, count: u64| (count > 0).then(|| format!("{mark} {}", number(count)));
+        let parts: Vec<_> = [of("✖", self.denied), of("▲", self.audited)].into_iter().flatten().collect();
+        if parts.is_empty() { "0".to_owned() } else { parts.join("  ") }
     }
 }
 
@@ -84,6 +89,7 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
         traffic.flows += edge.flows;
         traffic.attempts += edge.attempts;
         traffic.denied += edge.verdicts.deny;
+        traffic.audited += edge.verdicts.audit;
         traffic.failed = traffic.failed.each(edge.failed, u64::saturating_add);
         traffic.sent += edge.bytes_sent;
         traffic.received += edge.bytes_received;
@@ -93,21 +99,35 @@ fn lanes(edges: &[Edge]) -> BTreeMap<Lane, Traffic> {
 }
 
 pub(super) fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
-    let header = ["SOURCE", "TARGET", "PORT", "VIA", "FLOWS", "FAILED", "SENT", "RECEIVED", "LAST"];
-    let rows = lanes(edges).into_iter().map(|(lane, traffic)| {
+    let header = ["SOURCE", "TARGET", "PORT", "VIA", "FLOWS", "FAILED", "DENIED", "SENT", "RECEIVED", "LAST"];
+    let lanes = lanes(edges);
+    let any_denied = lanes.values().any(|traffic| traffic.denied > 0 || traffic.audited > 0);
+    let rows = lanes.into_iter().map(|(lane, traffic)| {
+        let (failed, denied) = (traffic.failed(), traffic.denied());
         [
             lane.source,
             lane.target,
             lane.port,
             lane.via,
             number(traffic.flows),
-            traffic.failed(),
+            failed,
+            denied,
             bytes(traffic.sent),
             bytes(traffic.received),
             ago(traffic.last, now, for_people),
         ]
     });
-    table(header, &[4, 5, 6, 7], rows)
+    if any_denied {
+        return table(header, &[4, 5, 6, 7, 8], rows);
+    }
+    // Most hosts deny nothing: the column would only take room.
+    table(undenied(header), &[4, 5, 6, 7], rows.map(undenied))
+}
+
+/// A row without the column DENIED.
+fn undenied<T>(row: [T; 10]) -> [T; 9] {
+    let [source, target, port, via, flows, failed, _, sent, received, last] = row;
+    [source, target, port, via, flows, failed, sent, received, last]
 }
 
 pub(super) fn dot(edges: &[Edge]) -> String {
@@ -119,7 +139,10 @@ pub(super) fn dot(edges: &[Edge]) -> String {
             "  {} -> {} [label={}];",
             quoted(&lane.source),
             quoted(&lane.target),
-            quoted(&format!("{} ({})", lane.port, number(traffic.flows)))
+            quoted(&match traffic.denied {
+                0 => format!("{} ({})", lane.port, number(traffic.flows)),
+                denied => format!("{} ({}, {} denied)", lane.port, number(traffic.flows), number(denied)),
+            })
         );
     }
     graph.push_str("}\n");
@@ -133,9 +156,12 @@ fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         event::{Workload, WorkloadKind},
+        interaction::Verdicts,
         metrics::samples::edge,
     };
 
@@ -164,14 +190,46 @@ mod tests {
     }
 
     #[test]
+    fn what_was_denied_has_a_column_where_there_is_any() {
+        let now: Timestamp = "2026-11-24T10:00:02Z".parse().expect("a time");
+        let db = Arc::new(Workload::named(WorkloadKind::Container, "shop/db"));
+        let denied = Edge {
+            target: db,
+            port: 5_432,
+            attempts: 0,
+            flows: 0,
+            failed: Failed::default(),
+            verdicts: Verdicts { deny: 3, ..Verdicts::default() },
+            bytes_sent: 0,
+            bytes_received: 0,
+            ..edge()
+        };
+        let both = Edge {
+            source: Arc::new(Workload::host()),
+            verdicts: Verdicts { deny: 1_204, audit: 2, allow: 0 },
+            attempts: 2,
+            flows: 2,
+            ..denied.clone()
+        };
+        insta::assert_snapshot!(text(&[edge(), denied, both], now, true), @r#"
+        SOURCE    TARGET    PORT      VIA  FLOWS     FAILED        DENIED    SENT  RECEIVED  LAST
+        host      shop/db   tcp/5432  -        2          0  ✖ 1,204  ▲ 2     0 B       0 B  2 s
+        shop/web  shop/api  tcp/8080  -      412  3 refused             0  1.2 MB    9.8 MB  2 s
+        shop/web  shop/db   tcp/5432  -        0          0           ✖ 3     0 B       0 B  2 s
+        "#);
+    }
+
+    #[test]
     fn the_graph_is_one_that_graphviz_reads() {
         let mut edges = edges();
-        edges.push(Edge { source: Workload::named(WorkloadKind::Unit, "evil\"]; \\x\n").into(), ..edge() });
+        let verdicts = Verdicts { deny: 1_204, ..Verdicts::default() };
+        let source = Workload::named(WorkloadKind::Unit, "evil\"]; \\x\n").into();
+        edges.push(Edge { source, verdicts, ..edge() });
         insta::assert_snapshot!(dot(&edges), @r#"
         digraph cofferdam {
           rankdir=LR;
           node [shape=box];
-          "evil\"]; \\x\\u{a}" -> "shop/api" [label="tcp/8080 (412)"];
+          "evil\"]; \\x\\u{a}" -> "shop/api" [label="tcp/8080 (412, 1,204 denied)"];
           "shop/web" -> "outside 203.0.113.7" [label="tcp/443 (412)"];
           "shop/web" -> "shop/api" [label="tcp/8080 (414)"];
         }

@@ -12,10 +12,12 @@ mod log;
 mod man;
 mod map;
 mod output;
+mod policy;
 mod ps;
 mod run;
 mod status;
 mod syscall;
+mod why;
 
 use std::{io, path::PathBuf};
 
@@ -48,8 +50,8 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration is broken,
-4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration or a
+policy is broken, 4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +64,8 @@ enum Command {
     Ps(ps::Arguments),
     /// Shows who talks to whom.
     Map(map::Arguments),
+    /// Says why some may, or may not, interact with others.
+    Why(why::Arguments),
     /// Shows the system calls of the workloads that the configuration selects.
     Syscalls(syscall::Arguments),
     /// Tells what works, what does not, why, and what to do about it.
@@ -74,6 +78,8 @@ enum Command {
     Man(man::Arguments),
     /// Checks and shows the configuration.
     Config(config::Arguments),
+    /// Checks policies.
+    Policy(policy::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
@@ -98,12 +104,14 @@ impl Cli {
             Some(Command::Events(arguments)) => events::run(&arguments, &client),
             Some(Command::Ps(arguments)) => ps::run(&arguments, &client),
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
+            Some(Command::Why(arguments)) => why::run(arguments, &client),
             Some(Command::Syscalls(arguments)) => syscall::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
             Some(Command::Completions(arguments)) => completions::run(&arguments),
             Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::Config(arguments)) => config::run(arguments),
+            Some(Command::Policy(arguments)) => policy::run(arguments, &client),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
         }
     }

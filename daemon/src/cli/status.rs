@@ -14,6 +14,7 @@ use super::{
 use crate::{
     api::{State, Status},
     attribution::RuntimeState,
+    enforcement,
 };
 
 /// What can be asked.
@@ -42,9 +43,9 @@ pub(super) fn overview(client: &Client) -> Result<(), Failure> {
 
 fn text(status: &Status) -> String {
     let (style, state) = match status.state {
-        State::Observing => (GOOD, "observing"),
-        State::Blind => (BAD, "blind: no hook is attached"),
-        State::Stalled => (BAD, "stalled: the pipeline does not turn"),
+        State::Observing => (GOOD, status.policies.word()),
+        State::Blind => (BAD, "blind: no hook is attached".to_owned()),
+        State::Stalled => (BAD, "stalled: the pipeline does not turn".to_owned()),
     };
     let heard = status.runtimes.iter().filter(|runtime| runtime.state == RuntimeState::Connected);
     let heard: Vec<_> = heard
@@ -78,6 +79,7 @@ fn text(status: &Status) -> String {
         notable(status.records_lost, &(plural(status.records_lost, "record") + " lost")),
         troubles(status),
     );
+    text += &policies(&status.policies);
     if let Some(problem) = &status.config.problem {
         let problem = printable(problem);
         let since = status.config.since;
@@ -89,6 +91,34 @@ fn text(status: &Status) -> String {
     if !status.config.needs_restart.is_empty() {
         let keys = status.config.needs_restart.join(", ");
         let _ = writeln!(text, "  {NOTABLE}restart needed{NOTABLE:#} for: {}", printable(&keys));
+    }
+    text
+}
+
+/// The policies, where there are any, or where they are broken.
+fn policies(report: &enforcement::Report) -> String {
+    let enforcement::Report { generation, since, enforced, audited, rules, unresolved, .. } = report;
+    let mut text = String::new();
+    if *generation > 0 {
+        let mut parts = vec![
+            format!("policies of {since:.0} (generation {generation})"),
+            format!("{enforced} enforced, {audited} in audit"),
+            plural(*rules as u64, "rule"),
+        ];
+        if *unresolved > 0 {
+            parts.push(notable(*unresolved as u64, &(plural(*unresolved as u64, "cgroup") + " unresolved")));
+        }
+        text = format!("  {}\n", parts.join("   "));
+    }
+    if let Some(problem) = &report.problem {
+        let stays = match generation {
+            0 => "nothing of them is in force".to_owned(),
+            generation => format!("generation {generation} stays in force"),
+        };
+        text += &format!(
+            "  {BAD}policies broken{BAD:#}: {}\n  {stays} → cofferdam policy check\n",
+            printable(problem)
+        );
     }
     text
 }
@@ -174,6 +204,7 @@ mod tests {
                 problem: None,
                 needs_restart: Vec::new(),
             },
+            policies: enforcement::Report::default(),
             hooks_attached: 8,
             hooks_refused: 1,
             hooks_off: 1,
@@ -225,6 +256,53 @@ mod tests {
           the one of 2026-11-24T10:00:00Z stays in force → cofferdam config check
           restart needed for: flows
         "#);
+    }
+
+    /// Three that are enforced, and one in audit.
+    fn enforcing() -> Status {
+        let policies = enforcement::Report {
+            folder: "/etc/cofferdam/policies".to_owned(),
+            generation: 17,
+            since: "2026-11-24T10:00:00Z".parse().expect("a time"),
+            enforced: 3,
+            audited: 1,
+            rules: 14,
+            ..enforcement::Report::default()
+        };
+        Status { policies, ..status() }
+    }
+
+    #[test]
+    fn policies_in_force_are_told_as_the_documentation_has_it() {
+        let text = plain(&text(&enforcing()));
+        insta::assert_snapshot!(text, @r#"
+        Cofferdam 0.1.0 · enforcing 3 policies · up 12 s · kernel 6.12.8 · docker 20.10.24
+          14 containers (2 privileged)   31 interactions   syscalls off   0 records lost   1 hook unavailable → cofferdam doctor
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules
+        "#);
+        assert!(include_str!("../../../docs/cli.md").contains(&text), "docs/cli.md shows another status");
+    }
+
+    #[test]
+    fn a_broken_policy_is_told_with_what_stays_in_force() {
+        let problem = Some("/etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`".to_owned());
+        let broken = enforcement::Report { problem, unresolved: 2, ..enforcing().policies };
+        insta::assert_snapshot!(plain(&policies(&broken)), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   2 cgroups unresolved
+          policies broken: /etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`
+          generation 17 stays in force → cofferdam policy check
+        "#);
+        let none = plain(&policies(&enforcement::Report { generation: 0, ..broken }));
+        assert!(none.ends_with("nothing of them is in force → cofferdam policy check\n"), "{none}");
+    }
+
+    #[test]
+    fn what_policies_only_report_is_observed_and_a_default_that_denies_is_enforced() {
+        let audited = enforcement::Report { enforced: 0, ..enforcing().policies };
+        assert_eq!(audited.word(), "observing");
+        let default = enforcement::Report { denies_by_default: true, audited: 0, ..audited };
+        assert_eq!(default.word(), "enforcing what is denied by default");
+        assert_eq!(enforcement::Report { generation: 0, ..default }.word(), "observing");
     }
 
     #[test]

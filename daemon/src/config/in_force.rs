@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Config, Problem, Source};
 
 /// Keys whose values can change while the daemon runs. All that is below one of them can.
-const RELOADED: [&str; 2] = ["outside", "syscalls"];
+const RELOADED: [&str; 3] = ["outside", "policies", "syscalls"];
 
 /// What the daemon works with. A broken file changes nothing of it.
 #[derive(Debug)]

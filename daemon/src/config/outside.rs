@@ -80,6 +80,14 @@ impl TryFrom<String> for Name {
     }
 }
 
+impl Cidr {
+    /// The network.
+    #[must_use]
+    pub fn network(self) -> IpNet {
+        self.0
+    }
+}
+
 impl FromStr for Cidr {
     type Err = String;
 

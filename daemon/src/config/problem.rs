@@ -1,24 +1,34 @@
 //! Reads the text of a file, and shows what is wrong with it: file, line, column, key and the line in question. The
-//! only user of serde-saphyr.
+//! configuration and policies are read alike.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, fmt, path::Path};
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Error, Localizer, Location, MessageFormatter, Options, UserMessageFormatter};
+use serde_path_to_error::Segment;
+use serde_saphyr::{Error, Location, MessageFormatter, Options, UserMessageFormatter};
 
-use super::Config;
-use crate::event::is_hostile;
+use super::snippet::{Gravity, Mark, Text, harmless};
 
 /// Most characters of a message and of a key that are shown: somebody may have written 64 KiB there.
 const SHOWN: usize = 300;
+/// Keys below which there are names that somebody chose.
+const CHOSEN: [&str; 2] = ["groups", "labels"];
 
 /// What is wrong with a file. Safe to show.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// A problem part by part. Each part is one line that is safe to show.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Which file.
+    pub file: String,
+    /// Line and column, from 1; nothing where the file cannot be read at all.
+    pub place: Option<(usize, usize)>,
+    /// The path of the value in question (`limits.flows`); empty for the whole.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
     line: String,
     report: String,
 }
@@ -27,103 +37,169 @@ impl std::error::Error for Problem {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.report)
+        f.write_str(&self.0.report)
     }
 }
 
 impl Problem {
-    /// A file that cannot even be read.
-    pub(super) fn unreadable(path: &Path, reason: &dyn fmt::Display) -> Self {
-        let line = harmless(&format!("{}: the configuration cannot be read: {reason}", path.display()));
-        Self { report: format!("error: {line}\n"), line }
+    /// A file that cannot even be read. `what` is in it.
+    pub(crate) fn unreadable(path: &Path, what: &str, reason: &dyn fmt::Display) -> Self {
+        let [file, message] = [path.to_string_lossy(), format!("{what} cannot be read: {reason}").into()]
+            .map(|text| one_line(&text));
+        let line = format!("{file}: {message}");
+        let report = format!("error: {line}\n");
+        Self(Told { file, place: None, key: String::new(), message, line, report }.into())
+    }
+
+    /// Something at a place in a text. An empty key is the whole.
+    pub(crate) fn at(text: &Text<'_>, mark: Mark, key: &str, message: &str) -> Self {
+        let [file, key, message] =
+            [&text.path().to_string_lossy(), &*shortened(key), &*shortened(message)].map(one_line);
+        let subject = if key.is_empty() { "the file".to_owned() } else { format!("`{key}`") };
+        let report = text.show(Gravity::Error, mark, &format!("{subject}: {message}"), &message);
+        let Mark { line, column, .. } = mark;
+        let place = Some((line, column));
+        let line = format!("{file}:{line}:{column}: {subject}: {message}");
+        Self(Told { file, place, key, message, line, report }.into())
     }
 
     /// In one line: `FILE:LINE:COLUMN: KEY: MESSAGE`.
     #[must_use]
     pub fn line(&self) -> &str {
-        &self.line
+        &self.0.line
+    }
+
+    /// Part by part.
+    #[must_use]
+    pub fn told(&self) -> &Told {
+        &self.0
     }
 }
 
-/// [`Config::parse`].
-pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Problem> {
-    let mut key = None;
-    document(text, &mut key).map_err(|error| {
-        let words = Words { key: key.filter(|key| !key.is_empty()).map(|key| shortened(&key)) };
-        let at = error.location().map(|at| format!("{}:{}:", at.line(), at.column())).unwrap_or_default();
-        let subject = words.subject();
-        let message = words.format_message(error.without_snippet());
-        let line = format!("{}:{at} {subject}: {message}", path.display()).replace('\n', " ");
-        let path: PathBuf = harmless(&path.to_string_lossy()).into();
-        let options = serde_saphyr::render_options! { formatter: &words, source_name: path.to_str() };
-        Problem { line: harmless(&line), report: harmless(&error.render_with_options(options)) + "\n" }
+fn one_line(text: &str) -> String {
+    harmless(text).replace('\n', " ")
+}
+
+/// How much YAML may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// Scalars, lists and mappings.
+    pub(crate) nodes: usize,
+}
+
+impl Cost {
+    /// What nothing needs (depth, anchors, many nodes) is refused before it costs anything.
+    fn options(self) -> Options {
+        serde_saphyr::options! {
+            budget: serde_saphyr::budget! {
+                max_depth: 16,
+                // One more than is taken, so that the second is what is told.
+                max_documents: 2,
+                max_nodes: self.nodes,
+                // A list also has an end.
+                max_events: self.nodes.saturating_mul(3),
+                max_anchors: 64,
+                max_aliases: 256,
+                max_merge_keys: 64,
+            },
+            strict_booleans: true,
+            // Shown by us, as policies that can be read but not understood are.
+            with_snippet: false,
+        }
+    }
+}
+
+/// One document, which is `part` of a text and begins after `skipped` of its lines.
+pub(crate) fn parse<T: DeserializeOwned>(
+    text: &Text<'_>,
+    part: &str,
+    skipped: usize,
+    cost: Cost,
+) -> Result<T, Problem> {
+    let mut key = String::new();
+    document(part, cost, &mut key).map_err(|error| {
+        let mark = error.location().map_or(Mark { line: 1, column: 1, length: 1 }, |at| mark(&at));
+        let mark = Mark { line: mark.line + skipped, ..mark };
+        Problem::at(text, mark, &key, &Words.format_message(&error))
     })
 }
 
 /// One document. Where it is wrong, `key` is the path of the value in question.
-pub(super) fn document<T: DeserializeOwned>(text: &str, key: &mut Option<String>) -> Result<T, Error> {
-    serde_saphyr::with_deserializer_from_str_with_options(text, options(), |yaml| {
+pub(super) fn document<T: DeserializeOwned>(text: &str, cost: Cost, key: &mut String) -> Result<T, Error> {
+    serde_saphyr::with_deserializer_from_str_with_options(text, cost.options(), |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
-            let path = error.path().to_string();
-            // Of a key that could not be read, only what is around it is known.
-            *key = Some(path.trim_end_matches(['?', '.']).to_owned());
+            *key = path(error.path());
             error.into_inner()
         })
     })
 }
 
-/// What no configuration needs (depth, anchors, many nodes) is refused before it costs anything.
-fn options() -> Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: 16,
-            // One more than is taken, so that the second is what is told.
-            max_documents: 2,
-            max_nodes: 50_000,
-            max_events: 150_000,
-            max_anchors: 64,
-            max_aliases: 256,
-            max_merge_keys: 64,
-        },
-        strict_booleans: true,
-    }
+/// A place within one document.
+pub(crate) fn mark(at: &Location) -> Mark {
+    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+    // A list or a mapping is marked where it begins.
+    Mark { line: number(at.line()), column: number(at.column()), length: number(at.span().len()) }
 }
 
-/// Puts the key in front of the message, and keeps the message short.
-struct Words {
-    key: Option<String>,
+/// Keys and indices from the root on: `rules[0].allow[1].from`.
+fn path(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text += &format!("[{index}]"),
+            // What knows its place (`Spanned`) is a struct to serde, and its content has this key.
+            Segment::Map { key } if key == "value" && !CHOSEN.contains(&last) => continue,
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text += key;
+                last = key;
+                continue;
+            }
+            // Of a key that could not be read, only what is around it is known.
+            Segment::Unknown => (),
+        }
+        last = "";
+    }
+    text
 }
 
-impl Words {
-    fn subject(&self) -> String {
-        self.key.as_ref().map_or_else(|| "the file".to_owned(), |key| format!("`{key}`"))
-    }
-}
+/// Messages of our own for what there is no better word for.
+struct Words;
 
 impl MessageFormatter for Words {
-    fn localizer(&self) -> &dyn Localizer {
-        self
-    }
-
     fn format_message<'a>(&self, error: &'a Error) -> Cow<'a, str> {
-        let expected = match error {
-            Error::Unexpected { expected, .. } => *expected,
-            _ => return shortened(&UserMessageFormatter.format_message(error)).into(),
-        };
-        // In words that also those know who do not know the grammar of YAML.
-        match expected {
-            "mapping start" => "expected keys and values".into(),
-            "sequence start" => "expected a list".into(),
-            "string scalar" => "expected text".into(),
-            other => format!("expected {other}").into(),
+        let usual = || UserMessageFormatter.format_message(error);
+        match error {
+            // In words that also those know who do not know the grammar of YAML.
+            Error::Unexpected { expected: "mapping start", .. } => "expected keys and values".into(),
+            Error::Unexpected { expected: "sequence start", .. } => "expected a list".into(),
+            Error::Unexpected { expected: "string scalar", .. } => "expected text".into(),
+            Error::Unexpected { expected, .. } => format!("expected {expected}").into(),
+            Error::SerdeMissingField { field, .. } => format!("lacks `{field}`").into(),
+            Error::SerdeUnknownField { field: written, expected, .. }
+            | Error::SerdeUnknownVariant { variant: written, expected, .. } => {
+                match nearest(written, expected.iter().copied()) {
+                    Some(meant) => format!("{}; did you mean `{meant}`?", shortened(&usual())).into(),
+                    None => usual(),
+                }
+            }
+            _ => usual(),
         }
     }
 }
 
-impl Localizer for Words {
-    fn snippet_location_prefix(&self, _: Location) -> String {
-        self.subject()
-    }
+/// What was meant by what is written, if that can be guessed.
+pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nothing that has a name is as long.
+    let written = (written.len() <= SHOWN).then(|| written.to_lowercase())?;
+    let alike = known.into_iter().map(|name| (strsim::damerau_levenshtein(&written, name), name));
+    let (distance, name) = alike.min_by_key(|(distance, _)| *distance)?;
+    // Of a single letter nothing can be guessed.
+    let length = written.chars().count();
+    (distance < length && distance <= length.max(3) / 3).then_some(name)
 }
 
 fn shortened(text: &str) -> String {
@@ -131,10 +207,4 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + "…",
         None => text.to_owned(),
     }
-}
-
-/// Without what a terminal would obey, character for character, so that carets stay below what they point at.
-fn harmless(text: &str) -> String {
-    let hostile = |character: char| character != '\n' && is_hostile(character);
-    text.chars().map(|character| if hostile(character) { '\u{fffd}' } else { character }).collect()
 }

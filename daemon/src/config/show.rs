@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Config, Given, problem};
+use super::{COST, Config, Given, problem};
 
 /// The file that is shipped: every key with what it is for, commented out, at its default.
 pub const SHIPPED: &str = include_str!("../../../dist/config.yaml");
@@ -24,7 +24,7 @@ pub struct Origins {
 impl Origins {
     /// Those of a file that has been read without a problem.
     pub(super) fn new(path: &Path, text: &str, given: &Given) -> Self {
-        let there: Value = problem::document(text, &mut None).unwrap_or_default();
+        let there: Value = problem::document(text, COST, &mut String::new()).unwrap_or_default();
         Self { file: path.display().to_string(), there: leaves(&there), given: given.clone() }
     }
 

@@ -104,7 +104,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "runtimes: {docker: 1}"
         config.yaml:1:20: `runtimes.docker`: must be a path that begins with / and is shorter than 108 bytes
     "runtimes: {dokcer: /run/d.sock}"
-        config.yaml:1:12: `runtimes.dokcer`: unknown field `dokcer`, expected one of docker, podman, containerd, docker_root, storage_root
+        config.yaml:1:12: `runtimes.dokcer`: unknown field `dokcer`, expected one of docker, podman, containerd, docker_root, storage_root; did you mean `docker`?
     "runtimes:"
         config.yaml:1:9: `runtimes`: expected keys and values
     "limits:\n  ledger_rows: 63"
@@ -122,7 +122,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
-        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls
+        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls, policies
     "dns_names: maybe"
         config.yaml:1:12: `dns_names`: invalid boolean (true or false expected)
     "outside: [1]"
@@ -259,6 +259,12 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
     outside:
       "# a: b": ["203.0.113.0/24","2001:db8::/32"]   # /etc/cofferdam/config.yaml
       "no": ["::/0"]                                 # /etc/cofferdam/config.yaml
+    policies:
+      at_stop: "keep"                                # default
+      default_egress: "allow"                        # default
+      default_ingress: "allow"                       # default
+      folder: "/etc/cofferdam/policies"              # default
+      unresolved: "hold"                             # default
     runtimes:
       containerd: "/run/containerd/containerd.sock"  # default
       docker: "/run/a b"                             # /etc/cofferdam/config.yaml

@@ -36,6 +36,11 @@ impl<const LEAST: u32, const MOST: u32, const POWER_OF_TWO: bool> Whole<LEAST, M
 }
 
 impl FullPath {
+    /// A path that is known to be one.
+    pub(crate) fn of(path: &str) -> Self {
+        Self(path.into())
+    }
+
     /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {

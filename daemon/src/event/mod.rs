@@ -4,6 +4,7 @@
 
 mod container;
 mod network;
+mod policy;
 mod process;
 mod protocol;
 mod text;
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     container::{CgroupChange, CgroupEvent},
     network::{DnsAnswer, Endpoint, FlowEnd, FlowEvent, Verdict},
+    policy::{Denial, Direction, Reason, RuleName},
     process::{Exec, Exit, Fork, Process},
-    protocol::Protocol,
+    protocol::{Protocol, UnknownProtocol},
     text::is_hostile,
     workload::{Kubernetes, Runtime, Scope, Workload, WorkloadKind},
 };
@@ -59,6 +61,8 @@ pub enum EventKind {
     DnsAnswer(DnsAnswer),
     /// A cgroup was made, removed or joined.
     Cgroup(CgroupEvent),
+    /// A policy denied an interaction, or would have.
+    Denial(Denial),
     /// Records were shed or lost before they could become events.
     Lost(Lost),
 }
@@ -112,6 +116,7 @@ impl EventKind {
             Self::FlowClose(_) => "flow_close",
             Self::DnsAnswer(_) => "dns_answer",
             Self::Cgroup(_) => "cgroup",
+            Self::Denial(_) => "denial",
             Self::Lost(_) => "lost",
         }
     }
@@ -128,6 +133,7 @@ impl EventKind {
                 vec![&flow.source.workload, &flow.target.workload]
             }
             Self::DnsAnswer(answer) => vec![&answer.workload, &answer.resolver.workload],
+            Self::Denial(denial) => vec![&denial.source.workload, &denial.target.workload],
             Self::Lost(lost) => lost.workload.as_deref().into_iter().collect(),
         }
     }

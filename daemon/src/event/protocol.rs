@@ -61,6 +61,27 @@ impl Protocol {
         }
     }
 
+    /// The number in the IP header; none where it stands for many.
+    #[must_use]
+    pub fn number(self) -> Option<u8> {
+        match self {
+            Self::Tcp => Some(PROTOCOL_TCP),
+            Self::Udp => Some(PROTOCOL_UDP),
+            Self::UdpLite => Some(PROTOCOL_UDPLITE),
+            Self::Sctp => Some(PROTOCOL_SCTP),
+            Self::Icmp => Some(PROTOCOL_ICMP),
+            Self::IcmpV6 => Some(PROTOCOL_ICMPV6),
+            Self::Ip(number) => Some(number),
+            Self::Other => None,
+        }
+    }
+
+    /// Whether what it carries is told apart by ports.
+    #[must_use]
+    pub fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::UdpLite | Self::Sctp)
+    }
+
     /// A service as people write it: `tcp/80`, or `icmp` where there are no ports.
     #[must_use]
     pub fn service(self, port: u16) -> String {
@@ -113,6 +134,7 @@ mod tests {
         for number in 0..=u8::MAX {
             let protocol = Protocol::from_number(number);
             assert_eq!(protocol.to_string().parse(), Ok(protocol));
+            assert_eq!(protocol.number().unwrap_or(0), number);
         }
         assert!("ip-256".parse::<Protocol>().is_err());
     }

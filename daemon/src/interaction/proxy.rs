@@ -43,9 +43,11 @@ pub fn join(edges: Vec<Edge>, published: &[Published]) -> Vec<Edge> {
         }
     }
     let mut graph = Graph::default();
-    for edge in
-        edges.into_iter().filter(|edge| edge.attempts > 0 || edge.bytes_sent + edge.bytes_received > 0)
-    {
+    // What was only denied has neither attempts nor bytes.
+    let is_left = |edge: &Edge| {
+        edge.attempts > 0 || edge.verdicts.deny > 0 || edge.bytes_sent + edge.bytes_received > 0
+    };
+    for edge in edges.into_iter().filter(is_left) {
         graph.add(edge);
     }
     graph.into_edges()
@@ -98,6 +100,7 @@ mod tests {
             verdicts: Verdicts { allow: flows, ..Verdicts::default() },
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,
+            last_denied: None,
         }
     }
 
@@ -135,6 +138,19 @@ mod tests {
         let joined = join(vec![edge(&ci, &host, 8080, 3), edge(&host, &web, 80, 5)], &published);
         assert!(joined.contains(&edge(&host, &web, 80, 2)));
         assert_eq!(joined.len(), 2);
+    }
+
+    #[test]
+    fn what_was_only_denied_stays_on_the_map_and_each_half_has_its_own_denials() {
+        let Scene { host, web, ci, published } = scene();
+        let denied = |edge: Edge, deny| Edge { verdicts: Verdicts { deny, ..edge.verdicts }, ..edge };
+        let only = denied(edge(&ci, &web, 443, 0), 9);
+        let into = denied(edge(&ci, &host, 8080, 3), 5);
+        let out = denied(edge(&host, &web, 80, 3), 4);
+        let joined = join(vec![only, into, out], &published);
+        let told: Vec<_> =
+            joined.iter().map(|edge| (edge.source.name.as_str(), edge.port, edge.verdicts.deny)).collect();
+        assert_eq!(told, [("ci", 80, 5), ("ci", 443, 9), ("host", 80, 4)]);
     }
 
     #[test]

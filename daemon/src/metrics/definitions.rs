@@ -47,6 +47,10 @@ metrics! {
     FLOW_BYTES: COUNTER "cofferdam_flow_bytes_total" ["source", "target", "protocol", "port", "direction"]
         limit 2 * LIMIT;
         "Payload bytes of flows: sent is from source to target, received is from target to source."
+    DENIALS: COUNTER "cofferdam_denials_total" ["source", "target", "protocol", "port", "verdict"] limit 2 * LIMIT;
+        "Packets and calls that policies denied (deny), flows that passed and would have been denied (audit)."
+    RULE_DENIALS: COUNTER "cofferdam_rule_denials_total" ["policy", "rule", "verdict"] limit LIMIT;
+        "The same by the rule that decided; none where it was a default, or not known yet who somebody is."
     SYSCALLS: COUNTER "cofferdam_syscalls_total" ["workload", "syscall", "abi"] limit SYSCALL_LIMIT;
         "System calls that returned, of the workloads that the configuration selects."
     SYSCALL_ERRORS: COUNTER "cofferdam_syscall_errors_total" ["workload", "syscall", "abi", "errno"]
@@ -110,6 +114,22 @@ metrics! {
         "Whether the configuration file was fine when it was last read: 1 or 0."
     CONFIG_RELOAD_TIME: GAUGE "cofferdam_config_last_reload_success_timestamp_seconds" [];
         "When the configuration that is in force was read, seconds since 1970."
+    POLICY_GENERATION: GAUGE "cofferdam_policy_generation" [];
+        "The generation of the policies in force; 0 while nothing is judged."
+    POLICIES: GAUGE "cofferdam_policies" ["mode"];
+        "Policies in force: those whose denials are enforced, and those whose denials are only reported."
+    POLICY_RULES: GAUGE "cofferdam_policy_rules" [];
+        "Rules of the policies in force."
+    POLICY_IDENTITIES: GAUGE "cofferdam_policy_identities" [];
+        "Groups of workloads and networks that the rules in force tell apart."
+    POLICY_UNRESOLVED: GAUGE "cofferdam_policy_unresolved_cgroups" [];
+        "Cgroups of which it is not known yet who lives there, while policies are in force."
+    POLICY_TIMEOUTS: COUNTER "cofferdam_policy_unresolved_timeouts_total" [];
+        "Cgroups of which that was not known in time; they are judged by what is known of them."
+    POLICY_RELOADED: GAUGE "cofferdam_policy_last_reload_successful" [];
+        "Whether the policies were fine when they were last read: 1 or 0."
+    POLICY_RELOAD_TIME: GAUGE "cofferdam_policy_last_reload_success_timestamp_seconds" [];
+        "When the policies that are in force were read, seconds since 1970."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

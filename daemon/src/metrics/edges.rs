@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use super::{
-    definitions::{FLOW_ATTEMPTS, FLOW_BYTES, FLOW_FAILURES, FLOWS},
+    definitions::{DENIALS, FLOW_ATTEMPTS, FLOW_BYTES, FLOW_FAILURES, FLOWS},
     labels,
     page::Page,
     series::{self, Series, Totals as _},
@@ -21,6 +21,8 @@ struct Totals {
     failed: Failed,
     sent: u64,
     received: u64,
+    denied: u64,
+    audited: u64,
 }
 
 /// The edges that were shown before.
@@ -68,6 +70,8 @@ impl series::Totals for Totals {
             failed: self.failed.each(other.failed, of),
             sent: of(self.sent, other.sent),
             received: of(self.received, other.received),
+            denied: of(self.denied, other.denied),
+            audited: of(self.audited, other.audited),
         }
     }
 }
@@ -80,6 +84,8 @@ impl Totals {
             failed: edge.failed,
             sent: edge.bytes_sent,
             received: edge.bytes_received,
+            denied: edge.verdicts.deny,
+            audited: edge.verdicts.audit,
         });
     }
 
@@ -90,6 +96,12 @@ impl Totals {
         // Most edges never fail: those that do not take no series.
         for (why, count) in self.failed.by_name().into_iter().filter(|(_, count)| *count > 0) {
             page.count(&FLOW_FAILURES, &[source, target, protocol, port, why], count);
+        }
+        // And few are denied.
+        for (verdict, count) in [("deny", self.denied), ("audit", self.audited)] {
+            if count > 0 {
+                page.count(&DENIALS, &[source, target, protocol, port, verdict], count);
+            }
         }
         page.count(&FLOW_BYTES, &[source, target, protocol, port, "sent"], self.sent);
         page.count(&FLOW_BYTES, &[source, target, protocol, port, "received"], self.received);

@@ -26,6 +26,7 @@ pub(crate) fn edge() -> Edge {
         verdicts: Verdicts { allow: 415, audit: 0, deny: 0 },
         first_seen: "2026-11-24T09:00:00Z".parse().expect("a time"),
         last_seen: "2026-11-24T10:00:00Z".parse().expect("a time"),
+        last_denied: None,
     }
 }
 

@@ -1,7 +1,13 @@
 //! What a scrape shows.
 
+use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY};
+
 use super::*;
-use crate::{event::Runtime, sink::samples as events};
+use crate::{
+    event::{RuleName, Runtime},
+    interaction::{Verdicts, denials::Denials},
+    sink::samples as events,
+};
 
 fn readings() -> Readings {
     Readings {
@@ -30,7 +36,23 @@ fn readings() -> Readings {
             problem: Some("it is broken".to_owned()),
             needs_restart: Vec::new(),
         }),
+        policies: enforcement::Report {
+            generation: 17,
+            enforced: 3,
+            audited: 1,
+            rules: 14,
+            problem: Some("it is broken".to_owned()),
+            ..enforcement::Report::default()
+        },
     }
+}
+
+/// 3 packets that `shop#2` denied, 5 that a default did.
+fn denials() -> Denials {
+    let (key, row) = crate::api::samples::row(3);
+    let key = LedgerKey { verdict: VERDICT_DENY, rule: 7, ..key };
+    let rows = [(key, row), (LedgerKey { rule: 0, ..key }, LedgerRow { attempts: 5, ..row })];
+    Denials::of(&rows, |_| Some(RuleName { name: "shop#2".to_owned(), file: String::new(), line: 14 }.into()))
 }
 
 fn render(metrics: &Metrics, readings: &Readings) -> String {
@@ -54,6 +76,40 @@ fn flows_and_bytes_are_labelled_by_name_and_the_servers_port() {
     assert_eq!(value(&text, &format!("cofferdam_flow_attempts_total{{{labels}}}")), Some(415.0));
     let received = format!(r#"cofferdam_flow_bytes_total{{{labels},direction="received"}}"#);
     assert_eq!(value(&text, &received), Some(9_800_000.0));
+}
+
+#[test]
+fn denials_are_counted_by_pair_and_by_rule() {
+    let metrics = Metrics::new();
+    lock(&metrics.rules).update(&denials(), Instant::now());
+    let verdicts = Verdicts { deny: 8, audit: 0, allow: 415 };
+    let text = render_with(&metrics, Ok(vec![Edge { verdicts, ..samples::edge() }]), &readings());
+    let labels = r#"source="shop/web",target="shop/api",protocol="tcp",port="8080""#;
+    assert_eq!(
+        value(&text, &format!("cofferdam_denials_total{{{labels},verdict=\"deny\"}}")),
+        Some(8.0),
+        "{text}"
+    );
+    assert!(!text.contains("verdict=\"audit\""), "{text}");
+    for (policy, rule, count) in [("shop", "shop#2", 3.0), ("none", "none", 5.0)] {
+        let labels = format!("policy=\"{policy}\",rule=\"{rule}\",verdict=\"deny\"");
+        assert_eq!(value(&text, &format!("cofferdam_rule_denials_total{{{labels}}}")), Some(count), "{text}");
+    }
+}
+
+#[test]
+fn how_the_policies_stand_can_be_watched() {
+    let text = render(&Metrics::new(), &readings());
+    for (series, expected) in [
+        ("cofferdam_policy_generation", 17.0),
+        ("cofferdam_policies{mode=\"enforce\"}", 3.0),
+        ("cofferdam_policies{mode=\"audit\"}", 1.0),
+        ("cofferdam_policy_rules", 14.0),
+        ("cofferdam_policy_last_reload_successful", 0.0),
+        ("cofferdam_policy_unresolved_timeouts_total", 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
+    }
 }
 
 #[test]
@@ -150,7 +206,9 @@ fn every_metric_of_the_list_is_written() {
     let metrics = Metrics::new();
     metrics.observe(&events::exec());
     metrics.observe(&events::lost());
-    let text = render(&metrics, &readings());
+    lock(&metrics.rules).update(&denials(), Instant::now());
+    let verdicts = Verdicts { deny: 1, ..Verdicts::default() };
+    let text = render_with(&metrics, Ok(vec![Edge { verdicts, ..samples::edge() }]), &readings());
     for definition in definitions::ALL {
         assert!(text.contains(&format!("# TYPE {} ", definition.name)), "{}\n{text}", definition.name);
     }

@@ -1,16 +1,22 @@
 //! Reads the configuration anew on SIGHUP. A broken file changes nothing.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::{signal::unix::Signal, task};
 use tokio_util::sync::CancellationToken;
 
-use super::supervisor::{sentence, tell};
-use crate::{attribution::Networks, view::View};
+use super::{
+    policies,
+    supervisor::{sentence, tell},
+};
+use crate::{attribution::Networks, sensor::Sensor, view::View};
 
 /// Answers each SIGHUP until `cancel`. The service manager waits for the end of each reload (`systemctl reload`).
 pub(super) async fn on_hangup(
     view: View,
+    sensor: Arc<Sensor>,
     mut hangup: Signal,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -25,8 +31,12 @@ pub(super) async fn on_hangup(
             Err(_) => tell(&[NotifyState::Reloading]),
         }
         // A file can lie on a network that does not answer; nothing else waits for it.
-        let told = view.clone();
-        task::spawn_blocking(move || reload(&told)).await.context("a reload panicked")?;
+        let (told, sensor) = (view.clone(), Arc::clone(&sensor));
+        let both = move || {
+            reload(&told);
+            policies::reload(&told, &sensor);
+        };
+        task::spawn_blocking(both).await.context("a reload panicked")?;
         tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
     }
 }
@@ -37,6 +47,7 @@ fn reload(view: &View) {
             let networks = Networks::new(config.outside.networks());
             view.metrics.across_renaming(view, || view.attribution.name_outside(networks));
             view.syscalls.select(config.syscalls);
+            view.policies.configure(config.policies);
             let report = view.config.report();
             tracing::info!(file = report.file, "configuration reloaded");
             for key in &report.needs_restart {
@@ -53,7 +64,7 @@ fn reload(view: &View) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Arc};
+    use std::fs;
 
     use super::*;
     use crate::{

@@ -1,6 +1,6 @@
 //! Serves both sockets, speaks with the service manager, and waits for the signal to stop.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -16,6 +16,7 @@ use super::reload;
 use crate::{
     api,
     attribution::{Container, ContainerState, RuntimeState, RuntimeStatus},
+    sensor::Sensor,
     view::View,
 };
 
@@ -26,16 +27,27 @@ const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// counted all the same, and a name that comes later is a right one as well.
 const NAMES_WITHIN: Duration = Duration::from_millis(500);
 
-/// Tells the service manager that the hooks are attached, and serves until SIGTERM or SIGINT. The sender of `looked`
-/// is dropped once names were looked for on disk.
+/// What comes before readiness. Nothing is ever sent: that the other end is dropped says it.
+pub(super) struct Start {
+    /// Names were looked for on disk.
+    pub(super) looked: oneshot::Receiver<Infallible>,
+    /// To be dropped once names are known as far as they can be.
+    pub(super) named: oneshot::Sender<Infallible>,
+    /// The policies are in force.
+    pub(super) in_force: oneshot::Receiver<Infallible>,
+}
+
+/// Tells the service manager that the hooks are attached and the policies in force, and serves until SIGTERM or SIGINT.
 pub(super) async fn serve(
     view: View,
+    sensor: Arc<Sensor>,
     local: UnixListener,
     web: TcpListener,
     hangup: Signal,
-    looked: oneshot::Receiver<Infallible>,
+    start: Start,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Start { looked, named, in_force } = start;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let address = web.local_addr().context("cannot tell the address of the listener")?;
@@ -47,9 +59,11 @@ pub(super) async fn serve(
             "a runtime has not answered yet: containers that no file names bear their ids until then"
         );
     }
+    drop(named);
+    let _ = in_force.await;
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
-    servers.spawn(reload::on_hangup(view.clone(), hangup, cancel.clone()));
+    servers.spawn(reload::on_hangup(view.clone(), sensor, hangup, cancel.clone()));
 
     let watchdog = sd_notify::watchdog_enabled();
     let mut feed = tokio::time::interval(watchdog.map_or(STATUS_EVERY, |limit| limit / 4));
@@ -108,5 +122,14 @@ pub(super) fn sentence(view: &View) -> String {
         Some(_) => "; config file broken, the old one is in force (see: cofferdam status)",
         None => "",
     };
-    format!("observing {containers} containers; {shed} records shed, {lost} lost; {hooks}{config}")
+    let policies = view.policies.report();
+    let word = policies.word();
+    let broken = match (&policies.problem, policies.generation) {
+        (None, _) => String::new(),
+        (Some(_), 0) => "; policies broken, nothing of them is in force (see: cofferdam status)".to_owned(),
+        (Some(_), generation) => {
+            format!("; policies broken, generation {generation} stays in force (see: cofferdam status)")
+        }
+    };
+    format!("{word}; {containers} containers; {shed} records shed, {lost} lost; {hooks}{config}{broken}")
 }

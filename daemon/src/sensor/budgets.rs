@@ -59,7 +59,7 @@ impl Allowances {
         let Self { ordinary, security } = *self;
         match family {
             family::PROCESS => Allowance { burst: (ordinary.burst / 8).max(1), ..ordinary },
-            family::CONTAINER => security,
+            family::CONTAINER | family::POLICY => security,
             _ => ordinary,
         }
     }
@@ -85,7 +85,8 @@ pub struct Limits {
 
 impl Limits {
     pub(super) fn new(ebpf: &mut Ebpf, options: &Options) -> anyhow::Result<Self> {
-        let rings = [options.record_ring_bytes, options.flow_ring_bytes, options.security_ring_bytes];
+        let Options { record_ring_bytes, flow_ring_bytes, security_ring_bytes, .. } = *options;
+        let rings = [record_ring_bytes, flow_ring_bytes, security_ring_bytes, security_ring_bytes];
         Ok(Self { limits: take(ebpf, "LIMITS")?.try_into()?, rings })
     }
 

@@ -10,6 +10,8 @@ pub enum Attach {
     CgroupEgress,
     /// At the root of the v2 tree, for packets that sockets receive.
     CgroupIngress,
+    /// At the root of the v2 tree, for system calls that name an address; which, the hook's name says.
+    CgroupAddress,
 }
 
 impl Attach {
@@ -19,6 +21,7 @@ impl Attach {
         match self {
             Self::Tracepoint => "tp_btf",
             Self::CgroupEgress | Self::CgroupIngress => "cgroup_skb",
+            Self::CgroupAddress => "cgroup_sock_addr",
         }
     }
 }
@@ -41,7 +44,7 @@ pub struct Hook {
 }
 
 /// Every hook, in the order in which they are attached: what names things comes before what needs names.
-pub const HOOKS: [Hook; 10] = [
+pub const HOOKS: [Hook; 14] = [
     Hook {
         name: "cgroup_mkdir",
         attach: Attach::Tracepoint,
@@ -94,7 +97,7 @@ pub const HOOKS: [Hook; 10] = [
         name: "cgroup_skb_ingress",
         attach: Attach::CgroupIngress,
         family: "network",
-        min_kernel: "5.11",
+        min_kernel: "5.13",
         without: "who talks to whom is unknown",
         off: None,
     },
@@ -102,7 +105,7 @@ pub const HOOKS: [Hook; 10] = [
         name: "cgroup_skb_egress",
         attach: Attach::CgroupEgress,
         family: "network",
-        min_kernel: "5.11",
+        min_kernel: "5.13",
         without: "who talks to whom is unknown",
         off: None,
     },
@@ -123,4 +126,18 @@ pub const HOOKS: [Hook; 10] = [
         without: "unreachable targets count as unanswered, and only after a while",
         off: None,
     },
+    CONNECT4,
+    Hook { name: "connect6", ..CONNECT4 },
+    Hook { name: "sendmsg4", ..CONNECT4 },
+    Hook { name: "sendmsg6", ..CONNECT4 },
 ];
+
+/// The first of the system calls that name an address.
+const CONNECT4: Hook = Hook {
+    name: "connect4",
+    attach: Attach::CgroupAddress,
+    family: "policy",
+    min_kernel: "5.13",
+    without: "who is denied waits for an answer instead of being told",
+    off: Some("no policy is in force"),
+};

@@ -19,6 +19,7 @@ use cofferdam_common::{
         Failed, Flow, FlowKey, LedgerKey, LedgerRow, PROTOCOL_TCP, Party, ROW_OTHER, Sender, SenderKey,
         VERDICT_ALLOW, flag,
     },
+    policy::RULE_NONE,
     record::family,
     stats::{RecordStats, failure},
 };
@@ -248,6 +249,8 @@ impl Maps {
                 verdict: VERDICT_ALLOW,
                 dialled_port: 0,
                 padding: 0,
+                rule: RULE_NONE,
+                padding_after: 0,
             };
             rows.push((key, last_resort));
         }
@@ -268,6 +271,7 @@ fn undecided(key: &FlowKey, flow: &Flow) -> Option<(LedgerKey, LedgerRow)> {
         failed: Failed::default(),
         first_seen: flow.last_seen,
         last_seen: flow.last_seen,
+        ..LedgerRow::default()
     };
     Some((ledger_key(key, flow), row))
 }
@@ -297,9 +301,11 @@ fn ledger_key(key: &FlowKey, flow: &Flow) -> LedgerKey {
         target: Party::new(flow.server, server.0),
         port: server.1,
         protocol: key.protocol,
-        verdict: VERDICT_ALLOW,
+        verdict: flow.judgement.verdict,
         dialled_port: if translated { flow.other_end_port } else { 0 },
         padding: 0,
+        rule: if flow.judgement.verdict == VERDICT_ALLOW { RULE_NONE } else { flow.judgement.rule },
+        padding_after: 0,
     }
 }
 

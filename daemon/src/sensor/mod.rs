@@ -12,18 +12,18 @@ use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
-    programs::{
-        CgroupAttachMode, CgroupSkbAttachType, Program, TestRun as _, TestRunOptions,
-        tp_btf::BtfTracePointLink,
-    },
+    programs::{Program, TestRun as _, TestRunOptions, links::FdLink},
 };
 
 use self::{
+    attach::{attach, load_program},
     budgets::{Allowances, Budgets, Limits},
     counts::{HookStatus, Hooks},
-    hooks::{Attach, HOOKS, Hook},
+    hooks::{HOOKS, Hook},
+    kept::Kept,
     ledger::Ledger,
     offsets::Located,
+    policy::PolicyMaps,
     reader::Reader,
     syscalls::CallMaps,
 };
@@ -49,6 +49,12 @@ pub mod record;
 pub mod sweep;
 
 pub mod syscalls;
+
+pub mod policy;
+
+mod attach;
+
+mod kept;
 
 mod pins;
 
@@ -84,6 +90,27 @@ pub struct Options {
     pub syscall_cgroups: u32,
     /// Counts of system calls that are kept apart: by workload, call and outcome.
     pub syscall_counts: u32,
+    /// How much the policies may say.
+    pub policies: PolicySize,
+}
+
+/// How much room there is for policies, in each of two slots.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicySize {
+    /// Workloads and networks that rules tell apart.
+    pub identities: u32,
+    /// Pairs of them for which something particular holds.
+    pub pairs: u32,
+    /// Ranges of services for which something particular holds.
+    pub intervals: u32,
+    /// Networks of peers outside.
+    pub networks: u32,
+}
+
+impl Default for PolicySize {
+    fn default() -> Self {
+        Self { identities: 16_384, pairs: 65_536, intervals: 65_536, networks: 16_384 }
+    }
 }
 
 impl Default for Options {
@@ -101,6 +128,7 @@ impl Default for Options {
             dns: true,
             syscall_cgroups: 16_384,
             syscall_counts: 16_384,
+            policies: PolicySize::default(),
         }
     }
 }
@@ -108,8 +136,12 @@ impl Default for Options {
 /// The programs in the kernel. They are detached when it is dropped.
 pub struct Sensor {
     ebpf: Mutex<Ebpf>,
-    /// Of the hooks that are off unless something needs them, those that are on. Dropping a link detaches its hook.
-    on: Mutex<HashMap<&'static str, BtfTracePointLink>>,
+    /// The hooks that are attached. Dropping a link detaches its hook.
+    links: Mutex<HashMap<&'static str, FdLink>>,
+    /// Where links are pinned that stay.
+    kept: Kept,
+    /// The root of the cgroup tree.
+    root: File,
     hooks: Hooks,
     _pins: pins::Pins,
 }
@@ -128,6 +160,8 @@ pub struct Loaded {
     pub limits: Limits,
     /// System calls of what is selected: nothing as yet.
     pub calls: Arc<CallMaps>,
+    /// What policies are looked up in: nothing as yet.
+    pub policy: PolicyMaps,
 }
 
 /// Loads the programs and attaches every hook that this kernel takes and that is always needed.
@@ -171,6 +205,10 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("SENDERS", options.flows)
         .map_max_entries("SELECTED", options.syscall_cgroups)
         .map_max_entries("CALLS", options.syscall_counts)
+        .map_max_entries("SUBJECTS", options.policies.identities * 2)
+        .map_max_entries("PAIRS", options.policies.pairs * 2)
+        .map_max_entries("INTERVALS", options.policies.intervals * 2)
+        .map_max_entries("NETWORKS", options.policies.networks * 2)
         .load(OBJECT)
         .context("the kernel refuses the maps")?;
     let pins = pins::Pins::make(&options.pin_directory, &ebpf)?;
@@ -180,18 +218,23 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let budgets = Budgets::new(&mut ebpf, options.budgets)?;
     let mut limits = Limits::new(&mut ebpf, options)?;
     limits.set(&options.allowances)?;
+    let policy = PolicyMaps::new(&mut ebpf)?;
     let rings =
         [ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, ring(&mut ebpf, "SECURITY_RECORDS")?];
     let reader = Reader::new(rings, waiting);
 
     let root = File::open(&options.cgroup_root)
         .with_context(|| format!("cannot open {}", options.cgroup_root.display()))?;
+    let mut links = HashMap::new();
     let hooks: Vec<HookStatus> = HOOKS
         .iter()
         .map(|hook| {
             let mut take = || {
                 load_program(&mut ebpf, hook, &btf)?;
-                if hook.off.is_none() { attach(&mut ebpf, hook, &root) } else { Ok(()) }
+                if hook.off.is_none() {
+                    links.insert(hook.name, attach(&mut ebpf, hook, &root)?);
+                }
+                anyhow::Ok(())
             };
             let refused = located.refusal(hook).or_else(|| take().err().map(|error| reason(&error)));
             status(hook, refused)
@@ -201,9 +244,10 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         let reason = hooks.first().and_then(|hook| hook.refused.clone()).unwrap_or_default();
         bail!("the kernel takes none of the hooks: {reason}");
     }
-    let sensor =
-        Sensor { ebpf: Mutex::new(ebpf), on: Mutex::default(), hooks: Hooks::new(hooks), _pins: pins };
-    Ok(Loaded { sensor, reader, ledger, budgets, limits, calls })
+    let (ebpf, links, hooks) = (Mutex::new(ebpf), Mutex::new(links), Hooks::new(hooks));
+    let kept = Kept::new(&options.pin_directory);
+    let sensor = Sensor { ebpf, links, kept, root, hooks, _pins: pins };
+    Ok(Loaded { sensor, reader, ledger, budgets, limits, calls, policy })
 }
 
 impl Sensor {
@@ -222,7 +266,7 @@ impl Sensor {
                 continue;
             }
             if !needed {
-                drop(lock(&self.on).remove(hook.name));
+                drop(lock(&self.links).remove(hook.name));
                 self.hooks.set(status(hook, None));
                 continue;
             }
@@ -232,13 +276,38 @@ impl Sensor {
     }
 
     fn switch_on(&self, hook: &Hook) -> anyhow::Result<()> {
-        let mut ebpf = lock(&self.ebpf);
-        let Program::BtfTracePoint(program) = program(&mut ebpf, hook)? else {
-            bail!("only tracepoints can be switched")
-        };
-        let link = program.attach()?;
-        lock(&self.on).insert(hook.name, program.take_link(link)?);
+        let link = attach(&mut lock(&self.ebpf), hook, &self.root)?;
+        lock(&self.links).insert(hook.name, link);
         Ok(())
+    }
+
+    /// Has what judges go on should the daemon end, however it ends, and lets go what an earlier one has left; or lets go
+    /// both. Until then what an earlier one has left judges as well, so that there is no gap.
+    ///
+    /// # Errors
+    /// When a link cannot be pinned. What judges now goes on all the same while the daemon does.
+    pub fn stay(&self, stay: bool) -> anyhow::Result<()> {
+        if !stay {
+            return self.kept.clear();
+        }
+        for name in kept::STAY {
+            if self.kept.has(name) {
+                continue;
+            }
+            let Some(link) = lock(&self.links).remove(name) else { continue };
+            match self.kept.pin(name, link) {
+                Ok(link) => drop(lock(&self.links).insert(name, link)),
+                Err(error) => {
+                    // What could not be pinned is gone.
+                    HOOKS
+                        .iter()
+                        .filter(|hook| hook.name == name)
+                        .try_for_each(|hook| self.switch_on(hook))?;
+                    return Err(error);
+                }
+            }
+        }
+        self.kept.clear_others()
     }
 
     /// Lets a packet hook see an Ethernet frame `times` over, as if a socket of the caller's cgroup had sent or got it.
@@ -285,38 +354,6 @@ fn status(hook: &Hook, refused: Option<String>) -> HookStatus {
         without: hook.without.to_owned(),
         min_kernel: hook.min_kernel.to_owned(),
     }
-}
-
-/// Has the kernel check a program.
-fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<()> {
-    match (hook.attach, program(ebpf, hook)?) {
-        (Attach::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, btf)?,
-        (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
-        _ => bail!("is of another kind in the object"),
-    }
-    Ok(())
-}
-
-fn attach(ebpf: &mut Ebpf, hook: &Hook, root: &File) -> anyhow::Result<()> {
-    match (hook.attach, program(ebpf, hook)?) {
-        (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
-            program.attach()?;
-        }
-        (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => {
-            let kind = match hook.attach {
-                Attach::CgroupEgress => CgroupSkbAttachType::Egress,
-                _ => CgroupSkbAttachType::Ingress,
-            };
-            // A link, which always lets other programs of the same cgroup run as well.
-            program.attach(root, kind, CgroupAttachMode::Single)?;
-        }
-        _ => bail!("is of another kind in the object"),
-    }
-    Ok(())
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> anyhow::Result<&'a mut Program> {
-    ebpf.program_mut(hook.name).context("is not in the object")
 }
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h): enters what is not there, and leaves what is.

@@ -23,8 +23,9 @@ const CONTAINER: &str = "container";
 const NETWORK: &str = "network";
 const ERRORS: &str = "inet_sk_error_report";
 const SYSCALL: &str = "syscall";
+const POLICY: &str = "policy";
 
-const FIELDS: [Field; 28] = [
+const FIELDS: [Field; 30] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -53,6 +54,8 @@ const FIELDS: [Field; 28] = [
     ("pt_regs", "orig_ax", |o| &mut o.regs_orig_ax, SYSCALL),
     ("task_struct", "thread_info", |o| &mut o.task_thread_info, SYSCALL),
     ("thread_info", "status", |o| &mut o.thread_status, SYSCALL),
+    ("sock", "sk_socket", |o| &mut o.sock_socket, POLICY),
+    ("socket", "file", |o| &mut o.socket_file, POLICY),
 ];
 
 /// What was found.

@@ -4,6 +4,7 @@ use cofferdam_common::{
     container::{AttachRecord, CgroupRecord},
     dns::DnsRecord,
     network::FlowRecord,
+    policy::VerdictRecord,
     process::{ExecRecord, ExitRecord, ForkRecord},
     record::{Header, family, kind},
 };
@@ -30,6 +31,8 @@ pub enum Record {
     CgroupRemoved(Box<CgroupRecord>),
     /// A task was moved into a cgroup.
     CgroupAttached(AttachRecord),
+    /// An interaction was denied, or would have been.
+    Verdict(Box<VerdictRecord>),
 }
 
 /// Why bytes are no record. Counted as `undecoded`.
@@ -51,6 +54,7 @@ impl Record {
             Self::Fork(_) | Self::Exec(_) | Self::Exit(_) => family::PROCESS,
             Self::FlowOpen(_) | Self::FlowClose(_) | Self::DnsAnswer(_) => family::NETWORK,
             Self::CgroupMade(_) | Self::CgroupRemoved(_) | Self::CgroupAttached(_) => family::CONTAINER,
+            Self::Verdict(_) => family::POLICY,
         }
     }
 
@@ -70,6 +74,7 @@ impl Record {
             kind::CGROUP_MADE => Self::CgroupMade(Box::new(read(bytes)?)),
             kind::CGROUP_REMOVED => Self::CgroupRemoved(Box::new(read(bytes)?)),
             kind::CGROUP_ATTACHED => Self::CgroupAttached(read(bytes)?),
+            kind::VERDICT => Self::Verdict(Box::new(read(bytes)?)),
             other => return Err(DecodeError::UnknownKind(other)),
         })
     }
@@ -117,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..1536), kind in 0u32..70) {
+        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..1536), kind in 0u32..110) {
             let _ = Record::decode(&bytes);
             let mut bytes = bytes;
             if let Some(head) = bytes.get_mut(..4) {

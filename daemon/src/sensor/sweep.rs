@@ -59,12 +59,16 @@ pub fn close_record(key: &FlowKey, flow: &Flow, end: u8, boot_time: u64) -> Opti
         end,
         opened_at: flow.opened_at,
         volume: flow.volume,
+        judgement: flow.judgement,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use cofferdam_common::network::{PROTOCOL_UDP, Volume};
+    use cofferdam_common::{
+        network::{PROTOCOL_UDP, Volume},
+        policy::Judgement,
+    };
 
     use super::*;
 
@@ -80,6 +84,11 @@ mod tests {
             opened_at: 0,
             last_seen: 0,
             volume: Volume::default(),
+            client_owner: CgroupId(7),
+            server_owner: CgroupId::NONE,
+            judgement: Judgement::ALLOW,
+            generation: 0,
+            padding_after: 0,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::event::{Event, EventKind};
 
 /// The kinds of events, as JSON and `--kind` name them.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 9] = [
     "process_fork",
     "process_exec",
     "process_exit",
@@ -11,6 +11,7 @@ pub const KINDS: [&str; 8] = [
     "flow_close",
     "dns_answer",
     "cgroup",
+    "denial",
     "lost",
 ];
 

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    CgroupChange, CgroupEvent, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork,
-    Lost, Process, Protocol, Runtime, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
+    CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit, FlowEnd,
+    FlowEvent, Fork, Lost, Process, Protocol, Reason, RuleName, Runtime, SCHEMA_VERSION, Verdict, Workload,
+    WorkloadKind,
 };
 
 pub(crate) const WEB_ID: &str = "3f2a9c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f809";
@@ -111,6 +112,28 @@ pub(crate) fn cgroup(change: CgroupChange) -> Event {
     event(6, &message, EventKind::Cgroup(kind))
 }
 
+/// `shop/web` may not go round `shop/api` to its database.
+pub(crate) fn denial() -> Event {
+    let db = Arc::new(Workload::named(WorkloadKind::Container, "shop/db"));
+    let rule = RuleName {
+        name: "shop#2".to_owned(),
+        file: "/etc/cofferdam/policies/shop.yaml".to_owned(),
+        line: 14,
+    };
+    let kind = Denial {
+        source: Endpoint { workload: web(), address: [172, 18, 0, 2].into(), port: 41_790 },
+        target: Endpoint { workload: db, address: [172, 18, 0, 4].into(), port: 5_432 },
+        protocol: Protocol::Tcp,
+        verdict: Verdict::Deny,
+        direction: Direction::Ingress,
+        reason: Reason::NotAllowed,
+        rule: Some(rule.into()),
+        layer: "connect".to_owned(),
+        attempts: 3,
+    };
+    event(9, &kind.to_string(), EventKind::Denial(kind))
+}
+
 pub(crate) fn lost() -> Event {
     let kind = Lost { shed: 230, workload: Some(web()), ..Lost::of("network", 17) };
     event(7, "shop/web: 230 records of family network were shed, 17 lost", EventKind::Lost(kind))
@@ -118,7 +141,17 @@ pub(crate) fn lost() -> Event {
 
 /// One of each, in the order of the list of kinds.
 pub(crate) fn all() -> Vec<Event> {
-    vec![fork(), exec(), exit(), flow_open(), flow_close(), dns_answer(), cgroup(CgroupChange::Made), lost()]
+    vec![
+        fork(),
+        exec(),
+        exit(),
+        flow_open(),
+        flow_close(),
+        dns_answer(),
+        cgroup(CgroupChange::Made),
+        denial(),
+        lost(),
+    ]
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::{nothing_breaks, source};
 
 /// Crates that are named in these modules only. A crate that is not listed here may be named anywhere.
 const DOORS: &[(&str, &[&str])] = &[
+    ("annotate_snippets", &["config::snippet"]),
     ("anstream", &["cli", ""]),
     ("axum", &["api"]),
     ("aya", &["sensor"]),
@@ -21,15 +22,19 @@ const DOORS: &[(&str, &[&str])] = &[
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
     ("globset", &["config::select"]),
-    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope"]),
-    ("prefix_trie", &["attribution::outside"]),
+    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
+    ("prefix_trie", &["attribution::outside", "policy::networks"]),
     ("lru", &["attribution::names"]),
     // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
     ("procfs", &["attribution", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),
+    // What a policy may be, and the selectors and runtimes that it names.
+    ("schemars", &["policy::document", "config::select", "event::workload"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
-    ("serde_saphyr", &["config::problem"]),
+    // Texts are read in one place; what is read there knows its place in the text.
+    ("serde_saphyr", &["config::problem", "policy::document"]),
+    ("strsim", &["config::problem"]),
     ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),
     ("zerocopy", &["sensor"]),

@@ -13,18 +13,34 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Whose calls are counted is the configuration's to say and the kernel's to be told.
     ("syscall", &["config", "event", "sensor::counts"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
+    // Pure: what the kernel is told comes of documents and workloads alone.
+    ("policy", &["config", "event"]),
+    // What the policies say is put into the kernel's maps, for whoever lives here.
+    ("enforcement", &["attribution", "config", "event", "policy", "sensor::policy"]),
     // Of the event, what a selector selects, and which characters are hostile.
     ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),
     (
         "metrics",
-        &["event", "interaction", "view", "attribution", "config", "sensor::counts", "sink", "syscall"],
+        &[
+            "event",
+            "interaction",
+            "view",
+            "attribution",
+            "config",
+            "enforcement",
+            "policy",
+            "sensor::counts",
+            "sink",
+            "syscall",
+        ],
     ),
     (
         "view",
         &[
             "attribution",
             "config",
+            "enforcement",
             "event",
             "interaction",
             "metrics",
@@ -44,6 +60,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "view",
             "attribution",
             "config",
+            "enforcement",
+            "policy",
             "sensor::counts",
             "sensor::features",
             "sink",

@@ -1,0 +1,50 @@
+//! What policies need: who lives where and when that changes, whose addresses are whose, and what rules are called.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use cofferdam_common::ids::{Address, CgroupId};
+
+use super::{Attribution, Placed, lock};
+use crate::event::RuleName;
+
+impl Attribution {
+    /// Every cgroup that exists and who lives there.
+    #[must_use]
+    pub fn placed(&self) -> Vec<Placed> {
+        self.tables().placed()
+    }
+
+    /// Whose address each of this host's is; the root's where only a socket can tell.
+    #[must_use]
+    pub fn owners_of_addresses(&self) -> HashMap<Address, CgroupId> {
+        self.tables().owners_of_addresses()
+    }
+
+    /// Waits until who lives here, or what is known of him, has changed since this returned last.
+    pub fn wait_for_change(&self, longest: Duration) {
+        let (changed, condition) = &self.changed;
+        let waited = condition.wait_timeout_while(lock(changed), longest, |changed| !*changed);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Something has changed.
+    pub(super) fn change(&self) {
+        *lock(&self.changed.0) = true;
+        self.changed.1.notify_one();
+    }
+
+    /// Rules have these numbers from now on.
+    pub fn name_rules(&self, rules: HashMap<u32, Arc<RuleName>>) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// The rule that the kernel knows by a number.
+    #[must_use]
+    pub fn rule(&self, number: u32) -> Option<Arc<RuleName>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+}

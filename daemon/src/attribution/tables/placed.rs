@@ -1,0 +1,63 @@
+//! Who lives where, for policies.
+
+use std::{collections::HashMap, sync::Arc};
+
+use cofferdam_common::ids::{Address, CgroupId};
+
+use super::{super::addresses, Life, Resident, Tables};
+use crate::event::Workload;
+
+/// A cgroup that exists, and who lives there.
+pub struct Placed {
+    /// Which cgroup.
+    pub cgroup: CgroupId,
+    /// Who lives there.
+    pub workload: Arc<Workload>,
+    /// Whether it is a container's own: whatever lies below is the container's too.
+    pub own: bool,
+    /// Whether all is known of it that rules can ask for. Of a container its runtime, or what that left on disk, must
+    /// have told.
+    pub told: bool,
+}
+
+impl Tables {
+    /// Every cgroup that exists, the root among them.
+    pub(in super::super) fn placed(&self) -> Vec<Placed> {
+        let host =
+            Placed { cgroup: CgroupId::ROOT, workload: Arc::clone(&self.host), own: false, told: true };
+        let live = self.cgroups.iter().filter(|(_, cgroup)| cgroup.life == Life::Live);
+        let placed = live.filter_map(|(id, cgroup)| {
+            Some(match &cgroup.resident {
+                Resident::Container(key) => {
+                    let entry = self.containers.get(key)?;
+                    Placed {
+                        cgroup: *id,
+                        workload: Arc::clone(&entry.shown.workload),
+                        own: entry.cgroup() == Some(*id),
+                        told: entry.is_told(),
+                    }
+                }
+                Resident::Other(workload) => {
+                    Placed { cgroup: *id, workload: Arc::clone(workload), own: false, told: true }
+                }
+                Resident::Nobody => return None,
+            })
+        });
+        std::iter::once(host).chain(placed).collect()
+    }
+
+    /// Whose address each of this host's is: a container's by its own cgroup; the root's where it is the host's, or where
+    /// several may share it, so that only a socket can tell.
+    pub(in super::super) fn owners_of_addresses(&self) -> HashMap<Address, CgroupId> {
+        let shared = |key: &Arc<str>| {
+            let entry = self.containers.get(key)?;
+            // The containers of a pod share one network.
+            if entry.shown.workload.kubernetes.is_some() { None } else { entry.cgroup() }
+        };
+        let host = self.addresses.of_host().map(|address| (addresses::mapped(address), CgroupId::ROOT));
+        let containers = self.addresses.of_containers();
+        let containers = containers
+            .map(|(address, key)| (addresses::mapped(address), shared(key).unwrap_or(CgroupId::ROOT)));
+        host.chain(containers).collect()
+    }
+}

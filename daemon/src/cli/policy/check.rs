@@ -1,0 +1,196 @@
+//! `cofferdam policy check`: what is wrong with policies, and what is suspicious.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        Failure,
+        output::{plural, print, print_json},
+    },
+    config::{Gravity, Mark, Problem, Text, Told},
+    policy::{
+        check::{Finding, Severity, check},
+        folder::{DEFAULT_FOLDER, Set},
+    },
+};
+
+/// Which policies.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Files and folders. [default: /etc/cofferdam/policies, if there is one]
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// For whom the findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+/// For whom findings are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// Each with the lines that it is about.
+    Human,
+    /// A list (docs/policy.md).
+    Json,
+}
+
+/// A finding as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    severity: Severity,
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    subject: &'a str,
+    message: &'a str,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let set = match (load(&arguments.paths), arguments.format) {
+        (Ok(set), _) => set,
+        (Err(problem), Format::Human) => return Err(Failure::Policies(problem)),
+        (Err(problem), Format::Json) => {
+            print_json(&[of_problem(&problem)])?;
+            return Err(Failure::Broken);
+        }
+    };
+    let findings = check(set.documents(), None);
+    match arguments.format {
+        Format::Human => print(&text(&set, &findings)),
+        Format::Json => {
+            let files: Vec<_> = findings.iter().map(|finding| finding.place.file.to_string_lossy()).collect();
+            let lines = findings.iter().zip(&files).map(|(finding, file)| of_finding(finding, file));
+            print_json(&lines.collect::<Vec<_>>())
+        }
+    }
+}
+
+fn load(paths: &[PathBuf]) -> Result<Set, Problem> {
+    if paths.is_empty() {
+        return Set::load(Path::new(DEFAULT_FOLDER));
+    }
+    let mut set = Set::default();
+    for path in paths {
+        set.add_path(path)?;
+    }
+    Ok(set)
+}
+
+/// Each finding with its lines, and a line that says how it stands.
+fn text(set: &Set, findings: &[Finding]) -> String {
+    let files: HashMap<&Path, Text<'_>> =
+        set.files().iter().map(|file| (&*file.path, Text::new(&file.path, &file.text))).collect();
+    let mut text = String::new();
+    for finding in findings {
+        let Finding { severity, place, subject, message } = finding;
+        let Some(file) = files.get(&*place.file) else { continue };
+        let gravity = match severity {
+            Severity::Error => Gravity::Error,
+            Severity::Warning => Gravity::Warning,
+        };
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let mark = Mark { line: number(place.line), column: number(place.column), length: 1 };
+        text += &file.show(gravity, mark, &format!("{subject}: {message}"), "");
+    }
+    let rules = set.documents().iter().map(|document| document.policy.rules.len()).sum();
+    let state = if findings.is_empty() { "fine".to_owned() } else { count(findings.len(), "warning") };
+    let policies = match set.documents().len() {
+        1 => "1 policy".to_owned(),
+        count => format!("{count} policies"),
+    };
+    text + &format!("{policies}, {} in {}: {state}\n", count(rules, "rule"), count(set.files().len(), "file"))
+}
+
+fn count(count: usize, thing: &str) -> String {
+    plural(u64::try_from(count).unwrap_or(u64::MAX), thing)
+}
+
+fn of_problem(problem: &Problem) -> Line<'_> {
+    let Told { file, place, key, message, .. } = problem.told();
+    let (line, column) = place.unzip();
+    Line { severity: Severity::Error, file, line, column, subject: key, message }
+}
+
+fn of_finding<'a>(finding: &'a Finding, file: &'a str) -> Line<'a> {
+    let number = |number: u32| usize::try_from(number).ok();
+    Line {
+        severity: finding.severity,
+        file,
+        line: number(finding.place.line),
+        column: number(finding.place.column),
+        subject: &finding.subject,
+        message: &finding.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A file of its own for a test.
+    fn file(name: &str, text: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("cofferdam-check-{}-{name}.yaml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn shown(text: &str) -> String {
+        let mut set = Set::default();
+        set.add_text(Path::new("/etc/cofferdam/policies/shop.yaml"), text.to_owned()).unwrap();
+        super::text(&set, &check(set.documents(), None))
+    }
+
+    #[test]
+    fn policies_that_are_fine_are_told_in_one_line() {
+        let text = "policy: shop\nrules:\n  - {to: shop/db, allow: [{from: shop/api}]}\n";
+        assert_eq!(shown(text), "1 policy, 1 rule in 1 file: fine\n");
+        assert_eq!(shown(""), "0 policies, 0 rules in 1 file: fine\n");
+    }
+
+    #[test]
+    fn a_finding_is_shown_with_its_lines_as_the_documentation_has_it() {
+        let text = "policy: shop\nmode: enforce\nrules:\n  - to: shop/db\n    deny:\n      - {from: {project: ci}}\n";
+        let shown = shown(text);
+        assert!(include_str!("../../../../docs/policy.md").contains(&shown), "docs/policy.md lacks\n{shown}");
+    }
+
+    #[test]
+    fn broken_policies_are_exit_code_3_with_a_report_or_as_json() {
+        let path = file("broken", "policy: a\n");
+        let run = |format| run(&Arguments { paths: vec![path.clone()], format }).unwrap_err();
+        let human = run(Format::Human);
+        assert_eq!(human.code(), 3);
+        assert!(human.report().unwrap().contains("lacks `rules`"), "{human:?}");
+        let json = run(Format::Json);
+        assert_eq!((json.code(), json.report(), json.sentence()), (3, None, None));
+        let problem = load(std::slice::from_ref(&path)).unwrap_err();
+        let json = serde_json::to_value(of_problem(&problem)).unwrap();
+        assert_eq!(
+            (&json["severity"], &json["line"], &json["column"]),
+            (&"error".into(), &1.into(), &1.into())
+        );
+        fs::remove_file(path).unwrap();
+        let absent = load(&[PathBuf::from("/nonexistent/a.yaml")]).unwrap_err();
+        assert!(serde_json::to_value(of_problem(&absent)).unwrap().get("line").is_none());
+    }
+
+    #[test]
+    fn several_files_are_one_set() {
+        let [one, two] = ["one", "two"].map(|name| file(name, "policy: a\nrules: []\n"));
+        assert!(load(&[one.clone(), two.clone()]).unwrap_err().line().contains("is also the policy at"));
+        assert_eq!(load(std::slice::from_ref(&one)).unwrap().documents().len(), 1);
+        for path in [one, two] {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where policies are, and what holds where they say nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::FullPath;
+
+/// What containers may that no rule is about.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ByDefault {
+    /// Everything.
+    Allow,
+    /// Nothing.
+    Deny,
+}
+
+/// What a cgroup may of which nothing is known yet.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unresolved {
+    /// Everything.
+    Allow,
+    /// Everything, and it is reported.
+    Audit,
+    /// Nothing.
+    Deny,
+    /// Packets wait: they are dropped, and the sender tries again.
+    Hold,
+}
+
+/// Where policies are, and what holds where they say nothing.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policies {
+    /// The folder of the policies. It need not exist.
+    pub folder: FullPath,
+    /// What containers may send that no rule of this direction is about.
+    pub default_egress: ByDefault,
+    /// What they may receive.
+    pub default_ingress: ByDefault,
+    /// What a new cgroup may until it is known who lives there, while a policy is in force.
+    pub unresolved: Unresolved,
+    /// What becomes of what is enforced when the daemon is stopped.
+    pub at_stop: AtStop,
+}
+
+/// What becomes of what is enforced when the daemon is stopped. When it is killed, it stays.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtStop {
+    /// It stays, until the next daemon takes over.
+    Keep,
+    /// It ends.
+    Clear,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            folder: FullPath::of("/etc/cofferdam/policies"),
+            default_egress: ByDefault::Allow,
+            default_ingress: ByDefault::Allow,
+            unresolved: Unresolved::Hold,
+            at_stop: AtStop::Keep,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Has the kernel judge by the policies: writes a plan into the slot that is not in use and changes over to it, and sees
+//! to it that whoever comes to live on this host is known there.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    policy::{Identity, Resident},
+};
+
+use crate::{
+    attribution::Placed,
+    config::Unresolved,
+    event::{RuleName, Workload},
+    policy::{Additions, Plan, RuleNumbers, Settings, model::Policy},
+    sensor::policy::{PolicyMaps, Slot},
+};
+
+/// How long a new container is unresolved at most. Then it is judged as what is known of it.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a cgroup that is gone keeps its identity: its last packets may still be under way.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The policies in force.
+pub struct Sync {
+    maps: PolicyMaps,
+    numbers: RuleNumbers,
+    plan: Option<Plan>,
+    /// Who lives in each cgroup whose identity is in the kernel.
+    residents: HashMap<CgroupId, Known>,
+    /// Since when we know cgroups of which nobody has told who lives there.
+    unresolved: HashMap<CgroupId, Instant>,
+    /// Since when we know that cgroups are gone.
+    gone: HashMap<CgroupId, Instant>,
+    timed_out: u64,
+    /// Whether what somebody began while he was unresolved may go on, so that it is to be judged anew.
+    lets_unresolved_pass: bool,
+}
+
+struct Known {
+    workload: Arc<Workload>,
+    resident: Resident,
+}
+
+impl Sync {
+    /// No policy is in force.
+    #[must_use]
+    pub fn new(maps: PolicyMaps) -> Self {
+        Self {
+            maps,
+            numbers: RuleNumbers::default(),
+            plan: None,
+            residents: HashMap::new(),
+            unresolved: HashMap::new(),
+            gone: HashMap::new(),
+            timed_out: 0,
+            lets_unresolved_pass: false,
+        }
+    }
+
+    /// What is in force; `None` while nothing is judged.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// The generation in force; zero while there is none.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.maps.in_force()
+    }
+
+    /// Cgroups of which it is not known yet who lives there, and how often that took too long.
+    #[must_use]
+    pub fn unresolved(&self) -> (usize, u64) {
+        (self.unresolved.len(), self.timed_out)
+    }
+
+    /// Puts policies in force. Returns what their rules are called by, by the numbers that the kernel knows.
+    ///
+    /// # Errors
+    /// They are too large, or a map cannot be written. What was in force stays.
+    pub fn apply(
+        &mut self,
+        policies: Vec<Arc<Policy>>,
+        settings: Settings,
+        placed: &[Placed],
+    ) -> anyhow::Result<HashMap<u32, Arc<RuleName>>> {
+        if policies.is_empty() && settings.allow_all() {
+            self.maps.deactivate()?;
+            self.plan = None;
+            return Ok(HashMap::new());
+        }
+        let mut plan = Plan::new(policies, settings, &mut self.numbers)?;
+        let mut identities = HashMap::new();
+        for placed in placed.iter().filter(|placed| self.is_resolved(placed)) {
+            identities.insert(placed.cgroup, plan.admit(plan.signature(&placed.workload))?);
+        }
+        let slot = self.maps.next_slot();
+        self.maps.clear(slot)?;
+        write(&mut self.maps, slot, &plan.take_additions(), &plan)?;
+        for (network, identity) in plan.networks() {
+            self.maps.set_network(slot, network, identity)?;
+        }
+        for placed in placed {
+            let identity = identities.get(&placed.cgroup).copied().unwrap_or(Identity::UNRESOLVED);
+            self.place(placed, slot, identity)?;
+        }
+        self.maps.activate()?;
+        let names = plan.rule_names();
+        self.plan = Some(plan);
+        self.lets_unresolved_pass = matches!(settings.unresolved, Unresolved::Allow | Unresolved::Audit);
+        Ok(names)
+    }
+
+    /// Takes in who lives on this host now, and whose addresses are whose.
+    ///
+    /// # Errors
+    /// There is no room for more, or a map cannot be written. The rest is done all the same.
+    pub fn turn(&mut self, placed: &[Placed], addresses: &HashMap<Address, CgroupId>) -> anyhow::Result<()> {
+        if self.plan.is_none() {
+            return Ok(());
+        }
+        let (slot, mut result, mut changed) = (self.maps.slot(), Ok(()), false);
+        for placed in placed {
+            if !self.is_resolved(placed) {
+                let since = *self.unresolved.entry(placed.cgroup).or_insert_with(Instant::now);
+                if since.elapsed() < RESOLVE_WITHIN {
+                    continue;
+                }
+                self.timed_out += 1;
+            }
+            match self.settle(placed, slot) {
+                Ok(anew) => changed |= anew,
+                Err(error) => result = Err(error),
+            }
+        }
+        self.forget_gone(placed)?;
+        self.maps.set_addresses(addresses)?;
+        if changed {
+            self.maps.judge_anew()?;
+        }
+        result
+    }
+
+    /// Gives a workload its identity. Returns whether flows may have been judged by another.
+    fn settle(&mut self, placed: &Placed, slot: Slot) -> anyhow::Result<bool> {
+        self.unresolved.remove(&placed.cgroup);
+        let Some(plan) = &mut self.plan else { return Ok(false) };
+        let known = self.residents.get(&placed.cgroup);
+        if known.is_some_and(|known| {
+            Arc::ptr_eq(&known.workload, &placed.workload) && (known.resident.owns_below != 0) == placed.own
+        }) {
+            return Ok(false);
+        }
+        let before = known.map(|known| known.resident.identities[usize::from(slot)]);
+        let identity = plan.admit(plan.signature(&placed.workload))?;
+        write(&mut self.maps, slot, &plan.take_additions(), plan)?;
+        self.place(placed, slot, identity)?;
+        Ok(before.map_or(self.lets_unresolved_pass, |before| before != identity))
+    }
+
+    /// Whether it is known who lives there, or will not be known any more.
+    fn is_resolved(&self, placed: &Placed) -> bool {
+        placed.told || self.residents.contains_key(&placed.cgroup)
+    }
+
+    fn place(&mut self, placed: &Placed, slot: Slot, identity: Identity) -> anyhow::Result<()> {
+        let mut resident = self.residents.get(&placed.cgroup).map(|known| known.resident).unwrap_or_default();
+        resident.identities[usize::from(slot)] = identity;
+        resident.owns_below = placed.own.into();
+        self.maps.set_resident(placed.cgroup, resident)?;
+        if identity != Identity::UNRESOLVED {
+            let workload = Arc::clone(&placed.workload);
+            self.residents.insert(placed.cgroup, Known { workload, resident });
+        }
+        Ok(())
+    }
+
+    fn forget_gone(&mut self, placed: &[Placed]) -> anyhow::Result<()> {
+        let live: HashSet<CgroupId> = placed.iter().map(|placed| placed.cgroup).collect();
+        self.unresolved.retain(|cgroup, _| live.contains(cgroup));
+        self.gone.retain(|cgroup, _| !live.contains(cgroup));
+        for cgroup in self.maps.residents().filter(|cgroup| !live.contains(cgroup)) {
+            self.gone.entry(cgroup).or_insert_with(Instant::now);
+        }
+        let ripe: Vec<CgroupId> = self
+            .gone
+            .iter()
+            .filter(|(_, since)| since.elapsed() >= GRACE)
+            .map(|(cgroup, _)| *cgroup)
+            .collect();
+        for cgroup in ripe {
+            self.maps.forget_resident(cgroup)?;
+            self.residents.remove(&cgroup);
+            self.gone.remove(&cgroup);
+        }
+        Ok(())
+    }
+}
+
+/// Writes what is new in a plan, in the order in which nothing refers to what is not there.
+fn write(maps: &mut PolicyMaps, slot: Slot, new: &Additions, plan: &Plan) -> anyhow::Result<()> {
+    let start = u32::try_from(new.intervals.start)?;
+    maps.set_intervals(slot, start, plan.intervals().get(new.intervals.clone()).unwrap_or_default())?;
+    for (key, span) in &new.pairs {
+        maps.set_pair(cofferdam_common::policy::PairKey { slot, ..*key }, *span)?;
+    }
+    for (identity, subject) in &new.subjects {
+        maps.set_subject(slot, *identity, *subject)?;
+    }
+    Ok(())
+}

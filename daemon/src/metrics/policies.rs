@@ -1,0 +1,57 @@
+//! How the policies stand, and what their rules denied.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use super::{definitions as metric, page::Page, series::Series};
+use crate::{enforcement::Report, event::Verdict, interaction::denials::Denials};
+
+/// What is no rule's: a default, or that it was not known yet who somebody is. No rule is called so.
+const NO_RULE: &str = "none";
+
+/// Denials by policy, rule and verdict.
+#[derive(Debug)]
+pub(super) struct RuleSeries(Series<3, u64>);
+
+impl RuleSeries {
+    pub(super) fn new() -> Self {
+        Self(Series::new(metric::RULE_DENIALS.limit))
+    }
+
+    /// Takes in what was denied until now.
+    pub(super) fn update(&mut self, denials: &Denials, now: Instant) {
+        let mut sums = BTreeMap::<_, u64>::new();
+        for (rule, verdict, count) in denials.iter() {
+            let rule = if rule.is_empty() { NO_RULE } else { rule };
+            let policy = rule.split_once('#').map_or(rule, |(policy, _)| policy);
+            let labels = [policy, rule, verdict_label(verdict)].map(str::to_owned);
+            *sums.entry(labels).or_default() += count;
+        }
+        self.0.update(sums, now);
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        self.0.each(|labels, count| page.count(&metric::RULE_DENIALS, &labels, count));
+        page.count(&metric::SERIES_FOLDED, &[metric::RULE_DENIALS.name], self.0.folded());
+    }
+}
+
+fn verdict_label(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Audit => "audit",
+        Verdict::Deny => "deny",
+    }
+}
+
+/// How they stand.
+pub(super) fn write(page: &mut Page, report: &Report) {
+    page.count(&metric::POLICY_GENERATION, &[], report.generation.into());
+    page.count(&metric::POLICIES, &["enforce"], report.enforced as u64);
+    page.count(&metric::POLICIES, &["audit"], report.audited as u64);
+    page.count(&metric::POLICY_RULES, &[], report.rules as u64);
+    page.count(&metric::POLICY_IDENTITIES, &[], report.identities as u64);
+    page.count(&metric::POLICY_UNRESOLVED, &[], report.unresolved as u64);
+    page.count(&metric::POLICY_TIMEOUTS, &[], report.unresolved_timeouts);
+    page.count(&metric::POLICY_RELOADED, &[], report.problem.is_none().into());
+    page.add(&metric::POLICY_RELOAD_TIME, &[], report.since.as_duration().as_secs_f64());
+}

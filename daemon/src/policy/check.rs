@@ -1,0 +1,209 @@
+//! What is suspicious about policies that can be taken. Pure.
+
+mod cover;
+
+mod denied;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+use self::{
+    cover::{Work, covers_peers, covers_services, is_narrow},
+    denied::Denied,
+};
+use super::{
+    document::Document,
+    model::{Direction, Entry, Mode, Peer, Place, Policy, Rule, Verdict},
+};
+use crate::event::Workload;
+
+/// Something that somebody should look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// How grave it is.
+    pub severity: Severity,
+    /// Where.
+    pub place: Place,
+    /// Which rule (`shop#2`), or which policy.
+    pub subject: String,
+    /// What.
+    pub message: String,
+}
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The policies are not taken.
+    Error,
+    /// They are, but may say something else than what was meant.
+    Warning,
+}
+
+/// Looks at policies that were read, in order of file and place. `workloads` are those of this host, if they are known.
+#[must_use]
+pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>]>) -> Vec<Finding> {
+    let policies: Vec<_> = documents.iter().map(|document| &document.policy).collect();
+    let mut work = Work::default();
+    let mut denied = Denied::new(&policies, &mut work);
+    let mut selected = workloads.map(Selected::new);
+    let mut findings = Vec::new();
+    for document in documents {
+        let policy = &document.policy;
+        for (number, rule) in policy.rules.iter().enumerate() {
+            let mut look = |place: &Place, message: String| {
+                findings.push(Finding {
+                    severity: Severity::Warning,
+                    place: place.clone(),
+                    subject: rule_name(policy, number),
+                    message,
+                });
+            };
+            if selected.as_mut().is_some_and(|selected| !selected.any_of(&rule.subjects)) {
+                look(&rule.place, "selects nobody who is here now".to_owned());
+            }
+            if let Some(message) = selects_host(policy, rule) {
+                look(&rule.place, message);
+            }
+            if let Some(message) = allows_nothing(policy, rule) {
+                look(&rule.place, message);
+            }
+            for (entry, earlier) in shadowed(rule, &mut work) {
+                let line = earlier.place.line;
+                look(
+                    &entry.place,
+                    format!("says nothing new: the entry at line {line} says as much or more"),
+                );
+            }
+            for (entry, by) in denied.of(policy, rule, &mut work) {
+                let (name, place) = (rule_name(by.policy, by.number), &by.entry.place);
+                let place = format!("{}:{}", place.file.display(), place.line);
+                look(&entry.place, format!("nothing of this passes: {name} denies all of it ({place})"));
+            }
+        }
+        findings.extend(document.spare_groups.iter().map(|(group, place)| Finding {
+            severity: Severity::Warning,
+            place: place.clone(),
+            subject: policy.name.to_string(),
+            message: format!("no rule names the group `{group}`"),
+        }));
+        if let Some(rule) = policy.rules.first().filter(|_| work.ended_now()) {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                place: rule.place.clone(),
+                subject: policy.name.to_string(),
+                message: "not all entries from here on were compared with others: there are too many"
+                    .to_owned(),
+            });
+        }
+    }
+    let order = |finding: &Finding| (finding.place.file.clone(), finding.place.line, finding.place.column);
+    findings.sort_by_cached_key(order);
+    findings
+}
+
+/// What a rule is called: `shop#db-from-api`, or by its number, `shop#2`.
+#[must_use]
+pub fn rule_name(policy: &Policy, number: usize) -> String {
+    match policy.rules.get(number).and_then(|rule| rule.name.as_ref()) {
+        Some(name) => format!("{}#{name}", policy.name),
+        None => format!("{}#{}", policy.name, number + 1),
+    }
+}
+
+/// Which selectors select any of the workloads that are here.
+struct Selected<'a> {
+    workloads: &'a [Arc<Workload>],
+    /// Nearly all selectors are exact names, and need not be compared with each workload.
+    names: HashSet<&'a str>,
+    known: HashMap<&'a Peer, bool>,
+}
+
+impl<'a> Selected<'a> {
+    fn new(workloads: &'a [Arc<Workload>]) -> Self {
+        let names =
+            workloads.iter().flat_map(|workload| [Some(&workload.name), workload.container_name.as_ref()]);
+        Self { workloads, names: names.flatten().map(String::as_str).collect(), known: HashMap::new() }
+    }
+
+    fn any_of(&mut self, subjects: &'a [Peer]) -> bool {
+        subjects.iter().any(|subject| {
+            let Peer::Workload(selector) = subject else { return true };
+            match selector.exact_name() {
+                Some(name) => self.names.contains(name),
+                None => *self
+                    .known
+                    .entry(subject)
+                    .or_insert_with(|| self.workloads.iter().any(|workload| selector.selects(workload))),
+            }
+        })
+    }
+}
+
+fn selects_host(policy: &Policy, rule: &Rule) -> Option<String> {
+    let host = Workload::host();
+    let selected = rule.subjects.iter().any(|subject| match subject {
+        Peer::Any => true,
+        Peer::Workload(selector) => selector.selects(&host),
+        Peer::Network(_) => false,
+    });
+    let what = match rule.direction {
+        Direction::Ingress => "reaches its own services, SSH among them",
+        Direction::Egress => "leaves it, DNS and updates among it",
+    };
+    let when = match policy.mode {
+        Mode::Enforce => "",
+        Mode::Audit => "once the policy is enforced, ",
+    };
+    selected.then(|| format!("selects the host itself: {when}only what is allowed {what}"))
+}
+
+fn allows_nothing(policy: &Policy, rule: &Rule) -> Option<String> {
+    let allows = rule.entries.iter().any(|entry| entry.verdict != Verdict::Deny);
+    let what = match rule.direction {
+        Direction::Ingress => "is sent to whom it selects",
+        Direction::Egress => "those send whom it selects",
+    };
+    let denied = match policy.mode {
+        Mode::Enforce => "is denied",
+        Mode::Audit => "would be denied if the policy were enforced",
+    };
+    (!allows)
+        .then(|| format!("allows nothing: everything that {what} {denied}, unless another rule allows it"))
+}
+
+/// Entries that an earlier one of the same verdict covers, and that one.
+fn shadowed<'a>(rule: &'a Rule, work: &mut Work) -> Vec<(&'a Entry, &'a Entry)> {
+    let mut found = Vec::new();
+    // Only those that name the same peer, or one that is more than a name, can cover an entry.
+    let mut by_peer: HashMap<(Verdict, &Peer), Vec<&Entry>> = HashMap::new();
+    let mut wide: HashMap<Verdict, Vec<&Entry>> = HashMap::new();
+    for entry in &rule.entries {
+        let same = entry.peers.first().and_then(|peer| by_peer.get(&(entry.verdict, peer)));
+        let wider = wide.get(&entry.verdict);
+        let mut earlier = same.into_iter().chain(wider).flatten();
+        let covering = earlier.find(|earlier| {
+            covers_services(&earlier.services, &entry.services, work)
+                && covers_peers(&earlier.peers, &entry.peers, work)
+        });
+        match covering {
+            Some(earlier) => found.push((entry, *earlier)),
+            None => {
+                for peer in &entry.peers {
+                    by_peer.entry((entry.verdict, peer)).or_default().push(entry);
+                }
+                if !entry.peers.iter().all(is_narrow) {
+                    wide.entry(entry.verdict).or_default().push(entry);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Who is at one end of an expectation: a name, an address, or a workload that is described.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use crate::{
+    event::{Kubernetes, Runtime, Workload, WorkloadKind},
+    policy::explain::End,
+};
+
+/// Who is at one end, as it is written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Whom {
+    /// An address outside.
+    Address(IpAddr),
+    /// What the map calls a workload.
+    Name(String),
+    /// A workload with these properties.
+    Described(Box<Described>),
+}
+
+/// A workload by its properties. What is left out it does not have.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Described {
+    /// What the map calls it.
+    pub name: String,
+    /// What sort of thing it is; else what its name says.
+    #[serde(default)]
+    pub kind: Option<WorkloadKind>,
+    /// The container's own name.
+    #[serde(default)]
+    pub container_name: Option<String>,
+    /// The image as it was asked for.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Labels of the container.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Which runtime runs it.
+    #[serde(default)]
+    pub runtime: Option<Runtime>,
+    /// Compose project.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Compose service.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Namespace of the Kubernetes pod.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Kubernetes pod.
+    #[serde(default)]
+    pub pod: Option<String>,
+}
+
+/// Who it is.
+#[derive(Clone, Debug)]
+pub(super) enum Resolved {
+    Address(IpAddr),
+    Workload(Arc<Workload>),
+}
+
+impl Resolved {
+    pub(super) fn end(&self) -> End<'_> {
+        match self {
+            Self::Address(address) => End::Address(*address),
+            Self::Workload(workload) => End::Workload(workload),
+        }
+    }
+}
+
+impl Whom {
+    pub(super) fn resolve(&self, known: &[Arc<Workload>]) -> Resolved {
+        match self {
+            Self::Address(address) => Resolved::Address(*address),
+            Self::Name(name) => {
+                let called = known.iter().find(|workload| {
+                    workload.name == *name || workload.container_name.as_ref() == Some(name)
+                });
+                Resolved::Workload(called.map_or_else(|| Arc::new(named(name)), Arc::clone))
+            }
+            Self::Described(described) => Resolved::Workload(Arc::new(described.workload())),
+        }
+    }
+}
+
+impl Described {
+    fn workload(&self) -> Workload {
+        let Self { name, kind, container_name, image, labels, runtime, project, service, namespace, pod } =
+            self.clone();
+        let guess = named(&name);
+        let kubernetes = (namespace.is_some() || pod.is_some()).then(|| Kubernetes {
+            namespace: namespace.unwrap_or_default(),
+            pod: pod.unwrap_or_default(),
+            container: None,
+        });
+        Workload {
+            kind: kind.unwrap_or(guess.kind),
+            runtime,
+            image,
+            container_name,
+            project,
+            service,
+            kubernetes,
+            labels,
+            ..Workload::named(guess.kind, name)
+        }
+    }
+}
+
+/// What a name alone says, as the map makes names.
+fn named(name: &str) -> Workload {
+    let is_unit = [".service", ".scope", ".slice"].iter().any(|suffix| name.ends_with(suffix));
+    let kind = match name {
+        "host" => WorkloadKind::Host,
+        _ if name.starts_with('/') => WorkloadKind::Cgroup,
+        _ if is_unit && !name.contains('/') => WorkloadKind::Unit,
+        _ => WorkloadKind::Container,
+    };
+    let mut workload = Workload::named(kind, name);
+    if kind == WorkloadKind::Container {
+        let own = |text: &str| Some(text.to_owned());
+        match name.split('/').collect::<Vec<_>>()[..] {
+            [project, service] => {
+                (workload.project, workload.service) = (own(project), own(service));
+            }
+            [namespace, pod, container] => {
+                let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+                workload.kubernetes = Some(Kubernetes { namespace, pod, container: own(container) });
+            }
+            _ => (),
+        }
+    }
+    workload
+}
+
+impl<'de> Deserialize<'de> for Whom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Written)
+    }
+}
+
+struct Written;
+
+impl<'de> Visitor<'de> for Written {
+    type Value = Whom;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name, an address, or keys such as `name` and `image`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Whom, E> {
+        if text.is_empty() {
+            return Err(E::custom("must be a name or an address"));
+        }
+        Ok(text.parse().map_or_else(|_| Whom::Name(text.to_owned()), Whom::Address))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Whom, A::Error> {
+        Described::deserialize(MapAccessDeserializer::new(map)).map(|it| Whom::Described(Box::new(it)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_alone_says_what_the_map_says_by_such_names() {
+        use WorkloadKind::{Cgroup, Container, Host, Unit};
+        for (name, kind) in [
+            ("host", Host),
+            ("nginx.service", Unit),
+            ("/batch/jobs", Cgroup),
+            ("web", Container),
+            ("shop/web", Container),
+            ("shop/web.service", Container),
+        ] {
+            assert_eq!(named(name).kind, kind, "{name}");
+        }
+        let compose = named("shop/web");
+        assert_eq!((compose.project.as_deref(), compose.service.as_deref()), (Some("shop"), Some("web")));
+        let pod = named("shop/web-1/nginx").kubernetes.unwrap();
+        assert_eq!((&*pod.namespace, &*pod.pod), ("shop", "web-1"));
+    }
+}

@@ -1,0 +1,49 @@
+//! Policy: who may interact with whom. From a text to what the kernel looks up.
+//!
+//! ```text
+//! document (YAML) -> model -> compile (identities, spans); crate::enforcement writes them into the kernel's maps
+//! ```
+
+pub mod model;
+
+pub mod document;
+
+pub mod folder;
+
+pub mod check;
+
+pub mod numbers;
+
+mod rules;
+
+mod signature;
+
+mod networks;
+
+mod decide;
+
+mod spans;
+
+pub mod limits;
+
+pub mod settings;
+
+pub mod compile;
+
+pub mod explain;
+
+pub mod expect;
+
+#[cfg(test)]
+mod reference;
+
+#[cfg(test)]
+mod samples;
+
+pub use self::{
+    compile::{Additions, Plan, RuleInfo},
+    limits::{Limit, Size, TooLarge},
+    numbers::RuleNumbers,
+    settings::{ByDefault, Settings, Unresolved},
+    signature::Signature,
+};

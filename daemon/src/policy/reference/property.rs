@@ -1,0 +1,335 @@
+//! The plan, and a copy of it that knows only what was added, judge random packets as the documents say.
+
+use std::{collections::HashMap, env, net::IpAddr, sync::Arc};
+
+use cofferdam_common::policy::{
+    EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, Span, Subject, Tables, judge as judge_by,
+    judge_both, service,
+};
+use fastrand::Rng;
+use ipnet::IpNet;
+use serde_json::json;
+
+use super::{End, Judged, judge};
+use crate::{
+    event::{Runtime, Verdict, Workload, WorkloadKind},
+    policy::{
+        Additions, ByDefault, Plan, RuleNumbers, Settings, Unresolved, explain,
+        model::{self, Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services},
+        samples,
+    },
+};
+
+/// Sets of policies, unless the environment's `COFFERDAM_POLICY_SETS` says otherwise.
+const SETS: u64 = 500;
+/// Packets for each set, each judged in both directions.
+const PACKETS: usize = 256;
+
+const PORTS: [u16; 8] = [0, 1, 79, 80, 81, 443, 65_534, 65_535];
+const NETWORKS: [&str; 9] = [
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "10.1.2.3/32",
+    "192.0.2.0/24",
+    "::/0",
+    "2001:db8::/32",
+    "2001:db8:1::/48",
+];
+const ADDRESSES: [&str; 9] = [
+    "10.1.2.3",
+    "10.1.2.4",
+    "10.1.3.1",
+    "10.2.0.1",
+    "192.0.2.1",
+    "198.51.100.1",
+    "2001:db8:1::1",
+    "2001:db8:2::1",
+    "2001:db9::1",
+];
+
+/// The kernel's maps, as far as they were written.
+#[derive(Default)]
+struct Copy {
+    intervals: Vec<Interval>,
+    pairs: HashMap<PairKey, Span>,
+    subjects: HashMap<Identity, Subject>,
+}
+
+impl Copy {
+    fn write(&mut self, plan: &Plan, additions: Additions) {
+        assert_eq!(additions.intervals.start, self.intervals.len());
+        self.intervals.extend_from_slice(&plan.intervals()[additions.intervals]);
+        for (key, span) in additions.pairs {
+            assert_eq!(self.pairs.insert(key, span), None, "a pair is written once");
+        }
+        for (identity, subject) in additions.subjects {
+            let Some(before) = self.subjects.insert(identity, subject) else { continue };
+            assert_eq!(before.any, subject.any, "only whether there are pairs may change");
+            assert_ne!(before.pairs, subject.pairs);
+        }
+    }
+}
+
+impl Tables for Copy {
+    fn subject(&self, _: u8, identity: Identity) -> Option<Subject> {
+        self.subjects.get(&identity).copied()
+    }
+
+    fn pair(&self, key: &PairKey) -> Option<Span> {
+        self.pairs.get(&PairKey { slot: 0, ..*key }).copied()
+    }
+
+    fn interval(&self, _: u8, index: u32) -> Option<Interval> {
+        self.intervals.get(index as usize).copied()
+    }
+}
+
+fn pick<T: Clone>(rng: &mut Rng, among: &[T]) -> T {
+    rng.choice(among).unwrap().clone()
+}
+
+fn some<T>(rng: &mut Rng, least: usize, most: usize, make: impl Fn(&mut Rng) -> T) -> Vec<T> {
+    let count = rng.usize(least..=most);
+    (0..count).map(|_| make(rng)).collect()
+}
+
+fn workload(rng: &mut Rng) -> Workload {
+    use WorkloadKind::{Cgroup, Container, Host, Other, Outside, Unit, Unknown};
+    let kinds = [Container, Container, Container, Container, Unit, Host, Cgroup, Unknown, Outside, Other];
+    let name = pick(rng, &["a", "b", "p/a", "p/b", "p/c"]);
+    let mut workload = Workload::named(pick(rng, &kinds), name);
+    if rng.bool() {
+        workload.container_name = Some(pick(rng, &["a", "b", "d"]).to_owned());
+    }
+    if rng.bool() {
+        workload.labels.insert("tier".to_owned(), pick(rng, &["x", "y"]).to_owned());
+    }
+    if rng.bool() {
+        workload.image = Some(pick(rng, &["i:1", "i:2"]).to_owned());
+    }
+    if rng.bool() {
+        workload.runtime = Some(pick(rng, &[Runtime::Docker, Runtime::Podman]));
+    }
+    workload
+}
+
+fn selector(rng: &mut Rng) -> Peer {
+    let exact = pick(rng, &["a", "b", "p/a", "p/b", "d"]);
+    samples::selected(match rng.u8(0..10) {
+        0 => json!({"name": "*"}),
+        1 => json!({"name": "p/*"}),
+        2 => json!({"labels": {"tier": pick(rng, &["x", "y", "*"])}}),
+        3 => json!({"image": pick(rng, &["i:1", "i:*"])}),
+        4 => json!({"name": exact, "runtime": "docker"}),
+        5 => json!({"labels": {"tier": "x"}, "image": "i:2"}),
+        _ => json!({"name": exact}),
+    })
+}
+
+fn network(rng: &mut Rng) -> Peer {
+    let cidr: IpNet = pick(rng, &NETWORKS).parse().unwrap();
+    let within = NETWORKS.map(|it| it.parse().unwrap()).into_iter().filter(|it| cidr.contains(it));
+    let except = within.filter(|_| rng.u8(0..4) == 0).collect();
+    Peer::Network(Network { cidr, except })
+}
+
+fn peer(rng: &mut Rng) -> Peer {
+    match rng.u8(0..10) {
+        0 => Peer::Any,
+        1..=3 => network(rng),
+        _ => selector(rng),
+    }
+}
+
+fn subject(rng: &mut Rng) -> Peer {
+    if rng.u8(0..6) == 0 { Peer::Any } else { selector(rng) }
+}
+
+fn services(rng: &mut Rng) -> Services {
+    let (one, other) = (pick(rng, &PORTS), pick(rng, &PORTS));
+    let ports = (one.min(other), one.max(other));
+    match rng.u8(0..12) {
+        0..=3 => Services::ALL,
+        4 => Services { protocol: Protocol::Icmp, ports: (0, u16::MAX) },
+        5 => Services { protocol: Protocol::Number(6), ports: (0, u16::MAX) },
+        6 if rng.u8(0..4) == 0 => Services { protocol: Protocol::Any, ports },
+        _ => Services { protocol: Protocol::Number(pick(rng, &[6, 6, 17, 0, 255])), ports },
+    }
+}
+
+fn entry(rng: &mut Rng) -> Entry {
+    let verdict = pick(
+        rng,
+        &[model::Verdict::Allow, model::Verdict::Allow, model::Verdict::Audit, model::Verdict::Deny],
+    );
+    let (peers, services) = (some(rng, 1, 3, peer), some(rng, 1, 2, services));
+    Entry { verdict, peers, services, place: samples::place(1, 1) }
+}
+
+fn rule(rng: &mut Rng) -> Rule {
+    let direction = pick(rng, &[Direction::Egress, Direction::Ingress]);
+    let (subjects, entries) = (some(rng, 1, 2, subject), some(rng, 0, 3, entry));
+    Rule { name: None, direction, subjects, entries, place: samples::place(1, 1) }
+}
+
+fn policies(rng: &mut Rng) -> Vec<Policy> {
+    let mut names = ["p", "q", "r", "s"];
+    rng.shuffle(&mut names);
+    let count = rng.usize(0..=names.len());
+    let policy = |name: &&str| {
+        let mode = pick(rng, &[Mode::Audit, Mode::Enforce]);
+        Policy { name: (*name).into(), mode, rules: some(rng, 0, 3, rule) }
+    };
+    names[..count].iter().map(policy).collect()
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    let default = |rng: &mut Rng| pick(rng, &[ByDefault::Allow, ByDefault::Deny]);
+    let unresolved = [Unresolved::Allow, Unresolved::Audit, Unresolved::Deny, Unresolved::Hold];
+    let (default_egress, default_ingress) = (default(rng), default(rng));
+    Settings { default_egress, default_ingress, unresolved: pick(rng, &unresolved) }
+}
+
+/// The identity that the kernel's trie gives an address: it knows IPv6 only.
+fn identity_by_prefix(plan: &Plan, address: IpAddr) -> Identity {
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(six) => six.to_bits(),
+    };
+    let longest = plan
+        .networks()
+        .map(|(prefix, identity)| {
+            let mapped = if prefix.addr().is_ipv4() { 96 } else { 0 };
+            (prefix.prefix_len() + mapped, bits(prefix.addr()), identity)
+        })
+        .filter(|(length, prefix, _)| (prefix ^ bits(address)).leading_zeros() >= u32::from(*length))
+        .max_by_key(|(length, ..)| *length);
+    longest.map_or(Identity::NOBODY, |(_, _, identity)| identity)
+}
+
+struct Scene {
+    policies: Vec<Policy>,
+    settings: Settings,
+    plan: Plan,
+    copy: Copy,
+    ends: Vec<(End, Identity)>,
+}
+
+impl Scene {
+    fn new(rng: &mut Rng) -> Self {
+        let (policies, settings) = (policies(rng), settings(rng));
+        let documents = policies.iter().cloned().map(Arc::new).collect();
+        let plan = Plan::new(documents, settings, &mut RuleNumbers::default()).unwrap();
+        let mut ends = vec![(End::Unresolved, Identity::UNRESOLVED), (End::Nobody, Identity::NOBODY)];
+        for address in ADDRESSES.map(|address| address.parse().unwrap()) {
+            let identity = plan.identity_of_address(address);
+            assert_eq!(identity, identity_by_prefix(&plan, address), "{address} {policies:#?}");
+            ends.push((End::Address(address), identity));
+        }
+        Self { policies, settings, plan, copy: Copy::default(), ends }
+    }
+
+    fn admit(&mut self, workload: Workload) {
+        let identity = self.plan.admit(self.plan.signature(&workload)).unwrap();
+        self.ends.push((End::Workload(workload.into()), identity));
+    }
+
+    fn write(&mut self) {
+        let additions = self.plan.take_additions();
+        self.copy.write(&self.plan, additions);
+        assert_eq!(self.plan.take_additions().pairs, [], "what was taken is not given again");
+    }
+
+    fn judge_packets(&self, rng: &mut Rng, count: usize) {
+        for _ in 0..count {
+            let ((subject, identity), (peer, with)) = (pick(rng, &self.ends), pick(rng, &self.ends));
+            let protocol = pick(rng, &[6, 6, 6, 17, 1, 58, 0, 47, 255]);
+            let port = if rng.bool() { pick(rng, &PORTS) } else { rng.u16(..) };
+            for (number, direction) in (0..).zip([Direction::Egress, Direction::Ingress]) {
+                let expected =
+                    judge(&self.policies, self.settings, direction, &subject, &peer, (protocol, port));
+                let service = service(protocol, port);
+                let by_plan = judge_by(&self.plan, 0, number, identity, with, service);
+                let by_copy = judge_by(&self.copy, 1, number, identity, with, service);
+                let packet = || {
+                    format!(
+                        "{direction:?} of {subject:?} with {peer:?} {protocol}/{port}, {:?}, {:#?}",
+                        self.settings, self.policies
+                    )
+                };
+                assert_eq!(by_plan, by_copy, "{}", packet());
+                assert_eq!(self.shown(expected), self.told(by_plan), "{}", packet());
+            }
+            self.explain_packet((&subject, identity), (&peer, with), (protocol, port));
+        }
+    }
+
+    /// What is explained is what is judged, and every reason is written somewhere.
+    fn explain_packet(
+        &self,
+        (source, identity): (&End, Identity),
+        (target, with): (&End, Identity),
+        (protocol, port): (u8, u16),
+    ) {
+        fn explained(end: &End) -> Option<explain::End<'_>> {
+            match end {
+                End::Workload(workload) => Some(explain::End::Workload(workload)),
+                End::Address(address) => Some(explain::End::Address(*address)),
+                End::Unresolved | End::Nobody => None,
+            }
+        }
+        let (Some(source), Some(target)) = (explained(source), explained(target)) else { return };
+        let told = explain::explain(&self.plan, source, target, protocol, port);
+        for (side, direction, subject, peer) in
+            [(&told.egress, EGRESS, identity, with), (&told.ingress, INGRESS, with, identity)]
+        {
+            let judged = judge_by(&self.plan, 0, direction, subject, peer, service(protocol, port));
+            let verdict = [Verdict::Allow, Verdict::Audit, Verdict::Deny][usize::from(judged.verdict) - 1];
+            let rule = side.rule.as_ref().map(|rule| rule.label.to_string());
+            assert_eq!((side.verdict, side.why as u8, rule), (verdict, judged.why, self.told(judged).2));
+            assert_eq!(side.entry.is_some(), side.why == explain::Why::Rule);
+            assert!(side.nearest.as_ref().is_none_or(|nearest| !nearest.misses.is_empty()), "{side:#?}");
+        }
+        let both = judge_both(&self.plan, 0, identity, with, service(protocol, port));
+        assert_eq!(told.verdict as u8 + 1, both.verdict);
+    }
+
+    fn shown(&self, (verdict, why, rule): Judged) -> (u8, u8, Option<String>) {
+        let label = |(policy, rule)| {
+            let policy: &Policy = &self.policies[policy];
+            format!("{}#{}", policy.name, rule + 1)
+        };
+        (verdict, why, rule.map(label))
+    }
+
+    fn told(&self, judgement: Judgement) -> (u8, u8, Option<String>) {
+        let rule = (judgement.rule != 0).then(|| self.plan.rule(judgement.rule).unwrap().label.to_string());
+        (judgement.verdict, judgement.why, rule)
+    }
+}
+
+#[test]
+fn the_plan_and_what_was_added_of_it_judge_every_packet_as_the_documents_say() {
+    let sets = env::var("COFFERDAM_POLICY_SETS").ok().and_then(|sets| sets.parse().ok()).unwrap_or(SETS);
+    for seed in 0..sets {
+        // Told when something below fails.
+        eprintln!("seed {seed}");
+        let rng = &mut Rng::with_seed(seed);
+        let mut scene = Scene::new(rng);
+        let (early, late) = (some(rng, 0, 6, workload), some(rng, 0, 6, workload));
+        early.into_iter().for_each(|workload| scene.admit(workload));
+        scene.write();
+        scene.judge_packets(rng, PACKETS / 2);
+        for workload in late {
+            scene.admit(workload);
+            // Whether one or several come at once makes no difference.
+            if rng.bool() {
+                scene.write();
+            }
+        }
+        scene.write();
+        scene.judge_packets(rng, PACKETS / 2);
+    }
+}

@@ -1,0 +1,68 @@
+//! Parts of policies for tests.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{
+    ByDefault, Settings, Unresolved,
+    model::{Direction, Entry, Mode, Network, Peer, Place, Policy, Protocol, Rule, Services, Verdict},
+};
+use crate::event::{Workload, WorkloadKind};
+
+pub(super) const OPEN: Settings = Settings {
+    default_egress: ByDefault::Allow,
+    default_ingress: ByDefault::Allow,
+    unresolved: Unresolved::Allow,
+};
+
+pub(super) fn place(line: u32, column: u32) -> Place {
+    Place { file: Path::new("/etc/cofferdam/policies/shop.yaml").into(), line, column }
+}
+
+/// An empty policy in mode enforce.
+pub(super) fn policy(name: &str) -> Policy {
+    Policy { name: name.into(), mode: Mode::Enforce, rules: Vec::new() }
+}
+
+/// Nobody may send to `shop/db`.
+pub(super) fn rule() -> Rule {
+    rule_with(Vec::new())
+}
+
+/// Only they may send to `shop/db`.
+pub(super) fn rule_with(entries: Vec<Entry>) -> Rule {
+    Rule {
+        name: None,
+        direction: Direction::Ingress,
+        subjects: vec![named("shop/db")],
+        entries,
+        place: place(3, 5),
+    }
+}
+
+/// Allows everything from some.
+pub(super) fn entry(peers: Vec<Peer>) -> Entry {
+    Entry { verdict: Verdict::Allow, peers, services: vec![Services::ALL], place: place(5, 9) }
+}
+
+pub(super) fn named(name: &str) -> Peer {
+    selected(json!({ "name": name }))
+}
+
+pub(super) fn selected(selector: serde_json::Value) -> Peer {
+    Peer::Workload(serde_json::from_value(selector).unwrap())
+}
+
+pub(super) fn network(cidr: &str, except: &[&str]) -> Peer {
+    let parsed = |network: &str| network.parse().unwrap();
+    Peer::Network(Network { cidr: parsed(cidr), except: except.iter().map(|it| parsed(it)).collect() })
+}
+
+pub(super) fn tcp(first: u16, last: u16) -> Services {
+    Services { protocol: Protocol::Number(6), ports: (first, last) }
+}
+
+pub(super) fn container(name: &str) -> Workload {
+    Workload::named(WorkloadKind::Container, name)
+}

@@ -1,0 +1,45 @@
+//! What holds where no rule says anything, as the configuration has it.
+
+use cofferdam_common::network::{VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD};
+
+use crate::config::Policies;
+pub use crate::config::{ByDefault, Unresolved};
+
+/// What holds where no rule says anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// To whom containers may send that no rule of this direction is about.
+    pub default_egress: ByDefault,
+    /// Who may send to them.
+    pub default_ingress: ByDefault,
+    /// What a new cgroup may until it is known who lives there.
+    pub unresolved: Unresolved,
+}
+
+impl From<&Policies> for Settings {
+    fn from(policies: &Policies) -> Self {
+        Self {
+            default_egress: policies.default_egress,
+            default_ingress: policies.default_ingress,
+            unresolved: policies.unresolved,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether nothing at all is denied or reported where there is no policy.
+    #[must_use]
+    pub fn allow_all(&self) -> bool {
+        self.default_egress == ByDefault::Allow && self.default_ingress == ByDefault::Allow
+    }
+
+    /// The verdict on who is unresolved, unless it is that everything is allowed.
+    pub(super) fn verdict_on_unresolved(&self) -> Option<u8> {
+        match self.unresolved {
+            Unresolved::Allow => None,
+            Unresolved::Audit => Some(VERDICT_AUDIT),
+            Unresolved::Deny => Some(VERDICT_DENY),
+            Unresolved::Hold => Some(VERDICT_HOLD),
+        }
+    }
+}

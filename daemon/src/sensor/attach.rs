@@ -1,0 +1,50 @@
+//! Has the kernel check the programs and attaches them.
+
+use std::fs::File;
+
+use anyhow::{Context as _, bail};
+use aya::{
+    Btf, Ebpf,
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, links::FdLink},
+};
+
+use super::hooks::{Attach, Hook};
+
+/// Has the kernel check a program.
+pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<()> {
+    match (hook.attach, program(ebpf, hook)?) {
+        (Attach::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, btf)?,
+        (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
+        (Attach::CgroupAddress, Program::CgroupSockAddr(program)) => program.load()?,
+        _ => bail!("is of another kind in the object"),
+    }
+    Ok(())
+}
+
+/// The cgroup hooks are links, which always let other programs of the same cgroup run as well.
+pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, root: &File) -> anyhow::Result<FdLink> {
+    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+    Ok(match (hook.attach, program(ebpf, hook)?) {
+        (Attach::Tracepoint, Program::BtfTracePoint(program)) => {
+            let link = program.attach()?;
+            program.take_link(link)?.into()
+        }
+        (Attach::CgroupEgress, Program::CgroupSkb(program)) => {
+            let link = program.attach(root, CgroupSkbAttachType::Egress, MODE)?;
+            program.take_link(link)?.try_into()?
+        }
+        (Attach::CgroupIngress, Program::CgroupSkb(program)) => {
+            let link = program.attach(root, CgroupSkbAttachType::Ingress, MODE)?;
+            program.take_link(link)?.try_into()?
+        }
+        (Attach::CgroupAddress, Program::CgroupSockAddr(program)) => {
+            let link = program.attach(root, MODE)?;
+            program.take_link(link)?.try_into()?
+        }
+        _ => bail!("is of another kind in the object"),
+    })
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, hook: &Hook) -> anyhow::Result<&'a mut Program> {
+    ebpf.program_mut(hook.name).context("is not in the object")
+}

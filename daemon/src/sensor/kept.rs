@@ -1,0 +1,88 @@
+//! Links that stay when the daemon is gone: pinned on the BPF file system, each with the programs and maps that it needs.
+//!
+//! A daemon that starts attaches its own beside what an earlier one has left, and lets that go once it judges itself: both
+//! judge meanwhile, and what one denies is denied.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use aya::programs::links::FdLink;
+
+use super::clock::Clock;
+
+/// The hooks that judge.
+pub(super) const STAY: [&str; 6] =
+    ["cgroup_skb_ingress", "cgroup_skb_egress", "connect4", "connect6", "sendmsg4", "sendmsg6"];
+
+/// Where links are pinned.
+pub(super) struct Kept {
+    directory: PathBuf,
+    /// Ends the names of this daemon's own.
+    mark: String,
+}
+
+impl Kept {
+    /// Beside the directory of the pinned maps, which ends with the daemon.
+    pub(super) fn new(pins: &Path) -> Self {
+        let mut directory = pins.as_os_str().to_owned();
+        directory.push("-enforce");
+        Self { directory: directory.into(), mark: format!("-{}", Clock::now().boot_time()) }
+    }
+
+    /// Whether a hook of this daemon is pinned.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// Pins a link, which is lost if that fails.
+    pub(super) fn pin(&self, name: &str, link: FdLink) -> anyhow::Result<FdLink> {
+        let path = self.path(name);
+        fs::create_dir_all(&self.directory)
+            .with_context(|| format!("cannot make {}", self.directory.display()))?;
+        let pinned = link.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
+        Ok(pinned.into())
+    }
+
+    /// Lets go what earlier daemons have left.
+    pub(super) fn clear_others(&self) -> anyhow::Result<()> {
+        let others = self.remove(|name| !name.ends_with(&self.mark))?;
+        if others > 0 {
+            tracing::info!(links = others, "took over from an earlier daemon, which judged until now");
+        }
+        Ok(())
+    }
+
+    /// Lets go all.
+    pub(super) fn clear(&self) -> anyhow::Result<()> {
+        self.remove(|_| true)?;
+        match fs::remove_dir(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.directory.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&self, which: impl Fn(&str) -> bool) -> anyhow::Result<usize> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries.with_context(|| format!("cannot read {}", self.directory.display()))?,
+        };
+        let mut removed = 0;
+        for entry in entries {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| which(&name.to_string_lossy())) {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}{}", self.mark))
+    }
+}

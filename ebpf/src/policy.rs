@@ -1,0 +1,220 @@
+//! Decides: the one reader of the policy maps. May the two ends of a flow, or of a single packet, interact?
+//!
+//! Who a party is, its socket's cgroup says; only where there is none its address does. A decision is made once per flow
+//! and generation, and kept with the flow.
+//!
+//! Fail direction: deny, where a policy selects one of the parties and the other cannot be told. Where no policy is in
+//! force nothing is looked up at all.
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
+    maps::lpm_trie::Key,
+    programs::SkBuffContext,
+};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::VERDICT_HOLD,
+    policy::{
+        EGRESS, INGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE,
+        Span, Subject, Tables, judge, why,
+    },
+};
+
+use crate::{
+    maps::{ADDRESSES, GENERATION, INTERVALS, NETWORKS, PAIRS, RESIDENTS, SUBJECTS},
+    packet::is_loopback,
+};
+
+/// How deep a container's own cgroup may lie below the root, for others below it to be judged as the container.
+const DEPTH: i32 = 12;
+
+/// The generation in force; zero while there is none.
+#[inline(always)]
+pub(crate) fn generation() -> u32 {
+    GENERATION.get(0).copied().unwrap_or(0)
+}
+
+/// One end of an interaction, as far as it is known.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Party {
+    /// Whose identity it has, or [`CgroupId::NONE`] where no socket is known.
+    pub(crate) owner: CgroupId,
+    /// Its address.
+    pub(crate) address: Address,
+}
+
+/// What is to be judged.
+#[repr(C)]
+pub(crate) struct Case {
+    /// Who sends.
+    pub(crate) source: Party,
+    /// To whom.
+    pub(crate) target: Party,
+    /// The target's.
+    pub(crate) service: u32,
+    /// By which generation.
+    pub(crate) generation: u32,
+}
+
+/// Who a party is.
+#[derive(Clone, Copy)]
+enum Who {
+    /// A workload of this host.
+    Here(Identity),
+    /// A peer outside.
+    Outside(Identity),
+    /// It is of this host, and its socket will tell who.
+    Open,
+}
+
+/// The maps of policies.
+struct Kernel;
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn subject(&self, slot: u8, identity: Identity) -> Option<Subject> {
+        SUBJECTS.get(identity.0 * 2 + u32::from(slot)).copied()
+    }
+
+    #[inline(always)]
+    fn pair(&self, key: &PairKey) -> Option<Span> {
+        // SAFETY: copied at once. Entries of the slot in use are added, but never changed.
+        unsafe { PAIRS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn interval(&self, slot: u8, index: u32) -> Option<Interval> {
+        INTERVALS.get(index * 2 + u32::from(slot)).copied()
+    }
+}
+
+impl Case {
+    /// What the generation says of it.
+    ///
+    /// A target whose address is this host's own, or a loopback address, is judged where the packet arrives.
+    #[inline(always)]
+    pub(crate) fn judge(&self) -> Judgement {
+        let Self { source, target, service, generation } = self;
+        let slot = (*generation & 1) as u8;
+        let (from, to) = (who(slot, source), who(slot, target));
+        let mut judgement = Judgement::ALLOW;
+        if let (Who::Here(from), Who::Here(to) | Who::Outside(to)) = (from, to) {
+            judgement = judge_end(slot, EGRESS, from, to, *service);
+        }
+        if let Who::Here(to) = to {
+            let from = match from {
+                Who::Here(from) | Who::Outside(from) => from,
+                // A sender of this host whose socket nobody saw: a frame that no socket owns, or a translated source.
+                Who::Open => Identity::NOBODY,
+            };
+            judgement = judgement.and(judge_end(slot, INGRESS, to, from, *service));
+        }
+        if self::generation() == *generation { judgement } else { CHANGED }
+    }
+}
+
+#[inline(never)]
+fn judge_end(slot: u8, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
+    judge(&Kernel, slot, direction, subject, peer, service)
+}
+
+/// The generation changed meanwhile: what was found may be of both. What is sent again is judged again.
+const CHANGED: Judgement =
+    Judgement { rule: RULE_NONE, verdict: VERDICT_HOLD, why: why::UNRESOLVED, direction: EGRESS, padding: 0 };
+
+#[inline(always)]
+fn who(slot: u8, party: &Party) -> Who {
+    if party.owner != CgroupId::NONE {
+        return Who::Here(identity(slot, party.owner));
+    }
+    if is_loopback(&party.address) || is_unspecified(&party.address) {
+        return Who::Open;
+    }
+    // SAFETY: copied at once, in one piece.
+    match unsafe { ADDRESSES.get(&party.address) }.copied() {
+        Some(CgroupId::ROOT) => Who::Open,
+        Some(cgroup) => Who::Here(identity(slot, cgroup)),
+        None => Who::Outside(outside(slot, &party.address)),
+    }
+}
+
+/// Fail direction: as the policy says of workloads that are not resolved.
+#[inline(always)]
+fn identity(slot: u8, owner: CgroupId) -> Identity {
+    // SAFETY: copied at once. The number of the slot in use is written before anybody can need it.
+    let resident = unsafe { RESIDENTS.get(owner) }.copied();
+    resident.map_or(Identity::UNRESOLVED, |resident| {
+        if slot == 0 { resident.identities[0] } else { resident.identities[1] }
+    })
+}
+
+#[inline(always)]
+fn outside(slot: u8, address: &Address) -> Identity {
+    let data = NetworkKey { slot: u32::from(slot).to_be_bytes(), address: address.0 };
+    NETWORKS.get(Key::new(NETWORK_KEY_BITS + 128, data)).copied().unwrap_or(Identity::NOBODY)
+}
+
+/// `::` and `0.0.0.0`, which mean the sender's own host (RFC 1122 section 3.2.1.3).
+#[inline(always)]
+fn is_unspecified(address: &Address) -> bool {
+    *address == Address::NONE || *address == Address::mapped(0)
+}
+
+/// Whose identity the socket of a packet has: its own cgroup's, or that of the container that this lies below.
+#[inline(always)]
+pub(crate) fn owner_of_socket(context: &SkBuffContext, cgroup: CgroupId) -> CgroupId {
+    CgroupId(owner_below(context.skb.skb, cgroup.0))
+}
+
+/// [`owner_of_socket`]. Global, so that the verifier looks at it once and not on each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn owner_below(context: *mut __sk_buff, cgroup: u64) -> u64 {
+    if is_known(CgroupId(cgroup)) {
+        return cgroup;
+    }
+    for level in 1..DEPTH {
+        // SAFETY: the context is valid for the whole program.
+        let ancestor = unsafe { bpf_skb_ancestor_cgroup_id(context, level) };
+        if ancestor == CgroupId::NONE.0 || ancestor == cgroup {
+            break;
+        }
+        if owns_below(CgroupId(ancestor)) {
+            return ancestor;
+        }
+    }
+    cgroup
+}
+
+/// Whose identity the current task has.
+#[inline(never)]
+pub(crate) fn owner_of_task(cgroup: CgroupId) -> CgroupId {
+    if is_known(cgroup) {
+        return cgroup;
+    }
+    for level in 1..DEPTH {
+        // SAFETY: a helper that takes a number.
+        let ancestor = CgroupId(unsafe { bpf_get_current_ancestor_cgroup_id(level) });
+        if ancestor == CgroupId::NONE || ancestor == cgroup {
+            break;
+        }
+        if owns_below(ancestor) {
+            return ancestor;
+        }
+    }
+    cgroup
+}
+
+#[inline(always)]
+fn is_known(cgroup: CgroupId) -> bool {
+    // SAFETY: only asked whether it is there.
+    cgroup == CgroupId::NONE || unsafe { RESIDENTS.get(cgroup) }.is_some()
+}
+
+#[inline(always)]
+fn owns_below(cgroup: CgroupId) -> bool {
+    // SAFETY: read at once.
+    unsafe { RESIDENTS.get(cgroup) }.is_some_and(|resident| resident.owns_below != 0)
+}

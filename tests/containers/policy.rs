@@ -1,0 +1,215 @@
+//! Policies on real containers: what is written passes or does not, for TCP and UDP, IPv4 and IPv6. The oracle is what the
+//! server has received.
+
+mod scenes;
+
+use std::{collections::BTreeMap, fs, path::PathBuf, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for, counts};
+
+use self::scenes::SCENES;
+use crate::{alone, docker};
+
+/// Longest that a policy may take to be in force.
+const SOON: Duration = Duration::from_secs(10);
+/// How long a packet gets that shall not arrive.
+const WHILE: &str = "--timeout 250";
+
+/// A Docker with a daemon whose policies come from a folder of the test's own.
+struct Stage {
+    policies: PathBuf,
+    /// How many times policies were put in force.
+    loads: usize,
+    daemon: Daemon,
+}
+
+impl Stage {
+    fn start(node: &Node, docker: &Docker, settings: &str) -> Result<Self> {
+        let policies = node.directory().join("policies");
+        fs::create_dir_all(&policies)?;
+        let config = node.directory().join("config.yaml");
+        fs::write(&config, format!("policies: {{folder: {}{settings}}}\n", policies.display()))?;
+        let daemon = Daemon::start_with(docker, &["--config", config.to_str().context("a path in UTF-8")?])?;
+        Ok(Self { policies, loads: loads(&daemon), daemon })
+    }
+
+    /// Starts a daemon in the place of one that was killed.
+    fn with_another_daemon(self, docker: &Docker) -> Result<Self> {
+        let Self { policies, daemon, .. } = self;
+        let daemon = daemon.killed_and_started_again(docker)?;
+        Ok(Self { policies, loads: loads(&daemon), daemon })
+    }
+
+    /// Has these policies and no others in force.
+    fn enforce(&mut self, text: &str) -> Result<()> {
+        fs::write(self.policies.join("scene.yaml"), text)?;
+        self.loads += 1;
+        let (daemon, wanted) = (&self.daemon, self.loads);
+        let up = wait_for("the policy to be in force", SOON, || (loads(daemon) >= wanted).then_some(()));
+        up.with_context(|| format!("{text}\n{}", daemon.log()))
+    }
+}
+
+fn loads(daemon: &Daemon) -> usize {
+    let log = daemon.log();
+    log.matches("policies are in force").count() + log.matches("no policy is in force").count()
+}
+
+/// Whether anything of an attempt has arrived.
+fn arrives(source: &Container, target: &Container, to: &str, service: &str) -> Result<bool> {
+    let (protocol, port) = service.split_once('/').context("a service")?;
+    let udp = if protocol == "udp" { "--udp" } else { "" };
+    let before = target.counts()?;
+    let tried = source.connect(&format!("{to}:{port} {udp} {WHILE}"))?;
+    let after = target.counts()?;
+    let arrived = after.bytes_received > before.bytes_received;
+    ensure!(
+        arrived == (tried.bytes_received > 0) && arrived == (tried.failed == 0),
+        "{} -> {} {service}: the server got {} bytes, the client says {tried:?}",
+        source.name(),
+        target.name(),
+        after.bytes_received - before.bytes_received
+    );
+    Ok(arrived)
+}
+
+#[test]
+fn every_verdict_is_as_written() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    docker.network("shop", &["--ipv6", "--subnet", "fd00:c0ff:d:1::/64"])?;
+    let serve = |project: &str, service: &str| {
+        let labels = [("com.docker.compose.project", project), ("com.docker.compose.service", service)];
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let options = Options::new().on("shop").tcp("80,5432").udp("53,8125");
+        let options = options.with(&[
+            "--label",
+            &labels[0],
+            "--label",
+            &labels[1],
+            "--label",
+            &format!("tier={service}"),
+        ]);
+        docker.container(service, &options)
+    };
+    let mut cast = BTreeMap::new();
+    for (project, service) in [("shop", "web"), ("shop", "api"), ("shop", "db"), ("ci", "runner")] {
+        cast.insert(service, serve(project, service)?);
+    }
+    let mut stage = Stage::start(&node, &docker, "")?;
+    let (mut cells, mut wrong) = (0, Vec::new());
+    for scene in SCENES {
+        stage.enforce(scene.policies)?;
+        for line in scene.cells.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let [source, target, service, verdict] = line
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .try_into()
+                .map_err(|_| anyhow::anyhow!("{line}"))?;
+            let (source, target) = (&cast[source], &cast[target]);
+            for to in [target.address("shop")?.to_string(), format!("[{}]", target.address6("shop")?)] {
+                cells += 1;
+                let arrived = arrives(source, target, &to, service)?;
+                if arrived != (verdict == "passes") {
+                    wrong.push(format!("{}: {line} ({to})", scene.about));
+                }
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{} of {cells} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+/// Only `shop/api` may talk to the database.
+const ONLY_API: &str = "
+policy: shop
+mode: enforce
+rules:
+  - to: shop/db
+    allow: [{from: shop/api, port: tcp/5432}]
+";
+
+/// A database, and two who want to talk to it.
+fn shop(docker: &Docker) -> Result<[Container; 3]> {
+    docker.network("shop", &[])?;
+    let compose = |project: &str, service: &str, options: Options| {
+        let project = format!("com.docker.compose.project={project}");
+        let service_label = format!("com.docker.compose.service={service}");
+        let options = options.on("shop").with(&["--label", &project, "--label", &service_label]);
+        docker.container(service, &options)
+    };
+    Ok([
+        compose("shop", "db", Options::new().tcp("5432"))?,
+        compose("shop", "api", Options::new())?,
+        compose("ci", "runner", Options::new())?,
+    ])
+}
+
+#[test]
+fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over() -> Result<()> {
+    const DEATHS: u64 = 5;
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, api, runner] = shop(&docker)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let to = format!("{}:5432", db.address("shop")?);
+    let pinned = || -> Result<usize> {
+        let listed = node.command("ls").arg("/sys/fs/bpf/cofferdam-enforce").output()?;
+        Ok(String::from_utf8(listed.stdout)?.lines().count())
+    };
+    let hooks = pinned()?;
+    let (allowed, stage) = thread::scope(|scope| -> Result<(u64, Stage)> {
+        let mut stage = stage;
+        let flood =
+            scope.spawn(|| runner.connect(&format!("{to} --count 100000000 --parallel 2 --timeout 20")));
+        let mut allowed = 0;
+        for _ in 0..DEATHS {
+            stage.daemon.die()?;
+            // Nobody watches, and the kernel goes on.
+            allowed += api.connect(&format!("{to} --count 5"))?.connections;
+            stage = stage.with_another_daemon(&docker)?;
+            allowed += api.connect(&format!("{to} --count 5"))?.connections;
+            ensure!(pinned()? == hooks, "{} links are pinned, not {hooks}", pinned()?);
+        }
+        runner.clone().remove()?;
+        let _ = flood.join();
+        Ok((allowed, stage))
+    })?;
+    ensure!(allowed == DEATHS * 10, "{allowed} allowed connections of {}", DEATHS * 10);
+    assert_eq!(db.counts()?.connections, allowed, "what the database got");
+    let tried = stage.daemon.map()?.iter().map(|edge| edge.verdicts.deny).sum::<u64>();
+    ensure!(tried > 0, "the flood was not denied anything");
+    stage.daemon.stop()?;
+    assert_eq!(pinned()?, 0, "links are left behind");
+    Ok(())
+}
+
+#[test]
+fn the_first_packet_of_a_container_is_judged_and_an_allowed_start_does_not_fail() -> Result<()> {
+    const STARTS: u32 = 30;
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, ..] = shop(&docker)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let to = format!("{}:5432", db.address("shop")?);
+    let start = |name: &str, project: &str, service: &str| {
+        let project = format!("com.docker.compose.project={project}");
+        let service = format!("com.docker.compose.service={service}");
+        let options = Options::new().on("shop").with(&["--label", &project, "--label", &service]);
+        let said = docker.once(name, &options, &["traffic", "connect", &to, "--timeout", "4000"])?;
+        counts(&said)
+    };
+    for number in 0..STARTS {
+        let denied = start(&format!("runner{number}"), "ci", "runner")?;
+        ensure!(denied.bytes_received == 0, "{denied:?}");
+        if number % 5 == 0 {
+            let allowed = start(&format!("api{number}"), "shop", "api")?;
+            ensure!(allowed.connections == 1 && allowed.failed == 0, "{allowed:?}");
+        }
+    }
+    assert_eq!(db.counts()?.connections, u64::from(STARTS.div_ceil(5)), "what the database got");
+    Ok(())
+}
