@@ -409,10 +409,12 @@ pub(crate) fn close(key: &FlowKey, flow: &mut Flow, end: u8) {
     remove(key);
 }
 
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn remove(key: &FlowKey) {
+    // A copy: for kernels before 6.2 what a global function was handed is no key of a map.
+    let key = *key;
     // It may be gone already: the other end's hook on another CPU was quicker.
-    let _ = FLOWS.remove(key);
+    let _ = FLOWS.remove(&key);
 }
 
 #[inline(never)]
