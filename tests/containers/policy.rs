@@ -6,6 +6,7 @@ mod scenes;
 use std::{collections::BTreeMap, fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use cofferdam::event::{EventKind, Verdict};
 use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for, counts};
 
 use self::scenes::SCENES;
@@ -211,5 +212,48 @@ fn the_first_packet_of_a_container_is_judged_and_an_allowed_start_does_not_fail(
         }
     }
     assert_eq!(db.counts()?.connections, u64::from(STARTS.div_ceil(5)), "what the database got");
+    Ok(())
+}
+
+#[test]
+fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, api, runner] = shop(&docker)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let daemon = &stage.daemon;
+    let to = format!("{}:5432", db.address("shop")?);
+    let events = daemon.events()?;
+    runner.connect(&to)?;
+    api.connect(&to)?;
+    let told = events.wait_for("a denial", |event| matches!(event.kind, EventKind::Denial(_)))?;
+    let EventKind::Denial(denial) = told.kind else { anyhow::bail!("{told:?}") };
+    let ends = [denial.source, denial.target].map(|end| end.workload.name.clone());
+    assert_eq!(ends, ["ci/runner", "shop/db"]);
+    assert_eq!((denial.verdict, denial.layer.as_str()), (Verdict::Deny, "connect"));
+    assert_eq!(denial.rule.map(|rule| (rule.name.clone(), rule.line)), Some(("shop#1".to_owned(), 5)));
+    let why = |source: &str| daemon.ask(&["why", source, "shop/db", "--port", "tcp/5432"]);
+    let denied = why("ci/runner")?;
+    for part in ["DENIED", "ci/runner", "shop/db", "tcp/5432", "scene.yaml:5"] {
+        ensure!(denied.contains(part), "{part} is missing: {denied}");
+    }
+    let allowed = why("shop/api")?;
+    ensure!(allowed.contains("ALLOWED") && allowed.contains("matches shop/api and the port"), "{allowed}");
+    ensure!(daemon.ask(&["why", "denied"])?.contains("ci/runner"));
+    let labels = [r#"source="ci/runner""#, r#"target="shop/db""#, r#"verdict="deny""#];
+    assert_eq!(daemon.metric("cofferdam_denials_total", &labels)?, 1);
+    assert_eq!(daemon.metric("cofferdam_rule_denials_total", &[r#"rule="shop#1""#])?, 1);
+    ensure!(daemon.ask(&["status"])?.contains("enforcing 1"), "{}", daemon.ask(&["status"])?);
+
+    // What is broken changes nothing, and is said with its place.
+    fs::write(stage.policies.join("scene.yaml"), "policy: shop\nrules: [{form: x}]\n")?;
+    let told = wait_for("the broken policy to be told", SOON, || {
+        let status = daemon.ask(&["status"]).ok()?;
+        status.contains("scene.yaml:2").then_some(status)
+    })?;
+    ensure!(told.contains("enforcing 1"), "{told}");
+    ensure!(runner.connect(&to)?.failed == 1, "the policy is not in force any more");
+    assert_eq!(daemon.metric("cofferdam_policy_last_reload_successful", &[])?, 0);
     Ok(())
 }
