@@ -1,0 +1,94 @@
+//! The first packet of a flow.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{Flow, Sender, Volume, flag},
+    policy::Judgement,
+    stats::failure,
+};
+
+use crate::{
+    emit::{boot_time, coarse_time, count_failure},
+    flow::Hook,
+    maps::{FLOWS, SENDERS},
+    packet::Packet,
+};
+
+/// A handshake over the remains of a connection between the same two ports.
+#[inline(always)]
+pub(super) fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
+    const USED: u64 = flag::OPENED | flag::CLIENT_FIN | flag::SERVER_FIN | flag::RESET_SENT;
+    // Where the client's own hook sees the flow too, it has begun it anew before the server's hook runs.
+    let first_to_see =
+        hook == Hook::Egress || flow.client == CgroupId::NONE || flow.flags & flag::TRANSLATED != 0;
+    packet.is_syn() && flow.flags & USED != 0 && first_to_see
+}
+
+/// Enters a new flow; false when there is none to enter.
+#[inline(never)]
+pub(super) fn begin(packet: &Packet, egress: bool) -> bool {
+    let adopted = packet.is_tcp() && !packet.is_syn();
+    if adopted && (packet.payload == 0 || packet.is_reset()) {
+        return false;
+    }
+    let (source, target) = (packet.source(), packet.target());
+    let source_is_client = if !packet.is_tcp() {
+        // Not a late answer of a well-known service to an ephemeral port, after the flow was given up as idle.
+        source.1 >= 1024 || target.1 < 32_768
+    } else {
+        !adopted || source.1 > target.1
+    };
+
+    let mut flow = Flow {
+        flags: if adopted { flag::ADOPTED } else { 0 },
+        client: CgroupId::NONE,
+        server: CgroupId::NONE,
+        row: 0,
+        other_end_port: 0,
+        padding: 0,
+        other_end: Address::NONE,
+        opened_at: boot_time(),
+        last_seen: coarse_time(),
+        volume: Volume { bytes_sent: 0, bytes_received: 0, packets_sent: 0, packets_received: 0 },
+        client_owner: CgroupId::NONE,
+        server_owner: CgroupId::NONE,
+        judgement: Judgement::ALLOW,
+        generation: 0,
+        padding_after: 0,
+    };
+    if !adopted && !source_is_client {
+        flow.flags |= flag::BEGUN_BY_SERVER;
+    }
+    if packet.source_is_low == source_is_client {
+        flow.flags |= flag::CLIENT_IS_LOW;
+    }
+    if source_is_client == egress {
+        flow.client = packet.cgroup;
+        flow.client_owner = packet.cgroup;
+    } else {
+        flow.server = packet.cgroup;
+        flow.server_owner = packet.cgroup;
+        flow.flags |= flag::SERVER_IS_LOCAL;
+    }
+    match FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {}
+        // Another CPU was first (EEXIST): its entry is the one.
+        Err(-17) => return true,
+        Err(_) => {
+            count_failure(failure::FLOWS_FULL);
+            return false;
+        }
+    }
+    true
+}
+
+/// Remembers who began a flow, should its target be translated on the way.
+#[inline(never)]
+pub(super) fn note_sender(packet: &Packet) {
+    let (dialled, dialled_port) = packet.target();
+    let sender = Sender { cgroup: packet.cgroup, dialled, dialled_port, padding: [0; 6] };
+    if SENDERS.insert(packet.sender(), &sender, 0).is_err() {
+        count_failure(failure::SENDERS_FULL);
+    }
+}
