@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             // YAML also ends lines with a carriage return.
             let lines = text.split(['\n', '\r']).count();
-            for policy in set.into_policies() {
+            for policy in set.into_parts().0 {
                 plain(&policy.name);
                 for rule in &policy.rules {
                     let places = rule.entries.iter().map(|entry| &entry.place).chain([&rule.place]);
