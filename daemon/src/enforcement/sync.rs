@@ -2,7 +2,7 @@
 //! to it that whoever comes to live on this host is known there.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +30,10 @@ pub struct Sync {
     maps: PolicyMaps,
     numbers: RuleNumbers,
     plan: Option<Plan>,
+    /// How many of its identities are in the kernel, and what those after them need there, in order. Nobody has such a one
+    /// before that is written: the kernel would find nothing that speaks against him.
+    written: usize,
+    unwritten: VecDeque<Additions>,
     /// Who lives in each cgroup whose identity is in the kernel.
     residents: HashMap<CgroupId, Known>,
     /// Since when we know cgroups of which nobody has told who lives there.
@@ -54,6 +58,8 @@ impl Sync {
             maps,
             numbers: RuleNumbers::default(),
             plan: None,
+            written: 0,
+            unwritten: VecDeque::new(),
             residents: HashMap::new(),
             unresolved: HashMap::new(),
             gone: HashMap::new(),
@@ -112,6 +118,8 @@ impl Sync {
         }
         self.maps.activate()?;
         let names = plan.rule_names();
+        self.written = plan.size().identities;
+        self.unwritten.clear();
         self.plan = Some(plan);
         self.lets_unresolved_pass = matches!(settings.unresolved, Unresolved::Allow | Unresolved::Audit);
         Ok(names)
@@ -159,7 +167,14 @@ impl Sync {
         }
         let before = known.map(|known| known.resident.identities[usize::from(slot)]);
         let identity = plan.admit(plan.signature(&placed.workload))?;
-        write(&mut self.maps, slot, &plan.take_additions(), plan)?;
+        self.unwritten.extend(Some(plan.take_additions()).filter(|new| !new.subjects.is_empty()));
+        if identity.0 as usize >= self.written {
+            while let Some(new) = self.unwritten.front() {
+                write(&mut self.maps, slot, new, plan)?;
+                self.unwritten.pop_front();
+            }
+            self.written = plan.size().identities;
+        }
         self.place(placed, slot, identity)?;
         Ok(before.map_or(self.lets_unresolved_pass, |before| before != identity))
     }
