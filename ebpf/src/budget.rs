@@ -6,7 +6,6 @@
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
-    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
     maps::RingBuf,
     programs::SkBuffContext,
 };
@@ -17,13 +16,11 @@ use cofferdam_common::{
 };
 
 use crate::{
+    ancestors,
     atomic::{add, compare_exchange},
     emit::count_failure,
     maps::{BUDGETS, FREE_BUDGETS, LIMITS, NESTED, PAYERS},
 };
-
-/// How deep a container's own cgroup may lie below the root, for others below it to pay from its budget.
-const DEPTH: i32 = 12;
 
 /// Which budget pays: an index into the array of them.
 #[derive(Clone, Copy)]
@@ -63,17 +60,7 @@ fn find(cgroup: CgroupId) -> Option<Account> {
 
 #[inline(never)]
 fn introduce_current(cgroup: CgroupId) -> Account {
-    for level in 1..DEPTH {
-        // SAFETY: a helper that takes a number.
-        let ancestor = CgroupId(unsafe { bpf_get_current_ancestor_cgroup_id(level) });
-        if ancestor == CgroupId::NONE || ancestor == cgroup {
-            break;
-        }
-        if let Some(account) = paid_by(cgroup, ancestor) {
-            return account;
-        }
-    }
-    open(cgroup)
+    ancestors::of_current(cgroup, |ancestor| paid_by(cgroup, ancestor)).unwrap_or_else(|| open(cgroup))
 }
 
 #[inline(never)]
@@ -81,17 +68,9 @@ fn introduce_socket(context: &SkBuffContext, cgroup: CgroupId) {
     if cgroup == CgroupId::NONE {
         return;
     }
-    for level in 1..DEPTH {
-        // SAFETY: the context is valid for the whole program.
-        let ancestor = CgroupId(unsafe { bpf_skb_ancestor_cgroup_id(context.skb.skb, level) });
-        if ancestor == CgroupId::NONE || ancestor == cgroup {
-            break;
-        }
-        if paid_by(cgroup, ancestor).is_some() {
-            return;
-        }
+    if ancestors::of_socket(context, cgroup, |ancestor| paid_by(cgroup, ancestor)).is_none() {
+        open(cgroup);
     }
-    open(cgroup);
 }
 
 /// The account of a container that `ancestor` is the cgroup of. What was found is kept where the least used gives

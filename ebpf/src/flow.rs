@@ -150,10 +150,7 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
     }
     if at_server {
         if arrives {
-            decide(&packet.key, flow);
-            if flow.judgement.verdict == VERDICT_AUDIT {
-                tell(packet, false, flow);
-            }
+            decide_and_tell(packet, hook, flow);
         }
         if flow.flags & flag::SERVER_IS_LOCAL == 0 {
             // The kernel refuses for a socket that does not exist, or the flow was decided as outside: the
@@ -174,10 +171,7 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
         } else {
             let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
             if flow.flags & flag::DECIDED == 0 && (hook == Hook::Ingress || waited) {
-                decide(&packet.key, flow);
-                if flow.judgement.verdict == VERDICT_AUDIT {
-                    tell(packet, hook == Hook::Egress, flow);
-                }
+                decide_and_tell(packet, hook, flow);
             }
             count(packet, from_client, flow);
         }
@@ -237,6 +231,15 @@ fn arrive(packet: &Packet, flow: &mut Flow) {
     }
     // What was said before both ends were known does not count.
     flow.generation = 0;
+}
+
+/// [`decide`], and reports a flow that would be denied.
+#[inline(always)]
+fn decide_and_tell(packet: &Packet, hook: Hook, flow: &mut Flow) {
+    decide(&packet.key, flow);
+    if flow.judgement.verdict == VERDICT_AUDIT {
+        tell(packet, hook == Hook::Egress, flow);
+    }
 }
 
 /// Both ends are known, or the target is known to be outside: enters the flow into the ledger.

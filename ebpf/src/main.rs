@@ -15,6 +15,8 @@ mod offsets;
 
 mod emit;
 
+mod ancestors;
+
 mod budget;
 
 mod packet;

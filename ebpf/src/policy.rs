@@ -6,12 +6,7 @@
 //! Fail direction: deny, where a policy selects one of the parties and the other cannot be told. Where no policy is in
 //! force nothing is looked up at all.
 
-use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
-    maps::lpm_trie::Key,
-    programs::SkBuffContext,
-};
+use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key, programs::SkBuffContext};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::VERDICT_HOLD,
@@ -22,12 +17,10 @@ use cofferdam_common::{
 };
 
 use crate::{
+    ancestors,
     maps::{ADDRESSES, GENERATION, INTERVALS, NETWORKS, PAIRS, RESIDENTS, SUBJECTS},
     packet::is_loopback,
 };
-
-/// How deep a container's own cgroup may lie below the root, for others below it to be judged as the container.
-const DEPTH: i32 = 12;
 
 /// The generation in force; zero while there is none.
 #[inline(always)]
@@ -172,20 +165,11 @@ pub(crate) fn owner_of_socket(context: &SkBuffContext, cgroup: CgroupId) -> Cgro
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn owner_below(context: *mut __sk_buff, cgroup: u64) -> u64 {
-    if is_known(CgroupId(cgroup)) {
-        return cgroup;
+    let cgroup = CgroupId(cgroup);
+    if is_known(cgroup) {
+        return cgroup.0;
     }
-    for level in 1..DEPTH {
-        // SAFETY: the context is valid for the whole program.
-        let ancestor = unsafe { bpf_skb_ancestor_cgroup_id(context, level) };
-        if ancestor == CgroupId::NONE.0 || ancestor == cgroup {
-            break;
-        }
-        if owns_below(CgroupId(ancestor)) {
-            return ancestor;
-        }
-    }
-    cgroup
+    ancestors::of_socket(&SkBuffContext::new(context), cgroup, owner).unwrap_or(cgroup).0
 }
 
 /// Whose identity the current task has.
@@ -194,17 +178,7 @@ pub(crate) fn owner_of_task(cgroup: CgroupId) -> CgroupId {
     if is_known(cgroup) {
         return cgroup;
     }
-    for level in 1..DEPTH {
-        // SAFETY: a helper that takes a number.
-        let ancestor = CgroupId(unsafe { bpf_get_current_ancestor_cgroup_id(level) });
-        if ancestor == CgroupId::NONE || ancestor == cgroup {
-            break;
-        }
-        if owns_below(ancestor) {
-            return ancestor;
-        }
-    }
-    cgroup
+    ancestors::of_current(cgroup, owner).unwrap_or(cgroup)
 }
 
 #[inline(always)]
@@ -213,8 +187,10 @@ fn is_known(cgroup: CgroupId) -> bool {
     cgroup == CgroupId::NONE || unsafe { RESIDENTS.get(cgroup) }.is_some()
 }
 
+/// A cgroup that has all below it as well.
 #[inline(always)]
-fn owns_below(cgroup: CgroupId) -> bool {
+fn owner(cgroup: CgroupId) -> Option<CgroupId> {
     // SAFETY: read at once.
-    unsafe { RESIDENTS.get(cgroup) }.is_some_and(|resident| resident.owns_below != 0)
+    let resident = unsafe { RESIDENTS.get(cgroup) }?;
+    (resident.owns_below != 0).then_some(cgroup)
 }
