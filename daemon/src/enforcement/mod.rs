@@ -15,7 +15,7 @@ use crate::{
     attribution::Attribution,
     config::{AtStop, ByDefault, Policies},
     policy::{
-        Plan, Size, explain,
+        Plan, explain,
         explain::{End, Explanation},
         folder::{File, Set},
         model::Mode,
@@ -120,13 +120,6 @@ impl InForce {
         report
     }
 
-    /// How much they need.
-    #[must_use]
-    pub fn size(&self) -> Size {
-        let state = self.lock();
-        state.sync.as_ref().and_then(Sync::plan).map(Plan::size).unwrap_or_default()
-    }
-
     /// What holds where no policy says anything, from the next reading on.
     pub fn configure(&self, config: Policies) {
         let mut state = self.lock();
@@ -173,8 +166,10 @@ impl InForce {
     /// When the kernel's maps cannot be written.
     pub fn turn(&self, attribution: &Attribution) -> anyhow::Result<()> {
         match &mut self.lock().sync {
-            Some(sync) => sync.turn(&attribution.placed(), &attribution.owners_of_addresses()),
-            None => Ok(()),
+            Some(sync) if sync.plan().is_some() => {
+                sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
+            }
+            _ => Ok(()),
         }
     }
 

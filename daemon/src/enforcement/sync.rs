@@ -147,12 +147,10 @@ impl Sync {
                 Err(error) => result = Err(error),
             }
         }
-        self.forget_gone(placed)?;
-        self.maps.set_addresses(addresses)?;
-        if changed {
-            self.maps.judge_anew()?;
-        }
-        result
+        let forgotten = self.forget_gone(placed);
+        let addressed = self.maps.set_addresses(addresses);
+        let judged = if changed { self.maps.judge_anew().map(drop) } else { Ok(()) };
+        result.and(forgotten).and(addressed).and(judged)
     }
 
     /// Gives a workload its identity. Returns whether flows may have been judged by another.
