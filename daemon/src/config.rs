@@ -34,7 +34,7 @@ pub use self::{
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
-    policies::{AtStop, ByDefault, Policies, Unresolved},
+    policies::{AtStop, ByDefault, DEFAULT_POLICIES, Policies, Unresolved},
     problem::{Problem, Told},
     select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},

@@ -93,11 +93,6 @@ impl Attribution {
             &Party::new(record.client, &record.client_address),
             &Party::new(record.server, &record.server_address),
         );
-        let endpoint = |workload: Arc<Workload>, address: Address, port: u16| Endpoint {
-            workload,
-            address: addresses::address(address),
-            port,
-        };
         let dialled = (record.dialled != Address::NONE)
             .then(|| SocketAddr::new(addresses::address(record.dialled), record.dialled_port));
         let open_for = record.header.time.saturating_sub(record.opened_at);
@@ -132,11 +127,6 @@ impl Attribution {
             &Party::new(record.source, &record.source_address),
             &Party::new(record.target, &record.target_address),
         );
-        let endpoint = |workload: Arc<Workload>, address: Address, port: u16| Endpoint {
-            workload,
-            address: addresses::address(address),
-            port,
-        };
         let judgement = record.judgement;
         Denial {
             source: endpoint(source, record.source_address, record.source_port),
@@ -175,8 +165,7 @@ impl Attribution {
             Some(answer) => (Some(answer.name), Some(answer.record_type), answer.addresses),
             None => (None, None, Vec::new()),
         };
-        let address = addresses::address(record.resolver_address);
-        let resolver = Endpoint { workload: resolver, address, port: DNS_PORT };
+        let resolver = endpoint(resolver, record.resolver_address, DNS_PORT);
         EventKind::DnsAnswer(DnsAnswer { workload, resolver, name, record_type, addresses, truncated })
     }
 
@@ -232,6 +221,10 @@ fn whole_path(record: &CgroupRecord) -> Option<String> {
     let whole = path.rsplit_once('/')?.0;
     // Whatever was cut off lies below the container. The mark keeps it from passing for its own cgroup.
     matches!(identify(whole), Place::Container(_)).then(|| format!("{whole}/…"))
+}
+
+fn endpoint(workload: Arc<Workload>, address: Address, port: u16) -> Endpoint {
+    Endpoint { workload, address: addresses::address(address), port }
 }
 
 /// What the kernel decided.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::FullPath;
 
+/// Where policies are unless somebody says otherwise.
+pub const DEFAULT_POLICIES: &str = "/etc/cofferdam/policies";
+
 /// What containers may that no rule is about.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,7 +60,7 @@ pub enum AtStop {
 impl Default for Policies {
     fn default() -> Self {
         Self {
-            folder: FullPath::of("/etc/cofferdam/policies"),
+            folder: FullPath::of(DEFAULT_POLICIES),
             default_egress: ByDefault::Allow,
             default_ingress: ByDefault::Allow,
             unresolved: Unresolved::Hold,

@@ -45,9 +45,9 @@ pub struct RuleName {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// The source may not send.
+    /// What the source sends.
     Egress,
-    /// The target may not receive.
+    /// What the target receives.
     Ingress,
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Plan, RuleInfo, Signature,
     decide::{Decision, Matches, Stand},
-    model::{self, Direction, Place, Services},
+    model::{Direction, Place, Services},
     spans,
 };
 use crate::{
@@ -96,7 +96,7 @@ pub enum Why {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Cited {
     /// The list that it stands in.
-    pub list: model::Verdict,
+    pub list: Verdict,
     /// Where it begins.
     pub place: Place,
 }
@@ -139,8 +139,7 @@ impl Explanation {
     #[must_use]
     pub fn is_only_reported(&self) -> bool {
         let decisive = [&self.egress, &self.ingress].into_iter().filter(|side| side.verdict == self.verdict);
-        let is_listed =
-            |side: &Side| side.entry.as_ref().is_some_and(|entry| entry.list == model::Verdict::Audit);
+        let is_listed = |side: &Side| side.entry.as_ref().is_some_and(|entry| entry.list == Verdict::Audit);
         self.verdict == Verdict::Audit && decisive.into_iter().all(is_listed)
     }
 }
@@ -226,11 +225,11 @@ impl Scene<'_> {
             }
         }
         let decision = stand.decide(&matches);
-        let lists: &[model::Verdict] = match decision.verdict {
-            VERDICT_DENY => &[model::Verdict::Deny],
+        let lists: &[Verdict] = match decision.verdict {
+            VERDICT_DENY => &[Verdict::Deny],
             // In mode audit also what is denied is only reported; in mode enforce none that denies matches here.
-            VERDICT_AUDIT => &[model::Verdict::Deny, model::Verdict::Audit],
-            _ => &[model::Verdict::Allow],
+            VERDICT_AUDIT => &[Verdict::Deny, Verdict::Audit],
+            _ => &[Verdict::Allow],
         };
         let reason = lists.iter().find_map(|list| {
             let is_reason = |index: &&u32| {

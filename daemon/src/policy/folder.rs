@@ -14,9 +14,6 @@ use super::{
 };
 use crate::config::{self, Mark, Problem, Text};
 
-/// Where policies are unless somebody says otherwise. It need not exist.
-pub const DEFAULT_FOLDER: &str = "/etc/cofferdam/policies";
-
 /// Most bytes of text, over all files.
 const SIZE_LIMIT: usize = 16 << 20;
 /// Most files.

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Selector;
+/// The list that an entry stands in, and the direction of a rule as its subjects see it.
+pub use crate::event::{Direction, Verdict};
 
 /// One policy: a YAML document.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,28 +56,6 @@ pub struct Entry {
     pub services: Vec<Services>,
     /// Where it begins.
     pub place: Place,
-}
-
-/// What becomes of what an entry is about.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It passes, unless an entry denies it.
-    Allow,
-    /// It passes, unless an entry denies it, and is reported.
-    Audit,
-    /// It is denied.
-    Deny,
-}
-
-/// As the subject sees it.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// It sends.
-    Egress,
-    /// It receives.
-    Ingress,
 }
 
 /// Who is at one end. Groups are written out.

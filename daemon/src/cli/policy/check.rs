@@ -13,10 +13,10 @@ use crate::{
         Failure,
         output::{plural, print, print_json},
     },
-    config::{Gravity, Mark, Problem, Text, Told},
+    config::{DEFAULT_POLICIES, Gravity, Mark, Problem, Text, Told},
     policy::{
         check::{Finding, Severity, check},
-        folder::{DEFAULT_FOLDER, Set},
+        folder::Set,
     },
 };
 
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn load(paths: &[PathBuf]) -> Result<Set, Problem> {
     if paths.is_empty() {
-        return Set::load(Path::new(DEFAULT_FOLDER));
+        return Set::load(Path::new(DEFAULT_POLICIES));
     }
     let mut set = Set::default();
     for path in paths {

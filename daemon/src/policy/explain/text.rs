@@ -10,7 +10,7 @@ use super::{Explanation, Miss, Part, Side, Why};
 use crate::{
     config::Mismatch,
     event::{Verdict, is_hostile},
-    policy::model::{self, Direction, Place},
+    policy::model::{Direction, Place},
 };
 
 /// Digits of a line's number that have room.
@@ -75,19 +75,18 @@ impl Page<'_> {
         let list = side.entry.as_ref().map(|entry| entry.list);
         match (side.why, list) {
             (Why::NotAllowed, _) => writeln!(self.text, ": nothing lets {subject} {may} {peer}")?,
-            (_, Some(model::Verdict::Deny)) => writeln!(self.text, ": {subject} may not {may} {peer}")?,
-            (_, Some(model::Verdict::Audit)) => {
+            (_, Some(Verdict::Deny)) => writeln!(self.text, ": {subject} may not {may} {peer}")?,
+            (_, Some(Verdict::Audit)) => {
                 writeln!(self.text, ": {subject} may {may} {peer}, and it is reported")?;
             }
             _ => writeln!(self.text, ": {subject} may {may} {peer}")?,
         }
-        if side.verdict == Verdict::Audit && list != Some(model::Verdict::Audit) {
+        if side.verdict == Verdict::Audit && list != Some(Verdict::Audit) {
             writeln!(self.text, "           The policy is in mode audit: it passes, and is reported.")?;
         }
         self.quote(&rule.place, &format!("is about {subject}{selects}"))?;
         if let Some(entry) = &side.entry {
-            let list = list_name(entry.list);
-            self.quote(&entry.place, &format!("matches {peer} and the port: `{list}`"))?;
+            self.quote(&entry.place, &format!("matches {peer} and the port: `{}`", entry.list))?;
         }
         self.nearest(side)
     }
@@ -157,13 +156,5 @@ fn direction(side: &Side) -> &'static str {
     match side.direction {
         Direction::Egress => "egress",
         Direction::Ingress => "ingress",
-    }
-}
-
-fn list_name(list: model::Verdict) -> &'static str {
-    match list {
-        model::Verdict::Allow => "allow",
-        model::Verdict::Audit => "audit",
-        model::Verdict::Deny => "deny",
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     event::{Runtime, Verdict, Workload, WorkloadKind},
     policy::{
         Additions, ByDefault, Plan, RuleNumbers, Settings, Unresolved, explain,
-        model::{self, Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services},
+        model::{Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services},
         samples,
     },
 };
@@ -160,10 +160,7 @@ fn services(rng: &mut Rng) -> Services {
 }
 
 fn entry(rng: &mut Rng) -> Entry {
-    let verdict = pick(
-        rng,
-        &[model::Verdict::Allow, model::Verdict::Allow, model::Verdict::Audit, model::Verdict::Deny],
-    );
+    let verdict = pick(rng, &[Verdict::Allow, Verdict::Allow, Verdict::Audit, Verdict::Deny]);
     let (peers, services) = (some(rng, 1, 3, peer), some(rng, 1, 2, services));
     Entry { verdict, peers, services, place: samples::place(1, 1) }
 }
