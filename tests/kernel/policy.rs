@@ -1,5 +1,7 @@
 //! Family policy: what the kernel lets pass, what it denies, and what it says of that. The oracle is always the receiver.
 
+mod forged;
+
 mod judge;
 
 use std::{
