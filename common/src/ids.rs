@@ -30,6 +30,8 @@ impl CgroupId {
     pub const ROOT: Self = Self(1);
     /// Stands for every target of a source once the ledger is full ([`crate::network::LedgerKey`]).
     pub const OTHER: Self = Self(u64::MAX);
+    /// There is a cgroup, and nobody can tell which.
+    pub const UNKNOWN: Self = Self(u64::MAX - 1);
 }
 
 /// A process: the kernel's `task_struct.tgid`, which user space calls pid.

@@ -41,8 +41,10 @@ impl Identity {
     pub const UNRESOLVED: Self = Self(0);
     /// A peer that no rule names: only `any` means it.
     pub const NOBODY: Self = Self(1);
+    /// Whoever sends with an address that is not his.
+    pub const FORGED: Self = Self(2);
     /// The first that a plan may give.
-    pub const FIRST: Self = Self(2);
+    pub const FIRST: Self = Self(3);
 }
 
 /// From the subject to the peer: may it send?
@@ -130,6 +132,8 @@ pub mod why {
     pub const DEFAULT: u8 = 2;
     /// It is not known yet who one of them is.
     pub const UNRESOLVED: u8 = 3;
+    /// The sender's address is not his.
+    pub const FORGED: u8 = 4;
 }
 
 /// A protocol (as in the IP header) and a port, as one number that intervals are sorted by.
@@ -275,10 +279,12 @@ pub mod layer {
     pub const EGRESS: u8 = 2;
     /// At the receiver's socket.
     pub const INGRESS: u8 = 3;
+    /// At the host's end of a container's virtual Ethernet link.
+    pub const LINK: u8 = 4;
     /// How many there are.
-    pub const COUNT: u8 = 4;
+    pub const COUNT: u8 = 5;
     /// Their names, by number.
-    pub const NAMES: [&str; COUNT as usize] = ["connect", "sendmsg", "egress", "ingress"];
+    pub const NAMES: [&str; COUNT as usize] = ["connect", "sendmsg", "egress", "ingress", "veth"];
 }
 
 /// An interaction was denied, or would have been. Repeats are folded: see [`VerdictRecord::attempts`].

@@ -9,6 +9,8 @@ pub mod pipeline;
 
 pub mod sensor;
 
+pub mod links;
+
 pub mod event;
 
 pub mod attribution;

@@ -52,6 +52,8 @@ mod instance;
 
 mod keeper;
 
+mod links;
+
 mod policies;
 
 mod reload;
@@ -157,13 +159,16 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     let (first_look, looked) = oneshot::channel();
     let (named, names_known) = oneshot::channel();
     let (judging, in_force) = oneshot::channel();
+    let (covering, covered) = oneshot::channel();
     let policies = thread::Builder::new().name("policies".to_owned()).spawn({
         let (view, sensor, cancel) = (view.clone(), Arc::clone(&sensor), cancel.clone());
         move || policies::keep(&view, &sensor, names_known, judging, &cancel)
     })?;
+    let links =
+        tasks.spawn(links::keep(view.clone(), Arc::clone(&sensor), in_force, covering, cancel.clone()));
     tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, first_look, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
-    let start = supervisor::Start { looked, named, in_force };
+    let start = supervisor::Start { looked, named, covered };
     let ending = (Arc::clone(&view.policies), Arc::clone(&sensor));
     let served = tasks.block_on(supervisor::serve(view, sensor, local, web, hangup, start, cancel.clone()));
 
@@ -172,6 +177,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
     }
+    let _ = tasks.block_on(links);
     let (policies, sensor) = ending;
     if policies.at_stop() == AtStop::Clear {
         sensor.stay(false)?;

@@ -36,7 +36,7 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
         // Whoever forges the addresses of another's flow is judged for himself.
         let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
         let sender = if from_client { flow.client } else { flow.server };
-        return sender == packet.cgroup || sender == CgroupId::NONE || passes_alone(context, packet, true);
+        return sender == packet.cgroup || passes_alone(context, packet, true);
     }
     if generation == 0 {
         flow.generation = 0;
@@ -109,7 +109,7 @@ extern "C" fn judge_flow(
 extern "C" fn deny_packet(packet: *const Packet, flow: *const Flow, egress: u32) -> u32 {
     // SAFETY: as in `judge_flow`.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_ref()) }) else { return 0 };
-    deny(&attempt(packet, egress != 0, parties(flow), flow.judgement));
+    deny(&attempt(packet, at(egress != 0), parties(flow), flow.judgement));
     0
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn tell(packet: &Packet, egress: bool, flow: &Flow) {
 extern "C" fn report_flow(packet: *const Packet, flow: *const Flow, egress: u32) -> u32 {
     // SAFETY: as in `judge_flow`.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_ref()) }) else { return 0 };
-    report(&attempt(packet, egress != 0, parties(flow), flow.judgement), flow.row, monotonic_time());
+    report(&attempt(packet, at(egress != 0), parties(flow), flow.judgement), flow.row, monotonic_time());
     0
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, egress: boo
     if unpacked(judgement).passes() {
         return true;
     }
-    deny_alone(packet, judgement, egress.into());
+    tell_alone(packet, judgement, at(egress).into());
     false
 }
 
@@ -164,10 +164,10 @@ extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, egress
     unsafe { mem::transmute::<Judgement, u64>(case.judge()) }
 }
 
-/// Counts a packet that may not pass, and reports it unless it is to be sent again.
+/// Counts a packet that may not pass, or not unnoticed, and reports it unless it is to be sent again.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn deny_alone(packet: *const Packet, judgement: u64, egress: u32) -> u32 {
+pub(crate) extern "C" fn tell_alone(packet: *const Packet, judgement: u64, layer: u32) -> u32 {
     // SAFETY: as in `judge_flow`.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let judgement = unpacked(judgement);
@@ -176,14 +176,14 @@ extern "C" fn deny_alone(packet: *const Packet, judgement: u64, egress: u32) -> 
         return 0;
     }
     let (here, none) = (packet.cgroup, CgroupId::NONE);
-    let parties = if egress != 0 { (here, none) } else { (none, here) };
-    deny(&attempt(packet, egress != 0, parties, judgement));
+    let parties = if layer == u32::from(layer::INGRESS) { (none, here) } else { (here, none) };
+    deny(&attempt(packet, layer as u8, parties, judgement));
     0
 }
 
 /// A judgement that went through a register, as global functions return nothing else.
 #[inline(always)]
-fn unpacked(judgement: u64) -> Judgement {
+pub(crate) fn unpacked(judgement: u64) -> Judgement {
     // SAFETY: plain bytes, as many.
     unsafe { mem::transmute::<u64, Judgement>(judgement) }
 }
@@ -201,6 +201,12 @@ pub(crate) fn copy_passes(context: &SkBuffContext, packet: &Packet) -> bool {
     }
 }
 
+/// At which socket a packet is.
+#[inline(always)]
+fn at(egress: bool) -> u8 {
+    if egress { layer::EGRESS } else { layer::INGRESS }
+}
+
 /// The cgroups of client and server.
 #[inline(always)]
 fn parties(flow: &Flow) -> (CgroupId, CgroupId) {
@@ -211,7 +217,7 @@ fn parties(flow: &Flow) -> (CgroupId, CgroupId) {
 #[inline(always)]
 fn attempt(
     packet: &Packet,
-    egress: bool,
+    layer: u8,
     (client, server): (CgroupId, CgroupId),
     judgement: Judgement,
 ) -> Attempt<'_> {
@@ -224,7 +230,7 @@ fn attempt(
         source_port: source.1,
         port: service_port(target),
         protocol: packet.key.protocol,
-        layer: if egress { layer::EGRESS } else { layer::INGRESS },
+        layer,
         judgement,
         here: packet.cgroup,
         payer: account(if client == CgroupId::NONE { packet.cgroup } else { client }),

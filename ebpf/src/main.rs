@@ -41,6 +41,8 @@ mod network;
 
 mod connect;
 
+mod link;
+
 mod process;
 
 mod syscall;

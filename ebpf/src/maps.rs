@@ -111,6 +111,16 @@ pub(crate) static RESIDENTS: HashMap<CgroupId, Resident> =
 pub(crate) static ADDRESSES: HashMap<Address, CgroupId> =
     HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
+/// Whose a veth is, by the index of its end on the host: a container's cgroup, or none where nobody is behind it that
+/// policies know. Written by the daemon, read by `link`.
+#[map]
+pub(crate) static LINKS: HashMap<u32, CgroupId> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Which of two ends began, where no flow tells, as where a container forwards for others: 1 for the low one. Written and
+/// read by `link`. Holds no verdict: without an entry an answer is judged as if it began something.
+#[map]
+pub(crate) static WAYS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(16_384, 0);
+
 /// What holds for an identity towards all peers: two slots in turn. Written by the daemon, read by `policy`.
 #[map]
 pub(crate) static SUBJECTS: Array<Subject> = Array::with_max_entries(2 * 16_384, 0);

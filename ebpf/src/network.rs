@@ -16,7 +16,7 @@ use crate::{
     failure,
     flow::{self, Hook},
     offsets::KernelPointer,
-    packet::{FOLLOWED, Packet, is_kernels},
+    packet::{AT_SOCKET, FOLLOWED, Packet, is_kernels},
 };
 
 /// kernel: static inline int BPF_CGROUP_RUN_PROG_INET_EGRESS(struct sock *sk, struct sk_buff *skb): 1 passes, 0 drops
@@ -40,7 +40,7 @@ pub(crate) fn inet_sk_error_report(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
-    let passes = match Packet::read(context) {
+    let passes = match Packet::read(context, AT_SOCKET) {
         Ok(packet) if hook == Hook::Ingress && packet.is_copy(context) => copy_passes(context, &packet),
         Ok(mut packet) => {
             if packet.unfollowed != FOLLOWED {

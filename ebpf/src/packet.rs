@@ -24,8 +24,21 @@ const ICMP_HEADER: usize = 8;
 /// Of what has none, or none that can be read: ports, TCP flags and the length of the header.
 const NO_PORTS: (u16, u16, u8, usize) = (0, 0, 0, 0);
 
+/// Bytes before the IP header, by where a hook runs: none at a socket, and those of Ethernet at a link.
+pub(crate) const AT_SOCKET: usize = 0;
+pub(crate) const AT_LINK: usize = 14;
+
 /// Of packets that may belong to a flow ([`Packet::unfollowed`]).
 pub(crate) const FOLLOWED: u32 = u32::MAX;
+
+/// The offset of a fragment, as it stands in an IPv4 header (RFC 791 section 3.1): not zero for all but the first.
+const LATER_FRAGMENT: u16 = 0x1fff_u16.to_be();
+
+/// A protocol that no packet has (RFC 5237: "Reserved"): of frames that are not IP.
+const PROTOCOL_RESERVED: u8 = 255;
+
+/// ff02::1: whoever listens on the link (RFC 4291 section 2.7.1).
+const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// EtherTypes as they stand in `__sk_buff.protocol` (network order).
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -94,28 +107,37 @@ pub(crate) struct Packet {
     pub(crate) begins: bool,
     /// Zero for all but TCP.
     pub(crate) tcp_flags: u8,
+    /// Whether it is a fragment other than the first, which has no ports.
+    pub(crate) later_fragment: bool,
 }
 
 impl Packet {
-    /// Reads a packet, or fails where it has no addresses. It begins with its IP header at both cgroup hooks.
-    /// Fragments do not occur: the egress hook runs before fragmentation and the ingress hook after reassembly.
+    /// Reads a packet, or fails where it has no addresses. `begin` is [`AT_SOCKET`] or [`AT_LINK`].
+    ///
+    /// Fragments only occur at links: the egress hook runs before fragmentation and the ingress hook after reassembly.
     #[inline(always)]
-    pub(crate) fn read(context: &SkBuffContext) -> Result<Self, u32> {
+    pub(crate) fn read(context: &SkBuffContext, begin: usize) -> Result<Self, u32> {
         // SAFETY: the context is valid for the whole program.
         let family = unsafe { (*context.skb.skb).protocol };
+        let mut later_fragment = false;
         let (source, target, protocol, transport) = if family == IPV4 {
-            let head: Ipv4 = load(context, 0)?;
-            let length = usize::from(head.version_length & 0xf) * 4;
+            let head: Ipv4 = load(context, begin)?;
+            let length = begin + usize::from(head.version_length & 0xf) * 4;
+            later_fragment = begin == AT_LINK && head.fragment & LATER_FRAGMENT != 0;
             (Address::mapped(head.source), Address::mapped(head.target), head.protocol, length)
         } else if family == IPV6 {
-            let head: Ipv6 = load(context, 0)?;
-            (address(head.source), address(head.target), head.next_header, 40)
+            let head: Ipv6 = load(context, begin)?;
+            (address(head.source), address(head.target), head.next_header, begin + 40)
         } else {
             return Err(failure::OTHER_PROTOCOL);
         };
 
         let (mut begins, mut unfollowed) = (true, FOLLOWED);
         let (source_port, target_port, tcp_flags, header) = match protocol {
+            _ if later_fragment => {
+                unfollowed = failure::UNPARSED;
+                NO_PORTS
+            }
             PROTOCOL_TCP => match load::<Tcp>(context, transport) {
                 Ok(head) => {
                     (head.source_port, head.target_port, head.flags, usize::from(head.data_offset >> 4) * 4)
@@ -152,6 +174,7 @@ impl Packet {
             }
             // IPv6 routing, fragment and destination options headers: anything may come behind them.
             43 | 44 | 60 if family == IPV6 => {
+                later_fragment = begin == AT_LINK && protocol == 44;
                 unfollowed = failure::UNPARSED;
                 NO_PORTS
             }
@@ -167,10 +190,28 @@ impl Packet {
             begins,
             unfollowed,
             tcp_flags,
+            later_fragment,
             payload: u64::from(context.len()).saturating_sub((transport + header) as u64),
             // SAFETY: the context is valid for the whole program.
             cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(context.skb.skb) }),
         })
+    }
+
+    /// A frame of which nothing is known, but who sent it.
+    #[inline(always)]
+    pub(crate) fn of_frame(context: &SkBuffContext) -> Self {
+        let (source, target) = ((Address::NONE, 0), (ALL_NODES, 0));
+        Self {
+            key: key_between(source, target, PROTOCOL_RESERVED, 0),
+            source_is_low: is_low(&source, &target),
+            begins: false,
+            unfollowed: failure::OTHER_PROTOCOL,
+            tcp_flags: 0,
+            later_fragment: false,
+            payload: u64::from(context.len()),
+            // SAFETY: the context is valid for the whole program.
+            cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(context.skb.skb) }),
+        }
     }
 
     /// Whether a raw socket gets a copy of what another socket receives (raw(7)): it is neither end.
@@ -335,6 +376,14 @@ pub(crate) fn is_loopback(address: &Address) -> bool {
     let words = address.words();
     let low = u64::from_be(words[1]);
     words[0] == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
+}
+
+/// 169.254.0.0/16 (RFC 3927) and fe80::/10 (RFC 4291 section 2.5.6).
+#[inline(always)]
+pub(crate) fn is_link_local(address: &Address) -> bool {
+    let words = address.words();
+    u64::from_be(words[0]) >> 54 == 0xfe80 >> 6
+        || words[0] == 0 && u64::from_be(words[1]) >> 16 == 0xffff_a9fe
 }
 
 /// Tells network namespaces apart: the address of the socket's `struct net`. Only asked for loopback addresses,

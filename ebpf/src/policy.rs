@@ -108,8 +108,15 @@ impl Case {
     }
 }
 
+/// What holds for one end towards another.
 #[inline(never)]
-fn judge_end(slot: u8, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
+pub(crate) fn judge_end(
+    slot: u8,
+    direction: u8,
+    subject: Identity,
+    peer: Identity,
+    service: u32,
+) -> Judgement {
     judge(&Kernel, slot, direction, subject, peer, service)
 }
 
@@ -151,7 +158,7 @@ fn outside(slot: u8, address: &Address) -> Identity {
 
 /// `::` and `0.0.0.0`, which mean the sender's own host (RFC 1122 section 3.2.1.3).
 #[inline(always)]
-fn is_unspecified(address: &Address) -> bool {
+pub(crate) fn is_unspecified(address: &Address) -> bool {
     *address == Address::NONE || *address == Address::mapped(0)
 }
 

@@ -4,6 +4,8 @@ mod forged;
 
 mod judge;
 
+mod link;
+
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read as _, Write as _},
@@ -274,7 +276,7 @@ fn a_peer_outside_is_known_by_its_network_and_the_narrowest_counts() {
     let (web, db) = (node.cgroup(), node.cgroup());
     let judge = Judge::new(&mut node, &web, &db);
     let maps = &mut judge.node.loaded.policy;
-    let (wide, narrow) = (Identity(4), Identity(5));
+    let (wide, narrow) = (Identity(5), Identity(6));
     maps.set_network(1, "203.0.113.0/24".parse().expect("a network"), wide).expect("a network");
     maps.set_network(1, "203.0.113.128/25".parse().expect("a network"), narrow).expect("a network");
     maps.set_network(1, "2001:db8::/32".parse().expect("a network"), wide).expect("a network");
@@ -337,8 +339,8 @@ rules:
   - {to: db, allow: [{from: any, port: udp/1}]}
   - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}
 ";
-    // What is unresolved has one, the first workload three; the second needs five.
-    let node = Node::with(|options| options.policies.intervals = 4);
+    // What is unresolved and what is forged have one each, the first workload three; the second needs five.
+    let node = Node::with(|options| options.policies.intervals = 5);
     let (web, db) = (node.cgroup(), node.cgroup());
     let mut set = Set::default();
     set.add_text(Path::new("shop.yaml"), POLICY.to_owned()).expect("a policy");

@@ -138,6 +138,7 @@ impl Attribution {
                 why::RULE => Reason::Rule,
                 why::NOT_ALLOWED => Reason::NotAllowed,
                 why::DEFAULT => Reason::Default,
+                why::FORGED => Reason::Forged,
                 _ => Reason::Unresolved,
             },
             rule: self.rule(judgement.rule),

@@ -63,7 +63,7 @@ pub use self::{
     counts::{DNS_OUTCOMES, Overflows},
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
-    tables::Placed,
+    tables::{Networked, Placed},
     upkeep::keep,
 };
 use crate::event::{RuleName, Workload};

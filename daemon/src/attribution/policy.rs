@@ -8,7 +8,7 @@ use std::{
 
 use cofferdam_common::ids::{Address, CgroupId};
 
-use super::{Attribution, Placed, lock};
+use super::{Attribution, Networked, Placed, lock};
 use crate::event::RuleName;
 
 impl Attribution {
@@ -16,6 +16,12 @@ impl Attribution {
     #[must_use]
     pub fn placed(&self) -> Vec<Placed> {
         self.tables().placed()
+    }
+
+    /// Every container that runs.
+    #[must_use]
+    pub fn networked(&self) -> Vec<Networked> {
+        self.tables().networked()
     }
 
     /// Whose address each of this host's is; the root's where only a socket can tell.

@@ -109,6 +109,9 @@ fn policies(report: &enforcement::Report) -> String {
             parts.push(notable(*unresolved as u64, &(plural(*unresolved as u64, "cgroup") + " unresolved")));
         }
         text = format!("  {}\n", parts.join("   "));
+        if report.partial_workloads > 0 {
+            text += &format!("  {}\n", partial(report));
+        }
     }
     if let Some(problem) = &report.problem {
         let stays = match generation {
@@ -121,6 +124,19 @@ fn policies(report: &enforcement::Report) -> String {
         );
     }
     text
+}
+
+/// For whom not all is enforced, and what is missing there.
+fn partial(report: &enforcement::Report) -> String {
+    let first: Vec<_> = report.partial.iter().take(3).map(|partial| printable(&partial.workload)).collect();
+    let more = report.partial_workloads.saturating_sub(first.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let layer = report.partial.first().map_or("", |partial| &partial.missing);
+    format!(
+        "{BAD}partial{BAD:#}: {}{more} without layer `{}` → docs/policy.md",
+        first.join(", "),
+        printable(layer)
+    )
 }
 
 /// What should be 0, where it is not.

@@ -8,6 +8,7 @@ use std::{
     time::SystemTime,
 };
 
+use cofferdam_common::policy::layer;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,9 @@ use crate::{
 mod sync;
 
 pub use self::sync::Sync;
+
+/// How many workloads are shown for which not all is enforced.
+const PARTIAL_SHOWN: usize = 32;
 
 /// The policies that are in force. A broken file changes nothing of them.
 pub struct InForce {
@@ -74,9 +78,38 @@ pub struct Report {
     pub unresolved: usize,
     /// How often that was not known in time.
     pub unresolved_timeouts: u64,
+    /// How many workloads there are for which not all is enforced.
+    #[serde(default)]
+    pub partial_workloads: usize,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<Partial>,
     /// What was wrong when they were last read; what was in force before stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// A workload for which not every layer is attached that its traffic may need.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Partial {
+    /// Which workload.
+    pub workload: String,
+    /// The layer that is missing.
+    pub missing: String,
+    /// What is not judged therefore.
+    pub open: String,
+}
+
+impl Partial {
+    /// One whose network has no link to the host's that is judged.
+    #[must_use]
+    pub fn without_link(workload: &str) -> Self {
+        Self {
+            workload: workload.to_owned(),
+            missing: layer::NAMES[usize::from(layer::LINK)].to_owned(),
+            open: "frames that no IP socket sends: AF_PACKET, TUN, forwarded".to_owned(),
+        }
+    }
 }
 
 impl Report {
@@ -158,6 +191,15 @@ impl InForce {
         let applied = loaded.and_then(|set| state.apply(set, &config, attribution));
         state.report.problem = applied.as_ref().err().cloned();
         applied
+    }
+
+    /// For whom not all is enforced.
+    pub fn set_partial(&self, mut partial: Vec<Partial>) {
+        partial.sort();
+        let mut state = self.lock();
+        state.report.partial_workloads = partial.len();
+        partial.truncate(PARTIAL_SHOWN);
+        state.report.partial = partial;
     }
 
     /// Takes in who lives on this host now.

@@ -24,7 +24,7 @@ pub struct Denial {
     /// The rule that decided, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Arc<RuleName>>,
-    /// Where in the kernel: `connect`, `sendmsg`, `egress` or `ingress`.
+    /// Where in the kernel: `connect`, `sendmsg`, `egress`, `ingress` or `veth`.
     pub layer: String,
     /// Packets and calls of the same kind since the last such event, this one included.
     pub attempts: u64,
@@ -63,6 +63,8 @@ pub enum Reason {
     Default,
     /// It was not known yet who one of them is.
     Unresolved,
+    /// The source's address is not its own.
+    Forged,
 }
 
 impl fmt::Display for Denial {
@@ -75,6 +77,7 @@ impl fmt::Display for Denial {
             (Reason::Rule, Some(rule)) => write!(f, " by {rule}")?,
             (Reason::NotAllowed, Some(rule)) => write!(f, ", not allowed by {rule}")?,
             (Reason::Unresolved, _) => f.write_str(" until it is known who it is")?,
+            (Reason::Forged, _) => f.write_str(", for it sends with an address that is not its own")?,
             (Reason::Default, _) => f.write_str(" by default")?,
             // Removed since, or just coming into force.
             (Reason::Rule | Reason::NotAllowed, None) => f.write_str(" by a rule that is not known")?,

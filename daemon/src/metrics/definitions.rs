@@ -126,6 +126,8 @@ metrics! {
         "Cgroups of which it is not known yet who lives there, while policies are in force."
     POLICY_TIMEOUTS: COUNTER "cofferdam_policy_unresolved_timeouts_total" [];
         "Cgroups of which that was not known in time; they are judged by what is known of them."
+    POLICY_PARTIAL: GAUGE "cofferdam_policy_partial_workloads" [];
+        "Workloads for which a layer is missing that their traffic may need, so that not all of it is judged."
     POLICY_RELOADED: GAUGE "cofferdam_policy_last_reload_successful" [];
         "Whether the policies were fine when they were last read: 1 or 0."
     POLICY_RELOAD_TIME: GAUGE "cofferdam_policy_last_reload_success_timestamp_seconds" [];

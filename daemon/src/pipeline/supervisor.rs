@@ -33,8 +33,8 @@ pub(super) struct Start {
     pub(super) looked: oneshot::Receiver<Infallible>,
     /// To be dropped once names are known as far as they can be.
     pub(super) named: oneshot::Sender<Infallible>,
-    /// The policies are in force.
-    pub(super) in_force: oneshot::Receiver<Infallible>,
+    /// The policies are in force, and the links of containers covered.
+    pub(super) covered: oneshot::Receiver<Infallible>,
 }
 
 /// Tells the service manager that the hooks are attached and the policies in force, and serves until SIGTERM or SIGINT.
@@ -47,7 +47,7 @@ pub(super) async fn serve(
     start: Start,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Start { looked, named, in_force } = start;
+    let Start { looked, named, covered } = start;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let address = web.local_addr().context("cannot tell the address of the listener")?;
@@ -60,7 +60,7 @@ pub(super) async fn serve(
         );
     }
     drop(named);
-    let _ = in_force.await;
+    let _ = covered.await;
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
     servers.spawn(reload::on_hangup(view.clone(), sensor, hangup, cancel.clone()));

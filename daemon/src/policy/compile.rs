@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_common::policy::{Identity, Interval, PairKey, RULE_NONE, Span, Subject, Tables, why};
+use cofferdam_common::policy::{Identity, Interval, PairKey, Span, Subject, Tables, why};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,7 @@ impl Plan {
         settings: Settings,
         numbers: &mut RuleNumbers,
     ) -> Result<Self, TooLarge> {
+        let verdict_on_forged = settings.verdict_on_forged(&policies);
         let rules = Rules::new(policies, numbers)?;
         let mut plan = Self {
             selectors: Selectors::new(&rules),
@@ -119,14 +120,15 @@ impl Plan {
             fresh: Fresh::default(),
             rules,
         };
-        // The two reserved identities: no rule is about them, and no rule names them.
-        plan.add(Signature::nobody())?;
-        let nobody = plan.add(Signature::nobody())?;
-        debug_assert_eq!(nobody, Identity::NOBODY);
-        if let Some(verdict) = settings.verdict_on_unresolved() {
-            let all = Interval { first: 0, rule: RULE_NONE, verdict, why: why::UNRESOLVED, padding: 0 };
-            plan.subjects[Identity::UNRESOLVED.0 as usize].any = [plan.spans.place(&[all])?; 2];
+        // The reserved identities: no rule is about them, and no rule names them.
+        for _ in 0..Identity::FIRST.0 {
+            plan.add(Signature::nobody())?;
         }
+        plan.known.insert(Signature::nobody(), Identity::NOBODY);
+        if let Some(verdict) = settings.verdict_on_unresolved() {
+            plan.reserve(Identity::UNRESOLVED, verdict, why::UNRESOLVED)?;
+        }
+        plan.reserve(Identity::FORGED, verdict_on_forged, why::FORGED)?;
         for (prefix, atoms) in networks::prefixes(&plan.rules) {
             let identity = plan.admit(Signature::outside(atoms))?;
             plan.networks.insert(prefix, identity);
@@ -311,7 +313,7 @@ mod tests {
         let mut plan = plan(vec![db_from_api()]);
         let (web, ci, db) = (admit(&mut plan, "web"), admit(&mut plan, "ci"), admit(&mut plan, "shop/db"));
         assert_eq!((web, ci), (Identity::FIRST, Identity::FIRST));
-        assert_eq!(db, Identity(3));
+        assert_eq!(db, Identity(4));
         let peer = Workload::named(crate::event::WorkloadKind::Outside, "192.0.2.1");
         assert_eq!(plan.admit(plan.signature(&peer)), Ok(Identity::NOBODY));
     }
@@ -322,7 +324,7 @@ mod tests {
         let db = admit(&mut plan, "shop/db");
         let first = plan.take_additions();
         assert_eq!(first.intervals, 0..plan.intervals().len());
-        assert_eq!((first.pairs.len(), first.subjects.len()), (0, 3));
+        assert_eq!((first.pairs.len(), first.subjects.len()), (0, 4));
         let api = admit(&mut plan, "shop/api");
         let more = plan.take_additions();
         assert_eq!(more.intervals, first.intervals.end..plan.intervals().len());
@@ -415,10 +417,13 @@ mod tests {
             let additions = plan.take_additions();
             println!("{round}: rules {compiled:?}, all {admitted:?}, {:?}", plan.size());
             let size = plan.size();
-            assert_eq!((size.rules, size.identities, size.pairs), (RULES, WORKLOADS + 2, RULES));
-            // Towards everybody nothing is allowed, and for each pair one port is.
-            assert_eq!(size.spans, WORKLOADS + RULES);
-            assert_eq!(size.intervals, WORKLOADS + 3 * RULES);
+            assert_eq!(
+                (size.rules, size.identities, size.pairs),
+                (RULES, WORKLOADS + Identity::FIRST.0 as usize, RULES)
+            );
+            // One is about forged addresses; towards everybody nothing is allowed, and for each pair one port is.
+            assert_eq!(size.spans, 1 + WORKLOADS + RULES);
+            assert_eq!(size.intervals, 1 + WORKLOADS + 3 * RULES);
             assert_eq!((additions.pairs.len(), additions.subjects.len()), (RULES, size.identities));
         }
     }

@@ -1,7 +1,10 @@
 //! What holds where no rule says anything, as the configuration has it.
 
+use std::sync::Arc;
+
 use cofferdam_common::network::{VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD};
 
+use super::model::{Mode, Policy};
 use crate::config::Policies;
 pub use crate::config::{ByDefault, Unresolved};
 
@@ -31,6 +34,12 @@ impl Settings {
     #[must_use]
     pub fn allow_all(&self) -> bool {
         self.default_egress == ByDefault::Allow && self.default_ingress == ByDefault::Allow
+    }
+
+    /// The verdict on who sends with an address that is not his: where anything is denied, nobody shall get around it.
+    pub(super) fn verdict_on_forged(&self, policies: &[Arc<Policy>]) -> u8 {
+        let enforced = policies.iter().any(|policy| policy.mode == Mode::Enforce);
+        if enforced || !self.allow_all() { VERDICT_DENY } else { VERDICT_AUDIT }
     }
 
     /// The verdict on who is unresolved, unless it is that everything is allowed.

@@ -16,6 +16,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::R
         (Attach::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, btf)?,
         (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
         (Attach::CgroupAddress, Program::CgroupSockAddr(program)) => program.load()?,
+        (Attach::VethIngress | Attach::VethEgress, Program::SchedClassifier(program)) => program.load()?,
         _ => bail!("is of another kind in the object"),
     }
     Ok(())

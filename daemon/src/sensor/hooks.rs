@@ -12,6 +12,10 @@ pub enum Attach {
     CgroupIngress,
     /// At the root of the v2 tree, for system calls that name an address; which, the hook's name says.
     CgroupAddress,
+    /// At the host's end of each virtual Ethernet link, for what the container sends.
+    VethIngress,
+    /// Likewise, for what the container receives.
+    VethEgress,
 }
 
 impl Attach {
@@ -22,7 +26,14 @@ impl Attach {
             Self::Tracepoint => "tp_btf",
             Self::CgroupEgress | Self::CgroupIngress => "cgroup_skb",
             Self::CgroupAddress => "cgroup_sock_addr",
+            Self::VethIngress | Self::VethEgress => "sched_cls",
         }
+    }
+
+    /// Whether it is attached to links, as they come and go.
+    #[must_use]
+    pub fn is_at_links(self) -> bool {
+        matches!(self, Self::VethIngress | Self::VethEgress)
     }
 }
 
@@ -44,7 +55,7 @@ pub struct Hook {
 }
 
 /// Every hook, in the order in which they are attached: what names things comes before what needs names.
-pub const HOOKS: [Hook; 14] = [
+pub const HOOKS: [Hook; 16] = [
     Hook {
         name: "cgroup_mkdir",
         attach: Attach::Tracepoint,
@@ -130,7 +141,24 @@ pub const HOOKS: [Hook; 14] = [
     Hook { name: "connect6", ..CONNECT4 },
     Hook { name: "sendmsg4", ..CONNECT4 },
     Hook { name: "sendmsg6", ..CONNECT4 },
+    VETH_INGRESS,
+    Hook {
+        name: "veth_egress",
+        attach: Attach::VethEgress,
+        without: "AF_PACKET frames of whoever shares the host's network are not judged",
+        ..VETH_INGRESS
+    },
 ];
+
+/// The first of the links' ends.
+const VETH_INGRESS: Hook = Hook {
+    name: "veth_ingress",
+    attach: Attach::VethIngress,
+    family: "policy",
+    min_kernel: "5.13",
+    without: "what no socket sends is not judged: AF_PACKET, TUN, forwarded and forged packets",
+    off: Some("no policy is in force"),
+};
 
 /// The first of the system calls that name an address.
 const CONNECT4: Hook = Hook {

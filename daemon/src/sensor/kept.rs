@@ -46,6 +46,17 @@ impl Kept {
         Ok(pinned.into())
     }
 
+    /// Lets go one of this daemon's own, if it is pinned.
+    pub(super) fn unpin(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Lets go what earlier daemons have left.
     pub(super) fn clear_others(&self) -> anyhow::Result<()> {
         let others = self.remove(|name| !name.ends_with(&self.mark))?;

@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -26,6 +29,7 @@ use self::{
     policy::PolicyMaps,
     reader::Reader,
     syscalls::CallMaps,
+    veths::Veths,
 };
 
 pub mod budgets;
@@ -57,6 +61,8 @@ mod attach;
 mod kept;
 
 mod pins;
+
+mod veths;
 
 mod walk;
 
@@ -140,6 +146,9 @@ pub struct Sensor {
     links: Mutex<HashMap<&'static str, FdLink>>,
     /// Where links are pinned that stay.
     kept: Kept,
+    /// Whether what judges stays should the daemon end.
+    stays: AtomicBool,
+    veths: Mutex<Veths>,
     /// The root of the cgroup tree.
     root: File,
     hooks: Hooks,
@@ -218,7 +227,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let budgets = Budgets::new(&mut ebpf, options.budgets)?;
     let mut limits = Limits::new(&mut ebpf, options)?;
     limits.set(&options.allowances)?;
-    let policy = PolicyMaps::new(&mut ebpf)?;
+    let (policy, veths) = (PolicyMaps::new(&mut ebpf)?, Veths::new(&mut ebpf)?);
     let rings =
         [ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, ring(&mut ebpf, "SECURITY_RECORDS")?];
     let reader = Reader::new(rings, waiting);
@@ -246,7 +255,8 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     }
     let (ebpf, links, hooks) = (Mutex::new(ebpf), Mutex::new(links), Hooks::new(hooks));
     let kept = Kept::new(&options.pin_directory);
-    let sensor = Sensor { ebpf, links, kept, root, hooks, _pins: pins };
+    let (stays, veths) = (AtomicBool::new(false), Mutex::new(veths));
+    let sensor = Sensor { ebpf, links, kept, stays, veths, root, hooks, _pins: pins };
     Ok(Loaded { sensor, reader, ledger, budgets, limits, calls, policy })
 }
 
@@ -276,19 +286,23 @@ impl Sensor {
     }
 
     fn switch_on(&self, hook: &Hook) -> anyhow::Result<()> {
+        if hook.attach.is_at_links() {
+            // Each by itself, as they come: `cover`.
+            return Ok(());
+        }
         let link = attach(&mut lock(&self.ebpf), hook, &self.root)?;
         lock(&self.links).insert(hook.name, link);
         Ok(())
     }
 
-    /// Has what judges go on should the daemon end, however it ends, and lets go what an earlier one has left; or lets go
-    /// both. Until then what an earlier one has left judges as well, so that there is no gap.
+    /// Has what judges go on should the daemon end, however it ends; or lets it go, and what an earlier daemon has left.
     ///
     /// # Errors
     /// When a link cannot be pinned. What judges now goes on all the same while the daemon does.
     pub fn stay(&self, stay: bool) -> anyhow::Result<()> {
+        self.stays.store(stay, Ordering::Relaxed);
         if !stay {
-            return self.kept.clear();
+            return self.uncover_all().and(self.kept.clear());
         }
         for name in kept::STAY {
             if self.kept.has(name) {
@@ -307,6 +321,20 @@ impl Sensor {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Whether what judges stays should the daemon end.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.stays.load(Ordering::Relaxed)
+    }
+
+    /// Lets go what an earlier daemon has left. Until then that judges as well, so that there is no gap.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn take_over(&self) -> anyhow::Result<()> {
         self.kept.clear_others()
     }
 

@@ -19,7 +19,7 @@ const IPPROTO_RAW: i32 = 255;
 
 #[test]
 fn whoever_forges_the_address_of_one_who_may_is_judged_as_himself() {
-    const FORGER: Identity = Identity(4);
+    const FORGER: Identity = Identity(5);
     let mut node = Node::start();
     let (web, db, forger) = (node.cgroup(), node.cgroup(), node.cgroup());
     let mut judge = Judge::new(&mut node, &web, &db);

@@ -7,15 +7,17 @@ use std::{
 
 use cofferdam::sensor::record::Record;
 use cofferdam_common::{
-    ids::Address,
+    ids::{Address, CgroupId},
     network::{LedgerRow, VERDICT_DENY},
     policy::{INGRESS, Identity, Interval, PairKey, Resident, Span, Subject, VerdictRecord, why},
 };
 
+use nix::net::if_::if_nametoindex;
+
 use crate::node::{Cgroup, Node};
 
-pub(super) const WEB: Identity = Identity(2);
-pub(super) const DB: Identity = Identity(3);
+pub(super) const WEB: Identity = Identity(3);
+pub(super) const DB: Identity = Identity(4);
 /// How long a packet gets that shall not arrive.
 pub(super) const WHILE: Duration = Duration::from_millis(300);
 pub(super) const RULE: u32 = 77;
@@ -70,7 +72,8 @@ impl<'a> Judge<'a> {
         let slot = maps.next_slot();
         maps.clear(slot).expect("a slot");
         let interval = Interval { first: 0, rule: RULE, verdict, why: why::RULE, padding: 0 };
-        maps.set_intervals(slot, 0, &[interval]).expect("an interval");
+        let forged = Interval { rule: 0, why: why::FORGED, ..interval };
+        maps.set_intervals(slot, 0, &[interval, forged]).expect("intervals");
         let span = Span { start: 0, length: 1 };
         let mut subject = Subject::default();
         if let Some(peer) = of {
@@ -81,10 +84,38 @@ impl<'a> Judge<'a> {
             subject.any[usize::from(INGRESS)] = span;
         }
         maps.set_subject(slot, DB, subject).expect("a subject");
+        let forger = Subject { any: [Span { start: 1, length: 1 }; 2], pairs: [0; 2] };
+        maps.set_subject(slot, Identity::FORGED, forger).expect("a subject");
         for other in [Identity::UNRESOLVED, Identity::NOBODY, WEB] {
             maps.set_subject(slot, other, Subject::default()).expect("a subject");
         }
         maps.activate().expect("a generation");
+    }
+
+    /// From here on this is said of all that an identity sends.
+    pub(super) fn says_of_sending(&mut self, subject: Identity, verdict: u8) {
+        let maps = &mut self.node.loaded.policy;
+        let slot = maps.next_slot();
+        maps.clear(slot).expect("a slot");
+        let interval = Interval { first: 0, rule: RULE, verdict, why: why::RULE, padding: 0 };
+        maps.set_intervals(slot, 0, &[interval]).expect("an interval");
+        let any = [Span { start: 0, length: 1 }, Span::default()];
+        for other in [Identity::UNRESOLVED, Identity::NOBODY, WEB, DB] {
+            maps.set_subject(slot, other, Subject::default()).expect("a subject");
+        }
+        maps.set_subject(slot, subject, Subject { any, pairs: [0; 2] }).expect("a subject");
+        maps.activate().expect("a generation");
+    }
+
+    /// Has the link of a container be judged, at its end in the network namespace that this is called in.
+    pub(super) fn covers(&mut self, link: &str, owner: CgroupId) {
+        self.node.loaded.sensor.cover(index(link), link).expect("it is attached");
+        self.owns(link, owner);
+    }
+
+    /// From here on a link is this one's.
+    pub(super) fn owns(&mut self, link: &str, owner: CgroupId) {
+        self.node.loaded.sensor.set_owner(index(link), owner).expect("an owner");
     }
 
     /// What is said of cgroups of which nobody knows who lives there.
@@ -114,6 +145,10 @@ impl<'a> Judge<'a> {
         let rows = self.node.rows(|key| key.source.cgroup == source.id && key.verdict == VERDICT_DENY);
         rows.into_iter().map(|(_, row)| row).collect()
     }
+}
+
+fn index(link: &str) -> u32 {
+    if_nametoindex(link).expect("a link")
 }
 
 /// What a receiver got within a moment.

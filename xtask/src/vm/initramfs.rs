@@ -13,12 +13,15 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 13] = [
     "sctp",
     "veth",
     "bridge",
     "br_netfilter",
     "overlay",
+    "sch_ingress",
+    "cls_bpf",
+    "tun",
     "nft_chain_nat",
     "nft_compat",
     "xt_nat",

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cofferdam_common::ids::{Address, CgroupId};
+use procfs::process::Process;
 
 use super::{super::addresses, Life, Resident, Tables};
 use crate::event::Workload;
@@ -20,7 +21,39 @@ pub struct Placed {
     pub told: bool,
 }
 
+/// A container that runs, by which its network is found.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Networked {
+    /// Its own cgroup.
+    pub cgroup: CgroupId,
+    /// Its first process.
+    pub pid: u32,
+    /// What it is called.
+    pub name: Arc<str>,
+}
+
+impl Networked {
+    /// Whether there is any interface in its network namespace besides the loopback device. Where that cannot be told it is
+    /// taken for granted. Reads from procfs.
+    #[must_use]
+    pub fn has_network(&self) -> bool {
+        let process = i32::try_from(self.pid).ok().and_then(|pid| Process::new(pid).ok());
+        let interfaces = process.and_then(|process| process.dev_status().ok());
+        interfaces.is_none_or(|interfaces| interfaces.keys().any(|name| name != "lo"))
+    }
+}
+
 impl Tables {
+    /// Every container that runs and has a cgroup.
+    pub(in super::super) fn networked(&self) -> Vec<Networked> {
+        let running = self.containers.values().filter(|entry| entry.is_told());
+        let networked = running.filter_map(|entry| {
+            let (cgroup, pid) = (entry.cgroup()?, entry.shown.pid?);
+            Some(Networked { cgroup, pid, name: entry.shown.workload.name.as_str().into() })
+        });
+        networked.collect()
+    }
+
     /// Every cgroup that exists, the root among them.
     pub(in super::super) fn placed(&self) -> Vec<Placed> {
         let host =

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_common::policy::{EGRESS, INGRESS, Identity, PairKey, Span, Subject};
+use cofferdam_common::policy::{EGRESS, INGRESS, Identity, Interval, PairKey, RULE_NONE, Span, Subject};
 
 use super::{Class, Plan};
 use crate::policy::{
@@ -31,6 +31,13 @@ struct Draft {
 }
 
 impl Plan {
+    /// Says what holds for a reserved identity, whatever it does.
+    pub(super) fn reserve(&mut self, identity: Identity, verdict: u8, why: u8) -> Result<(), TooLarge> {
+        let all = Interval { first: 0, rule: RULE_NONE, verdict, why, padding: 0 };
+        self.subjects[identity.0 as usize].any = [self.spans.place(&[all])?; 2];
+        Ok(())
+    }
+
     /// Gives the next identity.
     pub(super) fn add(&mut self, signature: Signature) -> Result<Identity, TooLarge> {
         Limit::Identities.check(self.subjects.len() + 1)?;

@@ -1,0 +1,221 @@
+//! Keeps the links of containers covered: what passes them is judged while policies are in force, as soon as they are there
+//! and before anything is sent, and the kernel knows whose they are.
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cofferdam_common::ids::CgroupId;
+use tokio::{sync::oneshot, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    attribution::Networked,
+    enforcement::Partial,
+    links::{Links, Namespace, Veth},
+    sensor::Sensor,
+    view::View,
+};
+
+/// How often it is looked whether policies have come into force, and whose links are.
+const TICK: Duration = Duration::from_millis(100);
+/// How often all links are listed, should the kernel not have told that one is new.
+const LIST_EVERY: Duration = Duration::from_secs(2);
+/// How long somebody whose network has no link to ours is not asked about again.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long the owner of a link may be unknown. Then it is taken for one that no container is behind.
+const OWNED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Covers what is there once policies are in force as far as they can be (the sender of `in_force` is dropped), drops
+/// `covering` when that is done, and goes on until `cancel`.
+pub(super) async fn keep(
+    view: View,
+    sensor: Arc<Sensor>,
+    in_force: oneshot::Receiver<Infallible>,
+    covering: oneshot::Sender<Infallible>,
+    cancel: CancellationToken,
+) {
+    // An error is the sender's end.
+    let _ = in_force.await;
+    let links = match Links::open() {
+        Ok(links) => links,
+        Err(error) => {
+            tracing::error!("what no socket sends is not judged: {error:#}");
+            if let Err(error) = sensor.take_over() {
+                tracing::error!("what an earlier daemon has left still judges: {error:#}");
+            }
+            return;
+        }
+    };
+    let mut keeper = Keeper::new(links);
+    keeper.turn(&view, &sensor).await;
+    drop(covering);
+    while !cancel.is_cancelled() {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = keeper.links.changed() => keeper.listed = None,
+            () = sleep(TICK) => {}
+        }
+        keeper.turn(&view, &sensor).await;
+    }
+}
+
+struct Keeper {
+    links: Links,
+    /// When links were last listed; `None` when something has changed since.
+    listed: Option<Instant>,
+    /// What is covered, by index.
+    known: HashMap<u32, Known>,
+    /// Which namespaces containers are in, and when that was asked.
+    namespaces: HashMap<Networked, (Option<Namespace>, Instant)>,
+    /// Whether what an earlier daemon has left is dealt with.
+    taken_over: bool,
+    trouble: Option<String>,
+}
+
+struct Known {
+    namespace: Namespace,
+    since: Instant,
+    owner: Option<CgroupId>,
+}
+
+impl Keeper {
+    fn new(links: Links) -> Self {
+        Self {
+            links,
+            listed: None,
+            known: HashMap::new(),
+            namespaces: HashMap::new(),
+            taken_over: false,
+            trouble: None,
+        }
+    }
+
+    async fn turn(&mut self, view: &View, sensor: &Sensor) {
+        let trouble = self.try_turn(view, sensor).await.err().map(|error| format!("{error:#}"));
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            tracing::error!("not all links of containers are covered: {trouble}");
+        }
+        self.trouble = trouble;
+    }
+
+    async fn try_turn(&mut self, view: &View, sensor: &Sensor) -> anyhow::Result<()> {
+        if !sensor.stays() {
+            return self.rest(view, sensor).await;
+        }
+        let mut result = Ok(());
+        let lists = self.listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY);
+        if lists {
+            self.listed = Some(Instant::now());
+            result = match self.links.veths().await {
+                Ok(veths) => self.cover(sensor, &veths),
+                Err(error) => Err(error),
+            };
+        }
+        if !self.taken_over {
+            sensor.take_over()?;
+            self.taken_over = true;
+        }
+        if lists || self.known.values().any(|known| known.owner.is_none()) {
+            let containers = view.attribution.networked();
+            result = result.and(self.find_owners(sensor, &containers).await);
+            if lists {
+                view.policies.set_partial(self.partial(&containers));
+            }
+        }
+        result
+    }
+
+    /// No policy is in force.
+    async fn rest(&mut self, view: &View, sensor: &Sensor) -> anyhow::Result<()> {
+        self.known.clear();
+        self.listed = None;
+        view.policies.set_partial(Vec::new());
+        // Where the policies are broken, what an earlier daemon has left stays.
+        if self.taken_over || view.policies.report().problem.is_some() {
+            return Ok(());
+        }
+        self.links.veths().await?.iter().for_each(|veth| sensor.remove_filters(&veth.name));
+        self.taken_over = true;
+        Ok(())
+    }
+
+    /// Covers what is new, and forgets what is gone.
+    fn cover(&mut self, sensor: &Sensor, veths: &[Veth]) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        let mut there = HashSet::new();
+        for veth in veths {
+            // One whose other end is still, or also, on the host is no container's.
+            let Some(namespace) = veth.namespace else { continue };
+            there.insert(veth.index);
+            match self.known.get(&veth.index) {
+                Some(known) if known.namespace == namespace => continue,
+                Some(_) => result = result.and(sensor.uncover(veth.index)),
+                None => {}
+            }
+            match sensor.cover(veth.index, &veth.name) {
+                Ok(()) => {
+                    let known = Known { namespace, since: Instant::now(), owner: None };
+                    self.known.insert(veth.index, known);
+                }
+                // It may be gone already.
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        for index in self.known.keys().filter(|index| !there.contains(index)) {
+            result = result.and(sensor.uncover(*index));
+        }
+        self.known.retain(|index, _| there.contains(index));
+        result
+    }
+
+    /// Says whose the links are of which that is not known yet.
+    async fn find_owners(&mut self, sensor: &Sensor, containers: &[Networked]) -> anyhow::Result<()> {
+        let living: HashSet<_> = containers.iter().collect();
+        self.namespaces.retain(|container, _| living.contains(container));
+        for container in containers {
+            let known = self.namespaces.get(container);
+            if known.is_none_or(|(found, asked)| found.is_none() && asked.elapsed() >= ASK_EVERY) {
+                let found = self.links.namespace_of(container.pid).await;
+                self.namespaces.insert(container.clone(), (found, Instant::now()));
+            }
+        }
+        let mut result = Ok(());
+        for (index, known) in &mut self.known {
+            if known.owner.is_some_and(|owner| owner != CgroupId::NONE) {
+                continue;
+            }
+            let mut behind = Vec::new();
+            for (container, _) in
+                self.namespaces.iter().filter(|(_, (found, _))| *found == Some(known.namespace))
+            {
+                // Numbers of namespaces are used again, and who had this one may just have ended.
+                if self.links.namespace_of(container.pid).await == Some(known.namespace) {
+                    behind.push(container.cgroup);
+                }
+            }
+            // Of a pod, the one that was there first holds the network.
+            let owner = behind.into_iter().min();
+            if owner.is_some() || known.since.elapsed() >= OWNED_WITHIN {
+                let owner = owner.unwrap_or(CgroupId::NONE);
+                result = result.and(sensor.set_owner(*index, owner));
+                known.owner = Some(owner);
+            }
+        }
+        result
+    }
+
+    /// Containers of which not all that they send can be judged.
+    fn partial(&self, containers: &[Networked]) -> Vec<Partial> {
+        let covered: HashSet<Namespace> = self.known.values().map(|known| known.namespace).collect();
+        let is_covered = |container: &&Networked| {
+            let namespace = self.namespaces.get(*container).and_then(|(namespace, _)| *namespace);
+            namespace.is_some_and(|namespace| covered.contains(&namespace))
+        };
+        let open = containers.iter().filter(|container| !is_covered(container) && container.has_network());
+        open.map(|container| Partial::without_link(&container.name)).collect()
+    }
+}

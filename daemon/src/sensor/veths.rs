@@ -1,0 +1,175 @@
+//! The host's ends of virtual Ethernet links: attaches what judges the frames that no socket owns, and tells the kernel
+//! whose links they are.
+//!
+//! As tcx links from kernel 6.6 on, which are pinned where they shall stay should the daemon end; before as tc filters,
+//! which stay by themselves, and which the next daemon replaces in place.
+
+use std::{collections::HashMap, mem::ManuallyDrop};
+
+use anyhow::{Context as _, bail};
+use aya::{
+    Ebpf,
+    maps::{self, MapData},
+    programs::{
+        LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType,
+        links::FdLink,
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    },
+    sys::NetlinkError,
+    util::KernelVersion,
+};
+use cofferdam_common::ids::CgroupId;
+use nix::errno::Errno;
+
+use super::{Sensor, kept::Kept, lock, take, walk::was_there};
+
+/// Where our tc filters stand among those of others: first, and at a place that no other tool is likely to use.
+const PRIORITY: u16 = 1;
+const HANDLE: TcHandle = TcHandle::new(0xc0ff, 0xd);
+
+/// The programs, and at which side of a link's end each is.
+const PROGRAMS: [(&str, TcAttachType); 2] =
+    [("veth_ingress", TcAttachType::Ingress), ("veth_egress", TcAttachType::Egress)];
+
+/// What is attached where. The only writer of the map of links.
+pub(super) struct Veths {
+    owners: maps::HashMap<MapData, u32, CgroupId>,
+    known_owners: HashMap<u32, CgroupId>,
+    attached: HashMap<u32, Vec<Attached>>,
+}
+
+/// A program that is attached to a link.
+enum Attached {
+    /// Detached when it is dropped, unless it is pinned.
+    Tcx(FdLink),
+    /// Detached when it is taken out and dropped.
+    Filter(ManuallyDrop<SchedClassifierLink>),
+}
+
+impl Veths {
+    pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        let owners = take(ebpf, "LINKS")?.try_into()?;
+        Ok(Self { owners, known_owners: HashMap::new(), attached: HashMap::new() })
+    }
+
+    fn set_owner(&mut self, index: u32, owner: CgroupId) -> anyhow::Result<()> {
+        if self.known_owners.get(&index) != Some(&owner) {
+            self.owners.insert(index, owner, 0).context("there is no room for one more link")?;
+            self.known_owners.insert(index, owner);
+        }
+        Ok(())
+    }
+
+    fn uncover(&mut self, kept: &Kept, index: u32) -> anyhow::Result<()> {
+        if self.known_owners.remove(&index).is_some() {
+            was_there(self.owners.remove(&index)).context("cannot forget a link")?;
+        }
+        for attached in self.attached.remove(&index).unwrap_or_default() {
+            if let Attached::Filter(filter) = attached {
+                drop(ManuallyDrop::into_inner(filter));
+            }
+        }
+        PROGRAMS.iter().try_for_each(|(program, _)| kept.unpin(&pin(program, index)))
+    }
+}
+
+impl Sensor {
+    /// Has all be judged that passes the host's end of a link, from now on, and also without the daemon if what judges
+    /// shall stay.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as where the link is gone.
+    pub fn cover(&self, index: u32, name: &str) -> anyhow::Result<()> {
+        let mut veths = lock(&self.veths);
+        if veths.attached.contains_key(&index) {
+            return Ok(());
+        }
+        let mut attached = Vec::new();
+        for (program, side) in PROGRAMS {
+            let link = self
+                .attach_to_veth(program, name, side)
+                .with_context(|| format!("cannot attach {program} to {name}"))?;
+            attached.push(match link {
+                Attached::Tcx(link) if self.stays() => {
+                    Attached::Tcx(self.kept.pin(&pin(program, index), link)?)
+                }
+                link => link,
+            });
+        }
+        veths.attached.insert(index, attached);
+        Ok(())
+    }
+
+    /// Judges nothing more that passes a link, which may be gone.
+    ///
+    /// # Errors
+    /// When a map cannot be written or a pin not removed.
+    pub fn uncover(&self, index: u32) -> anyhow::Result<()> {
+        lock(&self.veths).uncover(&self.kept, index)
+    }
+
+    /// Says whose a link is: a container's cgroup, or none for what no policy knows. Until it is said, what passes there and
+    /// has no socket is of somebody unresolved.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn set_owner(&self, index: u32, owner: CgroupId) -> anyhow::Result<()> {
+        lock(&self.veths).set_owner(index, owner)
+    }
+
+    /// Removes what an earlier daemon, on a kernel without tcx, has left at a link.
+    pub fn remove_filters(&self, name: &str) {
+        for (_, side) in PROGRAMS {
+            // It is removed when it is dropped, if it is there.
+            drop(SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None));
+        }
+    }
+
+    pub(super) fn uncover_all(&self) -> anyhow::Result<()> {
+        let mut veths = lock(&self.veths);
+        let all: Vec<u32> = veths.attached.keys().copied().collect();
+        all.into_iter().try_for_each(|index| veths.uncover(&self.kept, index))
+    }
+
+    fn attach_to_veth(&self, program: &str, name: &str, side: TcAttachType) -> anyhow::Result<Attached> {
+        let mut ebpf = lock(&self.ebpf);
+        let Some(Program::SchedClassifier(program)) = ebpf.program_mut(program) else {
+            bail!("is not in the object")
+        };
+        if KernelVersion::current()? >= KernelVersion::new(6, 6, 0) {
+            let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+            let id = program.attach_with_options(name, side, order)?;
+            return Ok(Attached::Tcx(program.take_link(id)?.try_into()?));
+        }
+        let filter = add_filter(program, name, side)?;
+        Ok(Attached::Filter(ManuallyDrop::new(filter)))
+    }
+}
+
+/// Adds a tc filter, or puts the program in the place of the one that an earlier daemon has left.
+fn add_filter(
+    program: &mut SchedClassifier,
+    name: &str,
+    side: TcAttachType,
+) -> anyhow::Result<SchedClassifierLink> {
+    let exists = |error: &NetlinkError| error.raw_os_error() == Some(Errno::EEXIST as i32);
+    match tc::qdisc_add_clsact(name) {
+        Err(TcError::NetlinkError(error)) if exists(&error) => {}
+        added => added?,
+    }
+    let filter = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    let added = program.attach_with_options(name, side, TcAttachOptions::Netlink(filter));
+    let id = match added {
+        Err(ProgramError::TcError(TcError::NetlinkError(error))) if exists(&error) => {
+            let before = SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None)?;
+            program.attach_to_link(before)?
+        }
+        added => added?,
+    };
+    Ok(program.take_link(id)?)
+}
+
+/// What the pin of a program at a link is called.
+fn pin(program: &str, index: u32) -> String {
+    format!("{program}-{index}")
+}

@@ -1,0 +1,229 @@
+//! Family policy: the host's end of a container's virtual Ethernet link (veth), which each of its frames passes, also
+//! those that no socket of the IP stack sends: of AF_PACKET, of TUN devices, of what the container forwards, with
+//! whatever source address.
+//!
+//! What a flow says that was judged at its sender's socket holds here as well. All other frames are judged one by one, as
+//! the container's.
+//!
+//! Fail direction: deny, where a policy selects one of the ends. A frame that is not IP is judged as one of protocol 255 to
+//! all nodes. ARP as the kernel sends it passes, as does what else the kernel itself sends.
+
+use core::mem;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    macros::classifier,
+    programs::{SkBuffContext, TcContext},
+};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{Flow, VERDICT_ALLOW, flag},
+    policy::{EGRESS, Identity, Judgement, layer, service},
+};
+
+use crate::{
+    enforce::{tell_alone, unpacked},
+    flow::{find, service_port},
+    maps::{ADDRESSES, LINKS, WAYS},
+    packet::{AT_LINK, FOLLOWED, Packet, is_kernels, is_link_local},
+    policy::{Case, Party, generation, is_unspecified, judge_end, owner_of_socket},
+};
+
+/// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.
+const PASS: i32 = -1;
+/// `TCX_DROP`, `TC_ACT_SHOT`.
+const DROP: i32 = 2;
+
+/// As it stands in `__sk_buff.protocol` (network order).
+const ARP: u32 = 0x0806_u16.to_be() as u32;
+/// An ARP packet in the shortest frame of Ethernet.
+const ARP_FRAME: u32 = 60;
+
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_PACKET: u32 = 17;
+
+/// kernel: static __always_inline enum tcx_action_base tcx_run(const struct bpf_mprog_entry *entry, struct sk_buff *skb,
+/// const bool needs_mac); before 6.6 cls_bpf_classify(). The container sends.
+#[classifier]
+pub(crate) fn veth_ingress(context: TcContext) -> i32 {
+    let context = SkBuffContext::new(context.skb.skb);
+    if from_container(&context) { PASS } else { DROP }
+}
+
+/// As above. The container receives.
+#[classifier]
+pub(crate) fn veth_egress(context: TcContext) -> i32 {
+    let context = SkBuffContext::new(context.skb.skb);
+    if to_container(&context) { PASS } else { DROP }
+}
+
+#[inline(always)]
+fn from_container(context: &SkBuffContext) -> bool {
+    if generation() == 0 {
+        return true;
+    }
+    // SAFETY: the context is valid for the whole program.
+    let link = unsafe { (*context.skb.skb).ifindex };
+    // SAFETY: copied at once.
+    let container = unsafe { LINKS.get(link) }.copied().unwrap_or(CgroupId::UNKNOWN);
+    // Behind it is no container.
+    if container == CgroupId::NONE {
+        return true;
+    }
+    let mut packet = match Packet::read(context, AT_LINK) {
+        Ok(packet) => packet,
+        Err(_) if is_kernels_arp(context) => return true,
+        Err(_) => Packet::of_frame(context),
+    };
+    let owner = if packet.cgroup == CgroupId::NONE {
+        packet.cgroup = container;
+        container
+    } else {
+        owner_of_socket(context, packet.cgroup)
+    };
+    if packet.unfollowed != FOLLOWED {
+        // A socket's datagram was judged in whole.
+        if is_kernels(context) || packet.later_fragment && is_of(context, &[AF_INET, AF_INET6]) {
+            return true;
+        }
+    } else if let Some(flow) = find(&packet.key)
+        && may_pass(flow)
+        && sender_of(&packet, flow) == owner
+    {
+        return true;
+    }
+    frame_passes(context, &packet, owner)
+}
+
+#[inline(always)]
+fn to_container(context: &SkBuffContext) -> bool {
+    if generation() == 0 {
+        return true;
+    }
+    let packet = Packet::read(context, AT_LINK).unwrap_or_else(|_| Packet::of_frame(context));
+    // Of all that comes to a container this alone has passed no hook of its sender, should he share the host's network.
+    if is_of(context, &[AF_PACKET]) {
+        let owner = owner_of_socket(context, packet.cgroup);
+        return frame_passes(context, &packet, owner);
+    }
+    if packet.unfollowed == FOLLOWED && find(&packet.key).is_none() {
+        note_way(&packet);
+    }
+    true
+}
+
+#[inline(always)]
+fn may_pass(flow: &Flow) -> bool {
+    flow.generation == generation() && flow.judgement.passes()
+}
+
+#[inline(always)]
+fn is_from_client(packet: &Packet, flow: &Flow) -> bool {
+    packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0)
+}
+
+/// Whose packet a flow says that this is.
+#[inline(always)]
+fn sender_of(packet: &Packet, flow: &Flow) -> CgroupId {
+    if is_from_client(packet, flow) { flow.client_owner } else { flow.server_owner }
+}
+
+/// Whether a frame answers what the other end has begun.
+#[inline(always)]
+fn answers(packet: &Packet) -> bool {
+    // A copy: for kernels before 6.2 what a global function was handed is no key of a map.
+    let key = packet.key;
+    if let Some(flow) = find(&key) {
+        return is_from_client(packet, flow) == (flow.flags & flag::BEGUN_BY_SERVER != 0);
+    }
+    // SAFETY: copied at once.
+    let began_low = unsafe { WAYS.get(key) }.copied();
+    began_low.is_some_and(|low| low != u32::from(packet.source_is_low))
+}
+
+/// Whether a frame may pass that no flow speaks for.
+#[inline(always)]
+fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bool {
+    // Nothing is in it that anybody could read.
+    if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
+        return true;
+    }
+    let judgement = judge_frame(context.skb.skb, packet, owner.0);
+    if unpacked(judgement).verdict != VERDICT_ALLOW {
+        tell_alone(packet, judgement, layer::LINK.into());
+    }
+    if !unpacked(judgement).passes() {
+        return false;
+    }
+    note_way(packet);
+    true
+}
+
+/// Judges a frame.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner: u64) -> u64 {
+    // SAFETY: the verifier has it checked for null, and knows its size. The context is not needed, but a global function
+    // whose first argument is none is not taken for one by kernels before 6.8.
+    let (Some(packet), false) = (unsafe { packet.as_ref() }, context.is_null()) else { return 0 };
+    let (owner, generation) = (CgroupId(owner), generation());
+    let (source, target) = packet.ends();
+    let here = Party { owner, address: *source.0 };
+    let there = Party { owner: CgroupId::NONE, address: *target.0 };
+    let protocol = packet.key.protocol;
+    let judgement = if is_forged(source.0, target.0, owner) {
+        let slot = (generation & 1) as u8;
+        judge_end(slot, EGRESS, Identity::FORGED, Identity::NOBODY, service(protocol, target.1))
+    } else {
+        let (source, target, port) = if answers(packet) {
+            (there, here, service_port(source))
+        } else {
+            (here, there, service_port(target))
+        };
+        Case { source, target, service: service(protocol, port), generation }.judge()
+    };
+    // SAFETY: plain bytes, as many.
+    unsafe { mem::transmute::<Judgement, u64>(judgement) }
+}
+
+/// Whether the sender has not this address. Of one that nobody here has, that only matters where the target's rules will
+/// go by it, for they cannot go by the sender.
+#[inline(always)]
+fn is_forged(source: &Address, target: &Address, owner: CgroupId) -> bool {
+    let owner_of = |address: &Address| {
+        // SAFETY: copied at once, in one piece.
+        unsafe { ADDRESSES.get(address) }.copied()
+    };
+    match owner_of(source) {
+        // Of those that share an address, only a socket can tell.
+        Some(CgroupId::ROOT) => false,
+        Some(other) => other != owner && owner != CgroupId::UNKNOWN,
+        None if is_unspecified(source) || is_link_local(source) => false,
+        None => owner_of(target) == Some(CgroupId::ROOT),
+    }
+}
+
+#[inline(never)]
+fn note_way(packet: &Packet) {
+    // Whoever was first stays. Without it answers are judged as if they began something.
+    let _ = WAYS.insert(packet.key, u32::from(packet.source_is_low), u64::from(BPF_NOEXIST));
+}
+
+/// Whether the kernel asks for, or tells, the address of a neighbour.
+#[inline(always)]
+fn is_kernels_arp(context: &SkBuffContext) -> bool {
+    // SAFETY: the context is valid for the whole program.
+    let (protocol, socket) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).__bindgen_anon_2.sk) };
+    protocol == ARP && socket.is_null() && context.len() <= ARP_FRAME
+}
+
+/// Whether a socket of one of these families has sent it (include/linux/socket.h).
+#[inline(always)]
+fn is_of(context: &SkBuffContext, families: &[u32]) -> bool {
+    // SAFETY: the context is valid for the whole program, and so is its socket where there is one.
+    unsafe {
+        let socket = (*context.skb.skb).__bindgen_anon_2.sk;
+        !socket.is_null() && families.contains(&(*socket).family)
+    }
+}
