@@ -7,9 +7,10 @@ use cofferdam_common::{
 };
 
 use crate::{
+    address::is_loopback,
+    ends::{End, key_between},
     flow::{close, find},
     offsets::{KernelPointer, offset},
-    packet::{End, is_loopback, key_between},
 };
 
 const AF_INET: u16 = 2;

@@ -22,11 +22,12 @@ use cofferdam_common::{
 };
 
 use crate::{
+    address::{is_link_local, is_unspecified},
     enforce::{tell_alone, unpacked},
     flow::{find, service_port},
     maps::{ADDRESSES, LINKS, WAYS},
-    packet::{AT_LINK, FOLLOWED, Packet, is_kernels, is_link_local},
-    policy::{Case, Party, generation, is_unspecified, judge_end, owner_of_socket},
+    packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
+    policy::{Case, Party, generation, judge_end, owner_of_socket},
 };
 
 /// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.

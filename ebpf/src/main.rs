@@ -19,6 +19,10 @@ mod ancestors;
 
 mod budget;
 
+mod address;
+
+mod ends;
+
 mod packet;
 
 mod flow;

@@ -15,7 +15,11 @@ use cofferdam_common::{
     stats::failure,
 };
 
-use crate::offsets::{KernelPointer, offset};
+use crate::{
+    address::{ALL_NODES, is_loopback, is_multicast},
+    ends::{End, high, is_low, key_between, low},
+    offsets::{KernelPointer, offset},
+};
 
 const UDP_HEADER: usize = 8;
 const SCTP_HEADER: usize = 12;
@@ -36,9 +40,6 @@ const LATER_FRAGMENT: u16 = 0x1fff_u16.to_be();
 
 /// A protocol that no packet has (RFC 5237: "Reserved"): of frames that are not IP.
 const PROTOCOL_RESERVED: u8 = 255;
-
-/// ff02::1: whoever listens on the link (RFC 4291 section 2.7.1).
-const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// EtherTypes as they stand in `__sk_buff.protocol` (network order).
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
@@ -267,12 +268,10 @@ impl Packet {
         self.key.protocol == PROTOCOL_TCP
     }
 
-    /// Whether its target is a group (RFC 1112 section 4, RFC 4291 section 2.7).
+    /// Whether its target is a group.
     #[inline(always)]
     pub(crate) fn is_multicast(&self) -> bool {
-        let words = self.target().0.words();
-        let low = u64::from_be(words[1]);
-        u64::from_be(words[0]) >> 56 == 0xff || (words[0] == 0 && low >> 28 == 0xff_ffe)
+        is_multicast(&self.target().0)
     }
 
     /// The first packet of a TCP handshake.
@@ -325,65 +324,6 @@ pub(crate) fn is_kernels(context: &SkBuffContext) -> bool {
     let Some(socket) = place.follow(0) else { return false };
     let Some(socket) = socket.follow(offset!(sock_socket)) else { return true };
     socket.follow(offset!(socket_file)).is_none()
-}
-
-/// One end of a flow.
-pub(crate) type End = (Address, u16);
-
-/// Any fixed order will do, as long as both directions use it.
-#[inline(always)]
-pub(crate) fn is_low(one: &End, two: &End) -> bool {
-    let (a, b) = (one.0.words(), two.0.words());
-    if a[0] != b[0] {
-        a[0] < b[0]
-    } else if a[1] != b[1] {
-        a[1] < b[1]
-    } else {
-        one.1 < two.1
-    }
-}
-
-/// The key of the flow between two ends, whichever of them sends.
-#[inline(always)]
-pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> FlowKey {
-    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
-    FlowKey {
-        low: low.0,
-        high: high.0,
-        namespace,
-        low_port: low.1,
-        high_port: high.1,
-        protocol,
-        padding: [0; 3],
-    }
-}
-
-/// The low end of a flow.
-#[inline(always)]
-pub(crate) fn low(key: &FlowKey) -> End {
-    (key.low, key.low_port)
-}
-
-/// The high end of a flow.
-#[inline(always)]
-pub(crate) fn high(key: &FlowKey) -> End {
-    (key.high, key.high_port)
-}
-
-/// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and ::1 (RFC 4291 section 2.5.3).
-#[inline(always)]
-pub(crate) fn is_loopback(address: &Address) -> bool {
-    let words = address.words();
-    let low = u64::from_be(words[1]);
-    words[0] == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
-}
-
-/// 169.254.0.0/16 (RFC 3927) and fe80::/10 (RFC 4291 section 2.5.6).
-#[inline(always)]
-pub(crate) fn is_link_local(address: &Address) -> bool {
-    let words = address.words();
-    u64::from_be(words[0]) >> 54 == 0xfe80 >> 6
-        || words[0] == 0 && u64::from_be(words[1]) >> 16 == 0xffff_a9fe
 }
 
 /// Tells network namespaces apart: the address of the socket's `struct net`. Only asked for loopback addresses,

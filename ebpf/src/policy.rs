@@ -17,9 +17,9 @@ use cofferdam_common::{
 };
 
 use crate::{
+    address::{is_loopback, is_unspecified},
     ancestors,
     maps::{ADDRESSES, GENERATION, INTERVALS, NETWORKS, PAIRS, RESIDENTS, SUBJECTS},
-    packet::is_loopback,
 };
 
 /// The generation in force; zero while there is none.
@@ -36,6 +36,19 @@ pub(crate) struct Party {
     pub(crate) owner: CgroupId,
     /// Its address.
     pub(crate) address: Address,
+}
+
+impl Party {
+    /// Whose identity it has: by its socket, or else by its address, unless that may be several's.
+    #[inline(always)]
+    fn known_owner(&self) -> CgroupId {
+        if self.owner != CgroupId::NONE {
+            return self.owner;
+        }
+        // SAFETY: copied at once, in one piece.
+        let owner = unsafe { ADDRESSES.get(&self.address) }.copied();
+        owner.filter(|owner| *owner != CgroupId::ROOT).unwrap_or(CgroupId::NONE)
+    }
 }
 
 /// What is to be judged.
@@ -91,6 +104,10 @@ impl Case {
     pub(crate) fn judge(&self) -> Judgement {
         let Self { source, target, service, generation } = self;
         let slot = (*generation & 1) as u8;
+        if source.owner != CgroupId::NONE && source.owner == target.known_owner() {
+            // No policy comes between a workload and itself.
+            return Judgement::ALLOW;
+        }
         let (from, to) = (who(slot, source), who(slot, target));
         let mut judgement = Judgement::ALLOW;
         if let (Who::Here(from), Who::Here(to) | Who::Outside(to)) = (from, to) {
@@ -154,12 +171,6 @@ fn identity(slot: u8, owner: CgroupId) -> Identity {
 fn outside(slot: u8, address: &Address) -> Identity {
     let data = NetworkKey { slot: u32::from(slot).to_be_bytes(), address: address.0 };
     NETWORKS.get(Key::new(NETWORK_KEY_BITS + 128, data)).copied().unwrap_or(Identity::NOBODY)
-}
-
-/// `::` and `0.0.0.0`, which mean the sender's own host (RFC 1122 section 3.2.1.3).
-#[inline(always)]
-pub(crate) fn is_unspecified(address: &Address) -> bool {
-    *address == Address::NONE || *address == Address::mapped(0)
 }
 
 /// Whose identity the socket of a packet has: its own cgroup's, or that of the container that this lies below.

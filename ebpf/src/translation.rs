@@ -9,9 +9,10 @@ use cofferdam_common::{
 
 use crate::{
     atomic::set_bits,
+    ends::{End, is_low, key_between},
     flow::{find, finished, remove, report, service_port},
     maps::SENDERS,
-    packet::{End, Packet, is_low, key_between},
+    packet::Packet,
 };
 
 /// The client dialled another address than the one that the packet arrived at, or is outside.

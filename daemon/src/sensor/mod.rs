@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{MapData, RingBuf},
-    programs::{Program, TestRun as _, TestRunOptions, links::FdLink},
+    programs::links::FdLink,
 };
 
 use self::{
@@ -59,6 +59,8 @@ pub mod policy;
 mod attach;
 
 mod kept;
+
+mod measure;
 
 mod pins;
 
@@ -336,33 +338,6 @@ impl Sensor {
     /// When it cannot be removed.
     pub fn take_over(&self) -> anyhow::Result<()> {
         self.kept.clear_others()
-    }
-
-    /// Lets a packet hook see an Ethernet frame `times` over, as if a socket of the caller's cgroup had sent or got it.
-    /// Nothing is sent. Returns what a run took on average, in nanoseconds: for tests and measurements.
-    ///
-    /// # Errors
-    /// When there is no such hook, or the kernel refuses the run.
-    pub fn run_hook(&self, hook: &str, frame: &[u8], times: u32) -> anyhow::Result<u128> {
-        match lock(&self.ebpf).program(hook) {
-            Some(Program::CgroupSkb(program)) => {
-                let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::new() };
-                Ok(program.test_run(options)?.duration.as_nanos())
-            }
-            _ => bail!("{hook} is no hook that sees packets"),
-        }
-    }
-
-    /// How many instructions the verifier followed for each attached program.
-    #[must_use]
-    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        lock(&self.ebpf)
-            .programs()
-            .filter_map(|(name, program)| {
-                let count = program.info().ok()?.verified_instruction_count()?;
-                Some((name.to_owned(), count))
-            })
-            .collect()
     }
 }
 

@@ -7,11 +7,12 @@ use syn::visit::{self, Visit};
 use super::source::{self, Source};
 
 /// aya-ebpf's attributes that make a function a program.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "btf_tracepoint",
     "cgroup_device",
     "cgroup_skb",
     "cgroup_sock_addr",
+    "classifier",
     "fentry",
     "fexit",
     "lsm",

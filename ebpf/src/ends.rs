@@ -1,0 +1,46 @@
+//! The two ends of a flow, and the key that both of its directions have.
+
+use cofferdam_common::{ids::Address, network::FlowKey};
+
+/// One end of a flow.
+pub(crate) type End = (Address, u16);
+
+/// Any fixed order will do, as long as both directions use it.
+#[inline(always)]
+pub(crate) fn is_low(one: &End, two: &End) -> bool {
+    let (a, b) = (one.0.words(), two.0.words());
+    if a[0] != b[0] {
+        a[0] < b[0]
+    } else if a[1] != b[1] {
+        a[1] < b[1]
+    } else {
+        one.1 < two.1
+    }
+}
+
+/// The key of the flow between two ends, whichever of them sends.
+#[inline(always)]
+pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> FlowKey {
+    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
+    FlowKey {
+        low: low.0,
+        high: high.0,
+        namespace,
+        low_port: low.1,
+        high_port: high.1,
+        protocol,
+        padding: [0; 3],
+    }
+}
+
+/// The low end of a flow.
+#[inline(always)]
+pub(crate) fn low(key: &FlowKey) -> End {
+    (key.low, key.low_port)
+}
+
+/// The high end of a flow.
+#[inline(always)]
+pub(crate) fn high(key: &FlowKey) -> End {
+    (key.high, key.high_port)
+}
