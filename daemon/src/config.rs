@@ -41,7 +41,7 @@ pub use self::{
     values::{FullPath, Whole},
 };
 pub(crate) use self::{
-    problem::{Cost, mark, nearest, parse},
+    problem::{Cost, mark, nearest, parse, parse_seed},
     select::Wanted,
     snippet::{Gravity, Mark, Text},
 };

@@ -20,6 +20,12 @@ pub enum Failure {
     /// Policies are broken.
     #[error("the policies are broken; nothing was changed")]
     Policies(Problem),
+    /// So many things cannot be told in policies, which was said on stderr.
+    #[error(
+        "{} cannot be told in a policy; nothing was written (--partial writes all else)",
+        super::output::plural(*.0, "thing")
+    )]
+    Untold(u64),
     /// They are, and it was said on stdout.
     #[error("")]
     Broken,
@@ -48,7 +54,7 @@ impl Failure {
             Self::ReaderLeft => 0,
             Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
             Self::Failed(_) | Self::Unwell => 1,
-            Self::Config(_) | Self::Policies(_) | Self::Broken => 3,
+            Self::Config(_) | Self::Policies(_) | Self::Untold(_) | Self::Broken => 3,
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
             Self::NotPermitted(_) => 5,
         }

@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod import;
 
 use clap::{Args, Subcommand};
 
@@ -21,6 +22,8 @@ enum Command {
     Check(check::Arguments),
     /// Says why some may, or may not, interact with others, as `cofferdam why` does.
     Explain(explain::Arguments),
+    /// Makes policies of Kubernetes' NetworkPolicy objects and of Compose files.
+    Import(import::Arguments),
     /// Prints the JSON schema of a policy, for editors.
     Schema,
 }
@@ -29,6 +32,7 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(arguments, client),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Schema => print_json(&document::schema()),
     }
 }

@@ -1,10 +1,10 @@
 //! Reads the text of a file, and shows what is wrong with it: file, line, column, key and the line in question. The
 //! configuration and policies are read alike.
 
-use std::{borrow::Cow, fmt, path::Path};
+use std::{borrow::Cow, fmt, marker::PhantomData, path::Path};
 
-use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_path_to_error::{Segment, Track};
 use serde_saphyr::{Error, Location, MessageFormatter, Options, UserMessageFormatter};
 
 use super::snippet::{Gravity, Mark, Text, harmless};
@@ -92,7 +92,8 @@ impl Cost {
     fn options(self) -> Options {
         serde_saphyr::options! {
             budget: serde_saphyr::budget! {
-                max_depth: 16,
+                // What others write may be deep, though nothing of it is read.
+                max_depth: 64,
                 // One more than is taken, so that the second is what is told.
                 max_documents: 2,
                 max_nodes: self.nodes,
@@ -116,8 +117,19 @@ pub(crate) fn parse<T: DeserializeOwned>(
     skipped: usize,
     cost: Cost,
 ) -> Result<T, Problem> {
+    parse_seed(PhantomData, text, part, skipped, cost)
+}
+
+/// As [`parse`], where what is read depends on what is known already.
+pub(crate) fn parse_seed<'de, S: DeserializeSeed<'de>>(
+    seed: S,
+    text: &Text<'_>,
+    part: &'de str,
+    skipped: usize,
+    cost: Cost,
+) -> Result<S::Value, Problem> {
     let mut key = String::new();
-    document(part, cost, &mut key).map_err(|error| {
+    document_of(seed, part, cost, &mut key).map_err(|error| {
         let mark = error.location().map_or(Mark { line: 1, column: 1, length: 1 }, |at| mark(&at));
         let mark = Mark { line: mark.line + skipped, ..mark };
         Problem::at(text, mark, &key, &Words.format_message(&error))
@@ -126,11 +138,19 @@ pub(crate) fn parse<T: DeserializeOwned>(
 
 /// One document. Where it is wrong, `key` is the path of the value in question.
 pub(super) fn document<T: DeserializeOwned>(text: &str, cost: Cost, key: &mut String) -> Result<T, Error> {
+    document_of(PhantomData, text, cost, key)
+}
+
+fn document_of<'de, S: DeserializeSeed<'de>>(
+    seed: S,
+    text: &'de str,
+    cost: Cost,
+    key: &mut String,
+) -> Result<S::Value, Error> {
     serde_saphyr::with_deserializer_from_str_with_options(text, cost.options(), |yaml| {
-        serde_path_to_error::deserialize(yaml).map_err(|error| {
-            *key = path(error.path());
-            error.into_inner()
-        })
+        let mut track = Track::new();
+        let read = seed.deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track));
+        read.inspect_err(|_| *key = path(&track.path()))
     })
 }
 

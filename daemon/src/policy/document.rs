@@ -76,15 +76,16 @@ pub fn schema() -> Schema {
 
 /// The text of one document.
 #[derive(Debug, Eq, PartialEq)]
-struct Part<'a> {
-    text: &'a str,
+pub(super) struct Part<'a> {
+    /// All of it, with its marker.
+    pub(super) text: &'a str,
     /// Lines before it.
-    skipped: usize,
+    pub(super) skipped: usize,
 }
 
 /// Cuts a text where documents begin. YAML allows a line with this marker nowhere else, not even within quotes. Parts
 /// without content, as after a last marker, are left out.
-fn parts(text: &str) -> Vec<Part<'_>> {
+pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let (mut begin, mut skipped, mut content) = (0, 0, false);
     let mut at = 0;

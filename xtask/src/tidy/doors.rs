@@ -32,8 +32,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("schemars", &["policy::document", "config::select", "event::workload"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
-    // Texts are read in one place; what is read there knows its place in the text.
-    ("serde_saphyr", &["config::problem", "policy::document"]),
+    // Texts are read in one place; what is read there knows its place in the text. One place writes them.
+    ("serde_saphyr", &["config::problem", "policy::document", "policy::import"]),
     ("strsim", &["config::problem"]),
     ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),
