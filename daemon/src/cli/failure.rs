@@ -20,6 +20,12 @@ pub enum Failure {
     /// Policies are broken.
     #[error("the policies are broken; nothing was changed")]
     Policies(Problem),
+    /// A file of expectations is broken.
+    #[error("the expectations are broken; none was tried")]
+    Expectations(Problem),
+    /// Policies cannot be taken, for a reason that is no place in a file.
+    #[error("the policies are not taken: {0}")]
+    Refused(String),
     /// They are, and it was said on stdout.
     #[error("")]
     Broken,
@@ -48,7 +54,11 @@ impl Failure {
             Self::ReaderLeft => 0,
             Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
             Self::Failed(_) | Self::Unwell => 1,
-            Self::Config(_) | Self::Policies(_) | Self::Broken => 3,
+            Self::Config(_)
+            | Self::Policies(_)
+            | Self::Expectations(_)
+            | Self::Refused(_)
+            | Self::Broken => 3,
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
             Self::NotPermitted(_) => 5,
         }
@@ -58,7 +68,9 @@ impl Failure {
     #[must_use]
     pub fn report(&self) -> Option<String> {
         match self {
-            Self::Config(problem) | Self::Policies(problem) => Some(problem.to_string()),
+            Self::Config(problem) | Self::Policies(problem) | Self::Expectations(problem) => {
+                Some(problem.to_string())
+            }
             _ => None,
         }
     }

@@ -1,9 +1,11 @@
-//! `cofferdam policy`: what can be done with policies. Only `explain` asks the daemon.
+//! `cofferdam policy`: what can be done with policies.
 
 mod check;
 mod explain;
+mod sources;
+mod test;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Client, Failure, output::print_json};
 use crate::policy::document;
@@ -23,6 +25,18 @@ enum Command {
     Explain(explain::Arguments),
     /// Prints the JSON schema of a policy, for editors.
     Schema,
+    /// Tries expectations that lie beside policies (`*.test.yaml`); exit code 1 if one is not met.
+    Test(test::Arguments),
+}
+
+/// For whom something is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[value(alias = "human")]
+    Text,
+    /// For machines (docs/policy.md).
+    Json,
 }
 
 pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> {
@@ -30,5 +44,6 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(arguments, client),
         Command::Schema => print_json(&document::schema()),
+        Command::Test(arguments) => test::run(&arguments),
     }
 }

@@ -15,6 +15,7 @@ use cofferdam_common::{
     policy::{Identity, judge_both, service},
 };
 use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 
 pub use self::end::{Described, Whom};
 use super::{
@@ -44,6 +45,9 @@ pub struct Expectation {
     /// The rule that must be the one which decides, if that matters: `shop#2`.
     #[serde(default)]
     pub by: Option<String>,
+    /// The line of its file on which it begins, from 1.
+    #[serde(skip)]
+    pub line: usize,
 }
 
 /// A protocol and a port: `tcp/5432`; without a port where there are none: `icmp`.
@@ -57,6 +61,8 @@ pub struct Port {
 /// What came of it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Outcome {
+    /// The line of the expectation, from 1.
+    pub line: usize,
     /// The expectation, in words: `shop/api -> shop/db tcp/5432`.
     pub interaction: String,
     /// What was expected.
@@ -78,7 +84,9 @@ pub struct Outcome {
 /// # Errors
 /// What is wrong with it; of several problems the first.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Expectation>, Problem> {
-    config::parse(&Text::new(path, text), text, 0, COST)
+    let items: Vec<Spanned<Expectation>> = config::parse(&Text::new(path, text), text, 0, COST)?;
+    let line = |item: &Spanned<Expectation>| config::mark(&item.referenced).line;
+    Ok(items.into_iter().map(|item| Expectation { line: line(&item), ..item.value }).collect())
 }
 
 /// Tries them all. A name means the workload in `known` that is called so; where there is none, one of which nothing
@@ -115,6 +123,7 @@ impl Expectation {
         let met = verdict == self.expect
             && self.by.as_ref().is_none_or(|wanted| by.iter().any(|label| **label == **wanted));
         Ok(Outcome {
+            line: self.line,
             interaction: format!("{} -> {} {}", explanation.source, explanation.target, self.port),
             expected: self.expect,
             expected_by: self.by.clone(),
@@ -186,6 +195,7 @@ mod tests {
 - {from: shop/db, to: '2001:db8::1', port: udp/53, expect: allow}
 ";
         let outcomes = run(&read(text).unwrap(), &mut plan(), &[]).unwrap();
+        assert_eq!(outcomes.iter().map(|it| it.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
         let told: Vec<_> = outcomes
             .iter()
             .map(|it| (it.interaction.as_str(), it.verdict, it.by.first().map(|by| &**by), it.met))

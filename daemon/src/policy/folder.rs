@@ -39,8 +39,8 @@ pub struct File {
 }
 
 impl Set {
-    /// Those of a folder: all files in it that end in `.yaml` or `.yml` and are not hidden, by name. A folder that does
-    /// not exist has none. Blocks.
+    /// Those of a folder: all files of it that are called as policies are ([`Kind::of`]), by name. A folder that does not
+    /// exist has none. Blocks.
     ///
     /// # Errors
     /// What is wrong with the first file that cannot be taken.
@@ -108,7 +108,7 @@ impl Set {
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<(), Refusal> {
-        for path in files(folder).map_err(Refusal::Io)? {
+        for path in files(folder, Kind::Policies).map_err(Refusal::Io)? {
             self.add_file(&path).map_err(Refusal::Problem)?;
         }
         Ok(())
@@ -129,14 +129,40 @@ enum Refusal {
     Problem(Problem),
 }
 
-/// The files of a folder that have policies, by name. What is called like one and is none is refused when it is read.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// What a file in a folder of policies is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// It has policies.
+    Policies,
+    /// It has expectations ([`super::expect`]).
+    Expectations,
+}
+
+impl Kind {
+    /// By its name: what ends in `.yaml` or `.yml` and is not hidden has policies, or expectations where `.test` stands
+    /// before that. Nothing for all else.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.as_encoded_bytes();
+        let stem = name.strip_suffix(b".yaml").or_else(|| name.strip_suffix(b".yml"))?;
+        match stem {
+            [] | [b'.', ..] => None,
+            _ if stem.ends_with(b".test") => Some(Self::Expectations),
+            _ => Some(Self::Policies),
+        }
+    }
+}
+
+/// The files of a folder that are called as those of a kind are, by name. What is called so and is none is refused when
+/// it is read. Blocks.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn files(folder: &Path, kind: Kind) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if yaml && !hidden {
+        if Kind::of(&path) == Some(kind) {
             paths.push(path);
         }
     }
@@ -190,6 +216,8 @@ mod tests {
                 ("a.yml", "policy: a\nrules: []\n"),
                 ("nothing.yaml", "# nothing yet\n"),
                 (".c.yaml", "no policy"),
+                ("a.test.yaml", "no policy"),
+                ("b.test.yml", "no policy"),
                 ("d.yaml~", "no policy"),
                 ("README", "no policy"),
             ],
@@ -197,6 +225,8 @@ mod tests {
         fs::create_dir(folder.join("sub")).unwrap();
         fs::write(folder.join("sub/e.yaml"), "no policy").unwrap();
         assert_eq!(names(&folder), ["a", "b1", "b2"]);
+        let tests = files(&folder, Kind::Expectations).unwrap();
+        assert_eq!(tests, ["a.test.yaml", "b.test.yml"].map(|name| folder.join(name)));
         fs::remove_dir_all(folder).unwrap();
     }
 
