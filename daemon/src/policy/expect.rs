@@ -10,16 +10,13 @@ mod end;
 
 use std::{fmt, path::Path, sync::Arc};
 
-use cofferdam_common::{
-    network::{VERDICT_AUDIT, VERDICT_DENY},
-    policy::{Identity, judge_both, service},
-};
+use cofferdam_common::policy::{Identity, judge_both, service};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 pub use self::end::{Described, Whom};
 use super::{
-    Plan, TooLarge,
+    Plan, TooLarge, decide,
     explain::{self, Explanation, explain},
 };
 use crate::{
@@ -107,11 +104,8 @@ impl Expectation {
         let Port { protocol, port } = self.port;
         let (from, to) = (self.from.resolve(known), self.to.resolve(known));
         let (source, target) = (identity(from.end(), plan)?, identity(to.end(), plan)?);
-        let verdict = match judge_both(plan, 0, source, target, service(protocol, port)).verdict {
-            VERDICT_DENY => Verdict::Deny,
-            VERDICT_AUDIT => Verdict::Audit,
-            _ => Verdict::Allow,
-        };
+        let judged = judge_both(plan, 0, source, target, service(protocol, port));
+        let verdict = decide::verdict(judged.verdict);
         let explanation = explain(plan, from.end(), to.end(), protocol, port);
         // What both ends let pass can be allowed by a rule for each.
         let sides = [&explanation.egress, &explanation.ingress].into_iter();
@@ -218,6 +212,14 @@ mod tests {
         let expectations = read("- {from: shop/api, to: shop/db, port: tcp/5432, expect: allow}").unwrap();
         let met = |known: &[Arc<Workload>]| run(&expectations, &mut plan(), known).unwrap()[0].met;
         assert!(met(&[api.into()]) && !met(&[]));
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_understood() {
+        let page = include_str!("../../../docs/policy.md");
+        let (_, text) = page.split_once("```yaml\n- {from").unwrap();
+        let text = format!("- {{from{}", text.split("```").next().unwrap());
+        assert_eq!(read(&text).unwrap_or_else(|problem| panic!("{problem}")).len(), 3);
     }
 
     #[test]

@@ -242,7 +242,10 @@ rules:
         let json = serde_json::to_value(report(&outcomes)).unwrap();
         assert_eq!((&json["met"], &json["failed"]), (&1.into(), &1.into()));
         let item = &json["outcomes"][1];
-        assert_eq!((&item["line"], &item["verdict"], &item["met"]), (&2.into(), &"deny".into(), &false.into()));
+        assert_eq!(
+            (&item["line"], &item["verdict"], &item["met"]),
+            (&2.into(), &"deny".into(), &false.into())
+        );
         clear(&arguments);
     }
 
