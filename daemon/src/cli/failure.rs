@@ -35,6 +35,9 @@ pub enum Failure {
     /// The socket exists, but not for this user.
     #[error("not permitted to talk to the daemon at {}: try again as root (sudo)", .0.display())]
     NotPermitted(PathBuf),
+    /// The daemon does not do that for this user.
+    #[error("{0}")]
+    Forbidden(String),
     /// Said already, on stdout.
     #[error("")]
     Unwell,
@@ -54,13 +57,11 @@ impl Failure {
             Self::ReaderLeft => 0,
             Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
             Self::Failed(_) | Self::Unwell => 1,
-            Self::Config(_)
-            | Self::Policies(_)
-            | Self::Expectations(_)
-            | Self::Refused(_)
-            | Self::Broken => 3,
+            Self::Config(_) | Self::Policies(_) | Self::Expectations(_) | Self::Refused(_) | Self::Broken => {
+                3
+            }
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
-            Self::NotPermitted(_) => 5,
+            Self::NotPermitted(_) | Self::Forbidden(_) => 5,
         }
     }
 

@@ -1,8 +1,12 @@
 //! `cofferdam policy`: what can be done with policies.
 
+mod apply;
+mod candidate;
 mod check;
+mod diff;
 mod explain;
 mod sources;
+mod store;
 mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,10 +23,20 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Puts policies into the daemon's folder and in force; with a deadline it goes back by itself unless confirmed.
+    Apply(apply::Arguments),
     /// Says what is wrong with policies, and what is suspicious; exit code 3 if anything is wrong.
     Check(check::Arguments),
+    /// Confirms policies that are in force for a while only: writes them into the folder.
+    Confirm,
+    /// Says for whom policies change something, against those in force.
+    Diff(diff::Arguments),
     /// Says why some may, or may not, interact with others, as `cofferdam why` does.
     Explain(explain::Arguments),
+    /// Has the daemon read its folder at once.
+    Reload,
+    /// Takes back policies that are in force for a while only.
+    Revert,
     /// Prints the JSON schema of a policy, for editors.
     Schema,
     /// Tries expectations that lie beside policies (`*.test.yaml`); exit code 1 if one is not met.
@@ -41,8 +55,13 @@ enum Format {
 
 pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> {
     match arguments.command {
+        Command::Apply(arguments) => apply::run(&arguments, client),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Confirm => apply::confirm(client),
+        Command::Diff(arguments) => diff::run(&arguments, client),
         Command::Explain(arguments) => explain::run(arguments, client),
+        Command::Reload => apply::reload(client),
+        Command::Revert => apply::revert(client),
         Command::Schema => print_json(&document::schema()),
         Command::Test(arguments) => test::run(&arguments),
     }
