@@ -160,17 +160,21 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     let (named, names_known) = oneshot::channel();
     let (judging, in_force) = oneshot::channel();
     let (covering, covered) = oneshot::channel();
+    view.policies.switch_with({
+        let sensor = Arc::clone(&sensor);
+        move |judges| policies::switch(&sensor, judges)
+    });
     let policies = thread::Builder::new().name("policies".to_owned()).spawn({
-        let (view, sensor, cancel) = (view.clone(), Arc::clone(&sensor), cancel.clone());
-        move || policies::keep(&view, &sensor, names_known, judging, &cancel)
+        let (view, cancel) = (view.clone(), cancel.clone());
+        move || policies::keep(&view, names_known, judging, &cancel)
     })?;
     let links =
         tasks.spawn(links::keep(view.clone(), Arc::clone(&sensor), in_force, covering, cancel.clone()));
     tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, first_look, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
     let start = supervisor::Start { looked, named, covered };
-    let ending = (Arc::clone(&view.policies), Arc::clone(&sensor));
-    let served = tasks.block_on(supervisor::serve(view, sensor, local, web, hangup, start, cancel.clone()));
+    let ending = (Arc::clone(&view.policies), sensor);
+    let served = tasks.block_on(supervisor::serve(view, local, web, hangup, start, cancel.clone()));
 
     cancel.cancel();
     for thread in [data_path, keeper, policies] {

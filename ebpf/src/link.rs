@@ -133,7 +133,7 @@ fn sender_of(packet: &Packet, flow: &Flow) -> CgroupId {
 /// Whether a frame answers what the other end has begun.
 #[inline(always)]
 fn answers(packet: &Packet) -> bool {
-    // A copy: for kernels before 6.2 what a global function was handed is no key of a map.
+    // A copy, as in `judge_frame`.
     let key = packet.key;
     if let Some(flow) = find(&key) {
         return is_from_client(packet, flow) == (flow.flags & flag::BEGUN_BY_SERVER != 0);
@@ -169,18 +169,19 @@ extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner:
     // whose first argument is none is not taken for one by kernels before 6.8.
     let (Some(packet), false) = (unsafe { packet.as_ref() }, context.is_null()) else { return 0 };
     let (owner, generation) = (CgroupId(owner), generation());
-    let (source, target) = packet.ends();
-    let here = Party { owner, address: *source.0 };
-    let there = Party { owner: CgroupId::NONE, address: *target.0 };
+    // Copies: for kernels before 6.2 what a global function was handed is no key of a map.
+    let (source, target) = (packet.source(), packet.target());
+    let here = Party { owner, address: source.0 };
+    let there = Party { owner: CgroupId::NONE, address: target.0 };
     let protocol = packet.key.protocol;
-    let judgement = if is_forged(source.0, target.0, owner) {
+    let judgement = if is_forged(&source.0, &target.0, owner) {
         let slot = (generation & 1) as u8;
         judge_end(slot, EGRESS, Identity::FORGED, Identity::NOBODY, service(protocol, target.1))
     } else {
         let (source, target, port) = if answers(packet) {
-            (there, here, service_port(source))
+            (there, here, service_port((&source.0, source.1)))
         } else {
-            (here, there, service_port(target))
+            (here, there, service_port((&target.0, target.1)))
         };
         Case { source, target, service: service(protocol, port), generation }.judge()
     };

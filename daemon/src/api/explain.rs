@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::who::Who;
+pub(super) use self::who::known;
 use super::{API_VERSION, Answer, Refusal};
 use crate::{
     enforcement,
@@ -115,7 +116,7 @@ pub struct Seen {
 pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let service = query.service()?;
     let edges = view.edges()?;
-    let known = who::known(&view.attribution, &edges);
+    let known = known(&view.attribution, &edges);
     let sources = who::called(&query.from, &view.attribution, &known)?;
     let targets = who::called(&query.to, &view.attribution, &known)?;
     let enforcement::Report { generation, problem, .. } = view.policies.report();

@@ -8,7 +8,7 @@ use axum::{
     extract::{Query, State as Shared, rejection::QueryRejection},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, blocking, explain};
+use super::{Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, blocking, change, explain};
 use crate::{
     attribution::Container,
     interaction::Edge,
@@ -33,10 +33,13 @@ const MOST_READERS: usize = 32;
 /// a read of the reader would cost more than all else that is done for it.
 const PAUSE: Duration = Duration::from_millis(4);
 
+/// What the routes share.
 #[derive(Clone)]
-struct App {
-    view: View,
+pub(super) struct App {
+    pub(super) view: View,
     readers: Arc<Semaphore>,
+    /// For requests with policies.
+    pub(super) changes: Arc<Semaphore>,
     cancel: CancellationToken,
 }
 
@@ -69,9 +72,20 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/interactions", get(interactions))
         .route("/v1/syscalls", get(syscalls))
         .route("/v1/policy/explain", get(policy_explain))
+        .route("/v1/policy/trial", get(change::trial))
+        .route("/v1/policy/diff", post(change::diff))
+        .route("/v1/policy/try", post(change::try_out))
+        .route("/v1/policy/confirm", post(change::confirm))
+        .route("/v1/policy/revert", post(change::revert))
+        .route("/v1/policy/reload", post(change::reload))
         .route("/v1/events", get(events))
         .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is no such question".to_owned()))
-        .with_state(App { view, readers: Arc::new(Semaphore::new(MOST_READERS)), cancel })
+        .with_state(App {
+            view,
+            readers: Arc::new(Semaphore::new(MOST_READERS)),
+            changes: Arc::new(Semaphore::new(1)),
+            cancel,
+        })
 }
 
 async fn status(Shared(app): Shared<App>) -> Answer<Json<Status>> {

@@ -1,6 +1,7 @@
 //! What can be asked of the daemon: everything over the unix socket, metrics and health over TCP.
 
 mod answer;
+mod change;
 mod explain;
 mod local;
 mod peer;
@@ -10,15 +11,17 @@ mod web;
 use std::time::Duration;
 
 use axum::{
-    Json,
+    Extension, Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use self::peer::Peer;
 pub use self::{
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
+    change::{Candidate, Changed, Compared, Confirmed, Tried},
     explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
     local::{EventsQuery, SyscallsQuery},
 };
@@ -37,7 +40,13 @@ pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 pub async fn serve_unix(view: View, listener: UnixListener, cancel: CancellationToken) -> anyhow::Result<()> {
     // Event streams stay open for days, so connections have no longest life here.
     let limits = server::Limits { connections: 64, longest_life: None };
-    server::serve(peer::Named(listener), local::router(view, cancel.clone()), limits, cancel).await;
+    let router = local::router(view, cancel.clone());
+    let route = move |stream: &UnixStream| match Peer::of(stream) {
+        Ok(peer) => router.clone().layer(Extension(peer)),
+        // Who cannot be named may read.
+        Err(_) => router.clone(),
+    };
+    server::serve(peer::Named(listener), route, limits, cancel).await;
     Ok(())
 }
 
@@ -47,7 +56,8 @@ pub async fn serve_unix(view: View, listener: UnixListener, cancel: Cancellation
 /// None at present: what goes wrong with one connection ends that connection.
 pub async fn serve_http(view: View, listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
     let limits = server::Limits { connections: 64, longest_life: Some(Duration::from_mins(2)) };
-    server::serve(listener, web::router(view), limits, cancel).await;
+    let router = web::router(view);
+    server::serve(listener, move |_: &TcpStream| router.clone(), limits, cancel).await;
     Ok(())
 }
 

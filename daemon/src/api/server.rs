@@ -30,10 +30,10 @@ pub(super) struct Limits {
     pub(super) longest_life: Option<Duration>,
 }
 
-/// Serves until cancelled, then lets open requests end for a short while.
+/// Serves until cancelled, then lets open requests end for a short while. `route` makes the routes of a connection.
 pub(super) async fn serve<L: Listener>(
     mut listener: L,
-    router: Router,
+    route: impl Fn(&L::Io) -> Router,
     limits: Limits,
     cancel: CancellationToken,
 ) {
@@ -42,7 +42,7 @@ pub(super) async fn serve<L: Listener>(
     let accepting = async {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let (stream, _) = listener.accept().await;
-            let (router, cancel) = (router.clone(), cancel.clone());
+            let (router, cancel) = (route(&stream), cancel.clone());
             connections.spawn(connection::<L>(stream, router, limits.longest_life, cancel, place));
         }
     };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY, Volume};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -25,6 +25,8 @@ use crate::{
     metrics::samples::hooks,
     sink::samples as events,
 };
+
+mod change;
 
 /// The daemon's two doors, open in a temporary place.
 struct Doors {
@@ -79,10 +81,16 @@ async fn request<S>(stream: S, path: &str) -> Response<Incoming>
 where
     S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
 {
+    send(stream, Request::get(path), Bytes::new()).await
+}
+
+async fn send<S>(stream: S, head: hyper::http::request::Builder, body: Bytes) -> Response<Incoming>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+{
     let (mut sender, connection) = http1::handshake(stream).await.expect("HTTP");
     tokio::spawn(connection);
-    let request =
-        Request::get(path).header("host", "cofferdam").body(Empty::<Bytes>::new()).expect("a request");
+    let request = head.header("host", "cofferdam").body(Full::new(body)).expect("a request");
     sender.send_request(request).await.expect("an answer")
 }
 

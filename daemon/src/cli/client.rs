@@ -9,22 +9,25 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
     header::HOST,
+    http::request,
 };
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime, time::timeout};
 
-use super::Failure;
+use super::{Failure, output::printable};
 use crate::api::{Problem, SOCKET_NAME};
 
 /// How long the daemon may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take for something that it has to compile policies for.
+const LONG_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Longest line that is waited for. Those of events have bounded fields and are some ten kilobytes at most.
 const LINE_LIMIT: usize = 1 << 20;
@@ -42,9 +45,24 @@ impl Client {
 
     /// The daemon's answer to one question.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.answer(Request::get(path), Bytes::new(), DEADLINE)
+    }
+
+    /// The daemon's answer to something that it shall do, or compute.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(anyhow::Error::new)?;
+        self.answer(Request::post(path), body.into(), LONG_DEADLINE)
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        head: request::Builder,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<T, Failure> {
         wait(async {
-            let whole = async { Ok::<_, Failure>(self.ask(path).await?.into_body().collect().await) };
-            let body = timeout(DEADLINE, whole).await.map_err(|_| self.silent())??;
+            let whole = async { Ok::<_, Failure>(self.ask(head, body).await?.into_body().collect().await) };
+            let body = timeout(deadline, whole).await.map_err(|_| self.silent(deadline))??;
             let body = body.map_err(|_| self.left())?.to_bytes();
             serde_json::from_slice(&body)
                 .context("the daemon's answer is not understood; is it of another version?")
@@ -59,7 +77,8 @@ impl Client {
         mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         wait(async {
-            let response = timeout(DEADLINE, self.ask(path)).await.map_err(|_| self.silent())??;
+            let asked = timeout(DEADLINE, self.ask(Request::get(path), Bytes::new()));
+            let response = asked.await.map_err(|_| self.silent(DEADLINE))??;
             let mut body = response.into_body();
             // The beginning of a line whose end has not come.
             let mut rest = Vec::new();
@@ -94,7 +113,7 @@ impl Client {
         })?
     }
 
-    async fn ask(&self, path: &str) -> Result<Response<Incoming>, Failure> {
+    async fn ask(&self, head: request::Builder, body: Bytes) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NoDaemon(self.socket.clone()),
             ErrorKind::PermissionDenied => Failure::NotPermitted(self.socket.clone()),
@@ -104,7 +123,7 @@ impl Client {
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| self.left())?;
         // It ends with the response; what goes wrong in it shows there.
         tokio::spawn(connection);
-        let request = Request::get(path).header(HOST, "cofferdam").body(Empty::<Bytes>::new());
+        let request = head.header(HOST, "cofferdam").body(Full::new(body));
         let request = request.map_err(anyhow::Error::new)?;
         let response = sender.send_request(request).await.map_err(|_| self.left())?;
         match response.status() {
@@ -117,8 +136,8 @@ impl Client {
         Failure::DaemonLeft(self.socket.clone())
     }
 
-    fn silent(&self) -> Failure {
-        let (socket, seconds) = (self.socket.display(), DEADLINE.as_secs());
+    fn silent(&self, deadline: Duration) -> Failure {
+        let (socket, seconds) = (self.socket.display(), deadline.as_secs());
         Failure::Failed(anyhow!("the daemon at {socket} did not answer within {seconds} seconds"))
     }
 }
@@ -126,7 +145,14 @@ impl Client {
 async fn refused(status: StatusCode, response: Response<Incoming>) -> Failure {
     let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let said = serde_json::from_slice::<Problem>(&body).map(|problem| problem.error);
-    Failure::Failed(anyhow!(said.unwrap_or_else(|_| format!("the daemon answered {status}"))))
+    let said = said.unwrap_or_else(|_| format!("the daemon answered {status}"));
+    // It is made of names and texts that somebody chose.
+    let said = printable(&said).into_owned();
+    match status {
+        StatusCode::UNPROCESSABLE_ENTITY => Failure::Refused(said),
+        StatusCode::FORBIDDEN => Failure::Forbidden(said),
+        _ => Failure::Failed(anyhow!(said)),
+    }
 }
 
 fn wait<T>(question: impl Future<Output = T>) -> Result<T, Failure> {

@@ -26,6 +26,12 @@ pub enum Failure {
         super::output::plural(*.0, "thing")
     )]
     Untold(u64),
+    /// A file of expectations is broken.
+    #[error("the expectations are broken; none was tried")]
+    Expectations(Problem),
+    /// Policies cannot be taken, for a reason that is no place in a file.
+    #[error("the policies are not taken: {0}")]
+    Refused(String),
     /// They are, and it was said on stdout.
     #[error("")]
     Broken,
@@ -35,6 +41,9 @@ pub enum Failure {
     /// The socket exists, but not for this user.
     #[error("not permitted to talk to the daemon at {}: try again as root (sudo)", .0.display())]
     NotPermitted(PathBuf),
+    /// The daemon does not do that for this user.
+    #[error("{0}")]
+    Forbidden(String),
     /// Said already, on stdout.
     #[error("")]
     Unwell,
@@ -54,9 +63,14 @@ impl Failure {
             Self::ReaderLeft => 0,
             Self::Failed(error) if is_permission(error) || error.is::<Missing>() => 5,
             Self::Failed(_) | Self::Unwell => 1,
-            Self::Config(_) | Self::Policies(_) | Self::Untold(_) | Self::Broken => 3,
+            Self::Config(_)
+            | Self::Policies(_)
+            | Self::Expectations(_)
+            | Self::Refused(_)
+            | Self::Untold(_)
+            | Self::Broken => 3,
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
-            Self::NotPermitted(_) => 5,
+            Self::NotPermitted(_) | Self::Forbidden(_) => 5,
         }
     }
 
@@ -64,7 +78,9 @@ impl Failure {
     #[must_use]
     pub fn report(&self) -> Option<String> {
         match self {
-            Self::Config(problem) | Self::Policies(problem) => Some(problem.to_string()),
+            Self::Config(problem) | Self::Policies(problem) | Self::Expectations(problem) => {
+                Some(problem.to_string())
+            }
             _ => None,
         }
     }

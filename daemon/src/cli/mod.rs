@@ -78,7 +78,7 @@ enum Command {
     Man(man::Arguments),
     /// Checks and shows the configuration.
     Config(config::Arguments),
-    /// Checks policies.
+    /// Checks, tests, compares and applies policies.
     Policy(policy::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]

@@ -1,10 +1,16 @@
-//! `cofferdam policy`: what can be done with policies. Only `explain` asks the daemon.
+//! `cofferdam policy`: what can be done with policies.
 
+mod apply;
+mod candidate;
 mod check;
+mod diff;
 mod explain;
 mod import;
+mod sources;
+mod store;
+mod test;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Client, Failure, output::print_json};
 use crate::policy::document;
@@ -18,21 +24,49 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Puts policies into the daemon's folder and in force; with a deadline it goes back by itself unless confirmed.
+    Apply(apply::Arguments),
     /// Says what is wrong with policies, and what is suspicious; exit code 3 if anything is wrong.
     Check(check::Arguments),
+    /// Confirms policies that are in force for a while only: writes them into the folder.
+    Confirm,
+    /// Says for whom policies change something, against those in force.
+    Diff(diff::Arguments),
     /// Says why some may, or may not, interact with others, as `cofferdam why` does.
     Explain(explain::Arguments),
     /// Makes policies of Kubernetes' NetworkPolicy objects and of Compose files.
     Import(import::Arguments),
+    /// Has the daemon read its folder at once.
+    Reload,
+    /// Takes back policies that are in force for a while only.
+    Revert,
     /// Prints the JSON schema of a policy, for editors.
     Schema,
+    /// Tries expectations that lie beside policies (`*.test.yaml`); exit code 1 if one is not met.
+    Test(test::Arguments),
+}
+
+/// For whom something is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[value(alias = "human")]
+    Text,
+    /// For machines (docs/policy.md).
+    Json,
 }
 
 pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> {
     match arguments.command {
+        Command::Apply(arguments) => apply::run(&arguments, client),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Confirm => apply::confirm(client),
+        Command::Diff(arguments) => diff::run(&arguments, client),
         Command::Explain(arguments) => explain::run(arguments, client),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Reload => apply::reload(client),
+        Command::Revert => apply::revert(client),
         Command::Schema => print_json(&document::schema()),
+        Command::Test(arguments) => test::run(&arguments),
     }
 }

@@ -14,8 +14,11 @@ use super::{
 use crate::{
     api::{State, Status},
     attribution::RuntimeState,
-    enforcement,
+    enforcement::{self, Waiting},
 };
+
+/// Most files that are named.
+const SHOWN_FILES: usize = 4;
 
 /// What can be asked.
 #[derive(Args, Debug)]
@@ -112,6 +115,18 @@ fn policies(report: &enforcement::Report) -> String {
         if report.partial_workloads > 0 {
             text += &format!("  {}\n", partial(report));
         }
+    }
+    if let Some(Waiting { files, seconds_left, .. }) = &report.trial {
+        let more = match files.len().saturating_sub(SHOWN_FILES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let files: Vec<&str> = files.iter().take(SHOWN_FILES).map(|name| &**name).collect();
+        text += &format!(
+            "  {NOTABLE}not confirmed{NOTABLE:#}: {}{more}; taken back in {} → cofferdam policy confirm, or revert\n",
+            printable(&files.join(", ")),
+            span(*seconds_left)
+        );
     }
     if let Some(problem) = &report.problem {
         let stays = match generation {
@@ -310,6 +325,25 @@ mod tests {
         "#);
         let none = plain(&policies(&enforcement::Report { generation: 0, ..broken }));
         assert!(none.ends_with("nothing of them is in force → cofferdam policy check\n"), "{none}");
+    }
+
+    #[test]
+    fn policies_that_wait_to_be_confirmed_are_told_with_the_time_that_is_left() {
+        let names =
+            ["a", "b", "c", "d", "e", "f"].map(|name| format!("{name}.yaml").try_into().expect("a name"));
+        let waiting = |count: usize| enforcement::Report {
+            trial: Some(Waiting { id: 1, files: names[..count].to_vec(), seconds_left: 250 }),
+            ..enforcing().policies
+        };
+        insta::assert_snapshot!(plain(&policies(&waiting(1))), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules
+          not confirmed: a.yaml; taken back in 4 m → cofferdam policy confirm, or revert
+        "#);
+        let many = plain(&policies(&waiting(6)));
+        assert!(
+            many.contains("not confirmed: a.yaml, b.yaml, c.yaml, d.yaml and 2 more; taken back"),
+            "{many}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -16,16 +16,22 @@ use crate::{
     attribution::Attribution,
     config::{AtStop, ByDefault, Policies},
     policy::{
-        Plan, explain,
+        Plan, Settings, explain,
         explain::{End, Explanation},
         folder::{File, Set},
-        model::Mode,
+        model::{Mode, Policy},
     },
 };
 
 mod sync;
 
-pub use self::sync::Sync;
+mod trial;
+
+use self::trial::OnTrial;
+pub use self::{
+    sync::Sync,
+    trial::{LONGEST_TRIAL, Refused, Trial, Waiting},
+};
 
 /// How many workloads are shown for which not all is enforced.
 const PARTIAL_SHOWN: usize = 32;
@@ -33,7 +39,14 @@ const PARTIAL_SHOWN: usize = 32;
 /// The policies that are in force. A broken file changes nothing of them.
 pub struct InForce {
     state: Mutex<State>,
+    /// Held while they are changed: one change at a time.
+    changing: Mutex<()>,
+    /// Attaches what judges, or lets it go.
+    switch: OnceLock<Switch>,
 }
+
+/// Told after each change whether anything is judged.
+type Switch = Box<dyn Fn(bool) + Send + std::marker::Sync>;
 
 struct State {
     config: Policies,
@@ -41,9 +54,31 @@ struct State {
     sync: Option<Sync>,
     /// What the folder was like when it was last read.
     seen: Option<Vec<Seen>>,
-    /// What stands in the files of the policies in force.
-    files: Vec<File>,
+    /// What is in force; nothing until policies were put in force for the first time.
+    content: Option<Content>,
+    /// What is in force for a while only.
+    trial: Option<OnTrial>,
+    /// How many there have been.
+    trials: u64,
+    /// The daemon stops.
+    ending: bool,
     report: Report,
+}
+
+/// Policies, and what stands in their files.
+#[derive(Clone, Default)]
+struct Content {
+    policies: Vec<Arc<Policy>>,
+    files: Arc<Vec<File>>,
+    settings: Option<Settings>,
+}
+
+impl From<Set> for Content {
+    fn from(set: Set) -> Self {
+        let (policies, files) = set.into_parts();
+        let policies = policies.into_iter().map(Arc::new).collect();
+        Self { policies, files: Arc::new(files), settings: None }
+    }
 }
 
 /// A file as it was when it was read.
@@ -87,6 +122,12 @@ pub struct Report {
     /// What was wrong when they were last read; what was in force before stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What is in force for a while only, unless somebody confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Waiting>,
+    /// How often nobody had confirmed it in time, so that what was in force before came back.
+    #[serde(default)]
+    pub went_back: u64,
 }
 
 /// A workload for which not every layer is attached that its traffic may need.
@@ -136,7 +177,14 @@ impl InForce {
             since: Timestamp::now(),
             ..Report::default()
         };
-        Self { state: Mutex::new(State { config, sync, seen: None, files: Vec::new(), report }) }
+        let state =
+            State { config, sync, seen: None, content: None, trial: None, trials: 0, ending: false, report };
+        Self { state: Mutex::new(state), changing: Mutex::default(), switch: OnceLock::new() }
+    }
+
+    /// After each change `switch` is told whether anything is judged. The first that is given counts.
+    pub fn switch_with(&self, switch: impl Fn(bool) + Send + std::marker::Sync + 'static) {
+        let _ = self.switch.set(Box::new(switch));
     }
 
     /// How they stand.
@@ -150,7 +198,16 @@ impl InForce {
             (report.rules, report.identities) = (size.rules, size.identities);
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
         }
+        report.trial = state.trial.as_ref().map(OnTrial::waiting);
         report
+    }
+
+    /// The policies in force, and what holds where they say nothing.
+    #[must_use]
+    pub fn policies(&self) -> (Vec<Arc<Policy>>, Settings) {
+        let state = self.lock();
+        let content = state.content.clone().unwrap_or_default();
+        (content.policies, content.settings.unwrap_or_else(|| (&state.config).into()))
     }
 
     /// What holds where no policy says anything, from the next reading on.
@@ -163,33 +220,58 @@ impl InForce {
         }
     }
 
+    /// What will hold where policies say nothing, from the next reading on.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        (&self.lock().config).into()
+    }
+
     /// What becomes of what is enforced when the daemon is stopped.
     #[must_use]
     pub fn at_stop(&self) -> AtStop {
         self.lock().config.at_stop
     }
 
-    /// Whether the folder is not as it was when it was last read. Blocks.
+    /// Whether the folder is not as it was when it was last read; while something is on trial it is not looked at. Blocks.
     #[must_use]
     pub fn changed(&self) -> bool {
-        let folder = self.lock().config.folder.path().to_owned();
+        let folder = {
+            let state = self.lock();
+            if state.trial.is_some() {
+                return false;
+            }
+            state.config.folder.path().to_owned()
+        };
         let now = seen(&folder);
-        self.lock().seen.as_ref() != Some(&now)
+        let state = self.lock();
+        state.trial.is_none() && state.seen.as_ref() != Some(&now)
     }
 
     /// Reads the folder and puts its policies in force. Blocks.
     ///
     /// # Errors
-    /// What is wrong with them. Then nothing changes.
-    pub fn reload(&self, attribution: &Attribution) -> Result<(), String> {
+    /// What is wrong with them, or that others are on trial. Then nothing changes.
+    pub fn reload(&self, attribution: &Attribution) -> Result<(), Refused> {
+        let changing = self.changing();
+        if self.lock().trial.is_some() {
+            return Err(Refused::Waiting);
+        }
+        self.read(attribution, &changing).map_err(Refused::Unfit)
+    }
+
+    /// Reads the folder and puts its policies in force.
+    fn read(&self, attribution: &Attribution, _changing: &MutexGuard<'_, ()>) -> Result<(), String> {
         let config = self.lock().config.clone();
         let folder = config.folder.path();
         let now = seen(folder);
         let loaded = Set::load(folder).map_err(|problem| problem.line().to_owned());
         let mut state = self.lock();
         state.seen = Some(now);
-        let applied = loaded.and_then(|set| state.apply(set, &config, attribution));
+        let applied = loaded.and_then(|set| state.apply(set.into(), &config, attribution));
+        let applied = applied.and_then(|()| state.turn(attribution).map_err(|error| format!("{error:#}")));
         state.report.problem = applied.as_ref().err().cloned();
+        drop(state);
+        self.switch();
         applied
     }
 
@@ -202,17 +284,23 @@ impl InForce {
         state.report.partial = partial;
     }
 
+    /// Attaches what judges, or lets it go. Where nothing was put in force yet, what an earlier daemon has left stays.
+    fn switch(&self) {
+        let judges = {
+            let state = self.lock();
+            state.content.as_ref().map(|_| state.sync.as_ref().is_some_and(|sync| sync.generation() != 0))
+        };
+        if let (Some(judges), Some(switch)) = (judges, self.switch.get()) {
+            switch(judges);
+        }
+    }
+
     /// Takes in who lives on this host now.
     ///
     /// # Errors
     /// When the kernel's maps cannot be written.
     pub fn turn(&self, attribution: &Attribution) -> anyhow::Result<()> {
-        match &mut self.lock().sync {
-            Some(sync) if sync.plan().is_some() => {
-                sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
-            }
-            _ => Ok(()),
-        }
+        self.lock().turn(attribution)
     }
 
     /// Why one may, or may not, interact with another, and that in words, with lines of the policies as they were when
@@ -227,9 +315,14 @@ impl InForce {
     ) -> Option<(Explanation, String)> {
         let state = self.lock();
         let explanation = explain::explain(state.sync.as_ref()?.plan()?, source, target, protocol, port);
-        let texts: HashMap<_, _> = state.files.iter().map(|file| (&*file.path, file.text.as_str())).collect();
+        let files = state.content.iter().flat_map(|content| content.files.iter());
+        let texts: HashMap<_, _> = files.map(|file| (&*file.path, file.text.as_str())).collect();
         let text = explanation.text(&texts);
         Some((explanation, text))
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -238,22 +331,37 @@ impl InForce {
 }
 
 impl State {
-    fn apply(&mut self, set: Set, config: &Policies, attribution: &Attribution) -> Result<(), String> {
-        let Some(sync) = &mut self.sync else { return Ok(()) };
-        let (policies, files) = set.into_parts();
-        let policies: Vec<_> = policies.into_iter().map(Arc::new).collect();
-        let enforced = policies.iter().filter(|policy| policy.mode == Mode::Enforce).count();
-        let audited = policies.len() - enforced;
-        let names = sync
-            .apply(policies, config.into(), &attribution.placed())
-            .map_err(|error| format!("{error:#}"))?;
-        attribution.name_rules(names);
-        self.files = files;
+    /// Puts policies in force.
+    fn apply(
+        &mut self,
+        content: Content,
+        config: &Policies,
+        attribution: &Attribution,
+    ) -> Result<(), String> {
+        let settings = Settings::from(config);
+        let enforced = content.policies.iter().filter(|policy| policy.mode == Mode::Enforce).count();
+        let audited = content.policies.len() - enforced;
+        if let Some(sync) = &mut self.sync {
+            let names = sync
+                .apply(content.policies.clone(), settings, &attribution.placed())
+                .map_err(|error| format!("{error:#}"))?;
+            attribution.name_rules(names);
+        }
+        self.content = Some(Content { settings: Some(settings), ..content });
         let denies_by_default = [config.default_egress, config.default_ingress].contains(&ByDefault::Deny);
         self.report =
             Report { enforced, audited, denies_by_default, since: Timestamp::now(), ..self.report.clone() };
-        sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
-            .map_err(|error| format!("{error:#}"))
+        Ok(())
+    }
+
+    /// Takes in who lives on this host now.
+    fn turn(&mut self, attribution: &Attribution) -> anyhow::Result<()> {
+        match &mut self.sync {
+            Some(sync) if sync.plan().is_some() => {
+                sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -288,7 +396,7 @@ mod tests {
 
         fs::write(&file, "policy: shop\nrules:\n  - {too: shop/db}\n").unwrap();
         assert!(in_force.changed());
-        let problem = in_force.reload(&attribution).unwrap_err();
+        let problem = in_force.reload(&attribution).unwrap_err().to_string();
         assert!(problem.contains("shop.yaml:3:"), "{problem}");
         assert_eq!(in_force.report().problem, Some(problem));
         assert!(!in_force.changed(), "what is broken is not read again until it changes");

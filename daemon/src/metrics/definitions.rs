@@ -132,6 +132,10 @@ metrics! {
         "Whether the policies were fine when they were last read: 1 or 0."
     POLICY_RELOAD_TIME: GAUGE "cofferdam_policy_last_reload_success_timestamp_seconds" [];
         "When the policies that are in force were read, seconds since 1970."
+    POLICY_TRIAL: GAUGE "cofferdam_policy_unconfirmed" [];
+        "Whether policies are in force that are taken back unless somebody confirms them: 1 or 0."
+    POLICY_WENT_BACK: COUNTER "cofferdam_policy_taken_back_total" [];
+        "Times that nobody had confirmed them in time, so that those before came back."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

@@ -55,4 +55,6 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.count(&metric::POLICY_PARTIAL, &[], report.partial_workloads as u64);
     page.count(&metric::POLICY_RELOADED, &[], report.problem.is_none().into());
     page.add(&metric::POLICY_RELOAD_TIME, &[], report.since.as_duration().as_secs_f64());
+    page.count(&metric::POLICY_TRIAL, &[], report.trial.is_some().into());
+    page.count(&metric::POLICY_WENT_BACK, &[], report.went_back);
 }

@@ -21,23 +21,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// `judging` when they are, and goes on until `cancel`.
 pub(super) fn keep(
     view: &View,
-    sensor: &Sensor,
     names_known: oneshot::Receiver<Infallible>,
     judging: oneshot::Sender<Infallible>,
     cancel: &CancellationToken,
 ) {
     // An error is the sender's end.
     let _ = names_known.blocking_recv();
-    reload(view, sensor);
+    reload(view);
     drop(judging);
     let mut looked = Instant::now();
-    let mut told = None;
+    let (mut told, mut stuck) = (None, None);
     while !cancel.is_cancelled() {
         view.attribution.wait_for_change(TICK);
+        take_back(view, &mut stuck);
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
             if view.policies.changed() {
-                reload(view, sensor);
+                reload(view);
             }
         }
         let trouble = view.policies.turn(&view.attribution).err().map(|error| format!("{error:#}"));
@@ -46,10 +46,35 @@ pub(super) fn keep(
         }
         told = trouble;
     }
+    // Nobody could confirm any more what is on trial, and what is enforced stays when the daemon ends.
+    if let Err(error) = view.policies.end(Instant::now(), &view.attribution) {
+        tracing::error!("policies that nobody confirmed stay in force: {error}");
+    }
+}
+
+/// Takes back what nobody has confirmed in time. `stuck` is what was said of why that could not be done.
+fn take_back(view: &View, stuck: &mut Option<String>) {
+    match view.policies.take_back_overdue(Instant::now(), &view.attribution) {
+        Ok(true) => {
+            tracing::warn!(
+                "policies were not confirmed in time and were taken back: those before are in force"
+            );
+            *stuck = None;
+        }
+        // Nothing is overdue, or it is not tried again yet.
+        Ok(false) => {}
+        Err(error) => {
+            let error = error.to_string();
+            if stuck.as_ref() != Some(&error) {
+                tracing::error!("policies that were not confirmed cannot be taken back yet: {error}");
+            }
+            *stuck = Some(error);
+        }
+    }
 }
 
 /// Reads the policies anew. What is wrong with them leaves those in force that were.
-pub(super) fn reload(view: &View, sensor: &Sensor) {
+pub(super) fn reload(view: &View) {
     let result = view.policies.reload(&view.attribution);
     let report = view.policies.report();
     match result {
@@ -66,13 +91,12 @@ pub(super) fn reload(view: &View, sensor: &Sensor) {
                 "policies not loaded, generation {} stays in force: {problem}",
                 report.generation
             );
-            // What an earlier daemon has left in force stays as well.
-            if report.generation == 0 {
-                return;
-            }
         }
     }
-    let judges = report.generation != 0;
+}
+
+/// Attaches what judges, and has it stay when the daemon ends; or lets both go.
+pub(super) fn switch(sensor: &Sensor, judges: bool) {
     if judges {
         sensor.need("policy", true);
     }

@@ -1,7 +1,5 @@
 //! Reads the configuration anew on SIGHUP. A broken file changes nothing.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::{signal::unix::Signal, task};
@@ -11,12 +9,11 @@ use super::{
     policies,
     supervisor::{sentence, tell},
 };
-use crate::{attribution::Networks, sensor::Sensor, view::View};
+use crate::{attribution::Networks, view::View};
 
 /// Answers each SIGHUP until `cancel`. The service manager waits for the end of each reload (`systemctl reload`).
 pub(super) async fn on_hangup(
     view: View,
-    sensor: Arc<Sensor>,
     mut hangup: Signal,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -31,10 +28,10 @@ pub(super) async fn on_hangup(
             Err(_) => tell(&[NotifyState::Reloading]),
         }
         // A file can lie on a network that does not answer; nothing else waits for it.
-        let (told, sensor) = (view.clone(), Arc::clone(&sensor));
+        let told = view.clone();
         let both = move || {
             reload(&told);
-            policies::reload(&told, &sensor);
+            policies::reload(&told);
         };
         task::spawn_blocking(both).await.context("a reload panicked")?;
         tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
@@ -64,7 +61,7 @@ fn reload(view: &View) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, sync::Arc};
 
     use super::*;
     use crate::{

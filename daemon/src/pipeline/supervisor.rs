@@ -1,6 +1,6 @@
 //! Serves both sockets, speaks with the service manager, and waits for the signal to stop.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -16,7 +16,6 @@ use super::reload;
 use crate::{
     api,
     attribution::{Container, ContainerState, RuntimeState, RuntimeStatus},
-    sensor::Sensor,
     view::View,
 };
 
@@ -40,7 +39,6 @@ pub(super) struct Start {
 /// Tells the service manager that the hooks are attached and the policies in force, and serves until SIGTERM or SIGINT.
 pub(super) async fn serve(
     view: View,
-    sensor: Arc<Sensor>,
     local: UnixListener,
     web: TcpListener,
     hangup: Signal,
@@ -63,7 +61,7 @@ pub(super) async fn serve(
     let _ = covered.await;
     tracing::info!(%address, "{}", sentence(&view));
     tell(&[NotifyState::Ready, NotifyState::Status(&sentence(&view))]);
-    servers.spawn(reload::on_hangup(view.clone(), sensor, hangup, cancel.clone()));
+    servers.spawn(reload::on_hangup(view.clone(), hangup, cancel.clone()));
 
     let watchdog = sd_notify::watchdog_enabled();
     let mut feed = tokio::time::interval(watchdog.map_or(STATUS_EVERY, |limit| limit / 4));

@@ -33,6 +33,15 @@ pub(super) struct Decision {
     pub(super) rule: Option<u32>,
 }
 
+/// A verdict as the kernel writes it.
+pub(super) fn verdict(number: u8) -> Verdict {
+    match number {
+        VERDICT_DENY => Verdict::Deny,
+        VERDICT_AUDIT => Verdict::Audit,
+        _ => Verdict::Allow,
+    }
+}
+
 const ENFORCE: usize = Mode::Enforce as usize;
 const AUDIT: usize = Mode::Audit as usize;
 

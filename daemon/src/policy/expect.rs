@@ -10,15 +10,13 @@ mod end;
 
 use std::{fmt, path::Path, sync::Arc};
 
-use cofferdam_common::{
-    network::{VERDICT_AUDIT, VERDICT_DENY},
-    policy::{Identity, judge_both, service},
-};
+use cofferdam_common::policy::{Identity, judge_both, service};
 use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 
 pub use self::end::{Described, Whom};
 use super::{
-    Plan, TooLarge,
+    Plan, TooLarge, decide,
     explain::{self, Explanation, explain},
 };
 use crate::{
@@ -44,6 +42,9 @@ pub struct Expectation {
     /// The rule that must be the one which decides, if that matters: `shop#2`.
     #[serde(default)]
     pub by: Option<String>,
+    /// The line of its file on which it begins, from 1.
+    #[serde(skip)]
+    pub line: usize,
 }
 
 /// A protocol and a port: `tcp/5432`; without a port where there are none: `icmp`.
@@ -57,6 +58,8 @@ pub struct Port {
 /// What came of it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Outcome {
+    /// The line of the expectation, from 1.
+    pub line: usize,
     /// The expectation, in words: `shop/api -> shop/db tcp/5432`.
     pub interaction: String,
     /// What was expected.
@@ -78,7 +81,9 @@ pub struct Outcome {
 /// # Errors
 /// What is wrong with it; of several problems the first.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Expectation>, Problem> {
-    config::parse(&Text::new(path, text), text, 0, COST)
+    let items: Vec<Spanned<Expectation>> = config::parse(&Text::new(path, text), text, 0, COST)?;
+    let line = |item: &Spanned<Expectation>| config::mark(&item.referenced).line;
+    Ok(items.into_iter().map(|item| Expectation { line: line(&item), ..item.value }).collect())
 }
 
 /// Tries them all. A name means the workload in `known` that is called so; where there is none, one of which nothing
@@ -99,11 +104,8 @@ impl Expectation {
         let Port { protocol, port } = self.port;
         let (from, to) = (self.from.resolve(known), self.to.resolve(known));
         let (source, target) = (identity(from.end(), plan)?, identity(to.end(), plan)?);
-        let verdict = match judge_both(plan, 0, source, target, service(protocol, port)).verdict {
-            VERDICT_DENY => Verdict::Deny,
-            VERDICT_AUDIT => Verdict::Audit,
-            _ => Verdict::Allow,
-        };
+        let judged = judge_both(plan, 0, source, target, service(protocol, port));
+        let verdict = decide::verdict(judged.verdict);
         let explanation = explain(plan, from.end(), to.end(), protocol, port);
         // What both ends let pass can be allowed by a rule for each.
         let sides = [&explanation.egress, &explanation.ingress].into_iter();
@@ -115,6 +117,7 @@ impl Expectation {
         let met = verdict == self.expect
             && self.by.as_ref().is_none_or(|wanted| by.iter().any(|label| **label == **wanted));
         Ok(Outcome {
+            line: self.line,
             interaction: format!("{} -> {} {}", explanation.source, explanation.target, self.port),
             expected: self.expect,
             expected_by: self.by.clone(),
@@ -186,6 +189,7 @@ mod tests {
 - {from: shop/db, to: '2001:db8::1', port: udp/53, expect: allow}
 ";
         let outcomes = run(&read(text).unwrap(), &mut plan(), &[]).unwrap();
+        assert_eq!(outcomes.iter().map(|it| it.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
         let told: Vec<_> = outcomes
             .iter()
             .map(|it| (it.interaction.as_str(), it.verdict, it.by.first().map(|by| &**by), it.met))
@@ -208,6 +212,14 @@ mod tests {
         let expectations = read("- {from: shop/api, to: shop/db, port: tcp/5432, expect: allow}").unwrap();
         let met = |known: &[Arc<Workload>]| run(&expectations, &mut plan(), known).unwrap()[0].met;
         assert!(met(&[api.into()]) && !met(&[]));
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_understood() {
+        let page = include_str!("../../../docs/policy.md");
+        let (_, text) = page.split_once("```yaml\n- {from").unwrap();
+        let text = format!("- {{from{}", text.split("```").next().unwrap());
+        assert_eq!(read(&text).unwrap_or_else(|problem| panic!("{problem}")).len(), 3);
     }
 
     #[test]

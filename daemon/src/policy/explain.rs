@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Plan, RuleInfo, Signature,
-    decide::{Decision, Matches, Stand},
+    decide::{self, Decision, Matches, Stand},
     model::{Direction, Place, Services},
     spans,
 };
@@ -182,11 +182,7 @@ impl Scene<'_> {
         let (about, stand) = self.plan.stand(&self.subject.signature(self.plan), self.direction);
         let (decision, entry) = self.decide(&about, &stand);
         let Decision { verdict, why, rule } = decision;
-        let verdict = match verdict {
-            VERDICT_DENY => Verdict::Deny,
-            VERDICT_AUDIT => Verdict::Audit,
-            _ => Verdict::Allow,
-        };
+        let verdict = decide::verdict(verdict);
         let why = match why {
             why::RULE => Why::Rule,
             why::NOT_ALLOWED => Why::NotAllowed,

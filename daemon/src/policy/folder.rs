@@ -1,23 +1,31 @@
 //! Policies out of files: all of them, or what is wrong with the first that cannot be taken.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     io::{self, ErrorKind},
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     document::{Document, Totals, read},
     model::{Place, Policy},
 };
-use crate::config::{self, Mark, Problem, Text};
+use crate::{
+    config::{self, Mark, Problem, Text},
+    event::is_hostile,
+};
 
 /// Most bytes of text, over all files.
 const SIZE_LIMIT: usize = 16 << 20;
 /// Most files.
 const FILES_LIMIT: usize = 4_096;
+/// Longest name of a file that is handed over, in bytes: beside it there must be room for one that is not whole yet.
+const NAME_LIMIT: usize = 200;
 
 /// Policies with unique names.
 #[derive(Debug, Default)]
@@ -39,8 +47,8 @@ pub struct File {
 }
 
 impl Set {
-    /// Those of a folder: all files in it that end in `.yaml` or `.yml` and are not hidden, by name. A folder that does
-    /// not exist has none. Blocks.
+    /// Those of a folder: all files of it that are called as policies are ([`Kind::of`]), by name. A folder that does not
+    /// exist has none. Blocks.
     ///
     /// # Errors
     /// What is wrong with the first file that cannot be taken.
@@ -52,6 +60,34 @@ impl Set {
             Err(Refusal::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(set),
             Err(Refusal::Io(error)) => Err(unreadable(folder, &error)),
         }
+    }
+
+    /// Those of a folder as they would be with these files in it, in place of those that are called so. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with the first file that cannot be taken.
+    pub fn load_with(folder: &Path, files: &[NamedText]) -> Result<Self, Problem> {
+        let mut paths = match self::files(folder, Kind::Policies) {
+            Ok(paths) => paths,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(unreadable(folder, &error)),
+        };
+        let given: BTreeMap<_, _> =
+            files.iter().map(|file| (folder.join(&*file.name), file.text.as_str())).collect();
+        paths.extend(given.keys().cloned());
+        paths.sort();
+        paths.dedup();
+        let mut set = Self::default();
+        for path in paths {
+            match given.get(&path) {
+                Some(text) if text.len() > set.left() => {
+                    return Err(unreadable(&path, &format!("it is longer than {} bytes", set.left())));
+                }
+                Some(text) => set.add_text(&path, (*text).to_owned())?,
+                None => set.add_file(&path)?,
+            }
+        }
+        Ok(set)
     }
 
     /// Adds those of a file, or of all files of a folder; it must exist. Blocks.
@@ -107,17 +143,67 @@ impl Set {
         (self.documents.into_iter().map(|document| document.policy).collect(), self.files)
     }
 
+    /// How many bytes of text there may still be.
+    fn left(&self) -> usize {
+        SIZE_LIMIT - self.size.min(SIZE_LIMIT)
+    }
+
     fn add_folder(&mut self, folder: &Path) -> Result<(), Refusal> {
-        for path in files(folder).map_err(Refusal::Io)? {
+        for path in files(folder, Kind::Policies).map_err(Refusal::Io)? {
             self.add_file(&path).map_err(Refusal::Problem)?;
         }
         Ok(())
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), Problem> {
-        let left = SIZE_LIMIT - self.size.min(SIZE_LIMIT);
-        let text = config::read(path, left).map_err(|error| unreadable(path, &error))?;
+        let text = config::read(path, self.left()).map_err(|error| unreadable(path, &error))?;
         self.add_text(path, text)
+    }
+}
+
+/// A file that is to be in a folder of policies.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedText {
+    /// What it is called there.
+    pub name: FileName,
+    /// What stands in it.
+    pub text: String,
+}
+
+/// The name of a file of policies, without a folder: it cannot lead anywhere else.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileName(String);
+
+impl TryFrom<String> for FileName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let path = Path::new(&name);
+        let plain = path.file_name().is_some_and(|last| last == path) && !name.contains(is_hostile);
+        if name.len() > NAME_LIMIT || !plain || Kind::of(path) != Some(Kind::Policies) {
+            return Err(format!(
+                "`{}` cannot be the name of a file of policies: it must end in .yaml or .yml, and is neither hidden \
+                 nor a file of expectations",
+                name.escape_debug()
+            ));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl From<FileName> for String {
+    fn from(name: FileName) -> Self {
+        name.0
+    }
+}
+
+impl Deref for FileName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -129,14 +215,40 @@ enum Refusal {
     Problem(Problem),
 }
 
-/// The files of a folder that have policies, by name. What is called like one and is none is refused when it is read.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// What a file in a folder of policies is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// It has policies.
+    Policies,
+    /// It has expectations ([`super::expect`]).
+    Expectations,
+}
+
+impl Kind {
+    /// By its name: what ends in `.yaml` or `.yml` and is not hidden has policies, or expectations where `.test` stands
+    /// before that. Nothing for all else.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.as_encoded_bytes();
+        let stem = name.strip_suffix(b".yaml").or_else(|| name.strip_suffix(b".yml"))?;
+        match stem {
+            [] | [b'.', ..] => None,
+            _ if stem.ends_with(b".test") => Some(Self::Expectations),
+            _ => Some(Self::Policies),
+        }
+    }
+}
+
+/// The files of a folder that are called as those of a kind are, by name. What is called so and is none is refused when
+/// it is read. Blocks.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn files(folder: &Path, kind: Kind) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if yaml && !hidden {
+        if Kind::of(&path) == Some(kind) {
             paths.push(path);
         }
     }
@@ -190,6 +302,8 @@ mod tests {
                 ("a.yml", "policy: a\nrules: []\n"),
                 ("nothing.yaml", "# nothing yet\n"),
                 (".c.yaml", "no policy"),
+                ("a.test.yaml", "no policy"),
+                ("b.test.yml", "no policy"),
                 ("d.yaml~", "no policy"),
                 ("README", "no policy"),
             ],
@@ -197,6 +311,8 @@ mod tests {
         fs::create_dir(folder.join("sub")).unwrap();
         fs::write(folder.join("sub/e.yaml"), "no policy").unwrap();
         assert_eq!(names(&folder), ["a", "b1", "b2"]);
+        let tests = files(&folder, Kind::Expectations).unwrap();
+        assert_eq!(tests, ["a.test.yaml", "b.test.yml"].map(|name| folder.join(name)));
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -240,5 +356,52 @@ mod tests {
         fs::write(folder.join("b.yaml"), "#").unwrap();
         assert!(broken(&folder).contains("/b.yaml: policies cannot be read: it is longer than 0 bytes"));
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn named(name: &str, text: &str) -> NamedText {
+        NamedText { name: name.to_owned().try_into().unwrap(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_folder_is_read_as_it_would_be_with_other_files_in_it() {
+        let text = |name: &str| format!("policy: {name}\nrules: []\n");
+        let folder = folder("with", &[("a.yaml", &text("a")), ("b.yaml", "no policy")]);
+        let with = |files: &[NamedText]| {
+            let set = Set::load_with(&folder, files).map_err(|problem| problem.line().to_owned())?;
+            Ok(set.into_parts().0.iter().map(|policy| policy.name.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            with(&[named("c.yaml", &text("c")), named("b.yaml", &text("b"))]).unwrap(),
+            ["a", "b", "c"]
+        );
+        let twice: Result<_, String> = with(&[named("b.yaml", &text("a"))]);
+        assert!(twice.unwrap_err().contains("b.yaml:1:9: `policy`: `a` is also the policy at"));
+        let long = with(&[named("b.yaml", &"#".repeat(SIZE_LIMIT))]).unwrap_err();
+        assert!(long.contains("b.yaml: policies cannot be read: it is longer than"), "{long}");
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(with(&[named("b.yaml", &text("b"))]).unwrap(), ["b"]);
+    }
+
+    #[test]
+    fn the_name_of_a_file_leads_nowhere_else() {
+        for name in ["a.yaml", "über uns.yml"] {
+            assert_eq!(&*FileName::try_from(name.to_owned()).unwrap(), name);
+        }
+        let long = "x".repeat(NAME_LIMIT) + ".yaml";
+        for name in [
+            "../a.yaml",
+            "/a.yaml",
+            "a/b.yaml",
+            "a/",
+            ".a.yaml",
+            ".yaml",
+            "a",
+            "a.test.yaml",
+            "a\n.yaml",
+            "",
+            &long,
+        ] {
+            assert!(FileName::try_from(name.to_owned()).is_err(), "{name}");
+        }
     }
 }

@@ -34,6 +34,8 @@ pub mod explain;
 
 pub mod expect;
 
+pub mod diff;
+
 pub mod import;
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.
-    ("serde_saphyr", &["config::problem", "policy::document", "policy::import"]),
+    ("serde_saphyr", &["config::problem", "policy::document", "policy::expect", "policy::import"]),
     ("strsim", &["config::problem"]),
     ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),

@@ -70,7 +70,7 @@ fn ask_of(
     service: Option<(Protocol, u16)>,
 ) -> (Vec<PairExplained>, usize) {
     let attribution = Attribution::new("/nonexistent".into());
-    let known = who::known(&attribution, edges);
+    let known = known(&attribution, edges);
     let find = |name| who::called(name, &attribution, &known).map_err(|refusal| refusal.1).expect("somebody");
     let plan = plan();
     answers(&find(from), &find(to), service, edges, |source, target, protocol, port| {

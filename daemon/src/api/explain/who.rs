@@ -78,7 +78,7 @@ impl fmt::Display for Who {
 }
 
 /// Whom a name can mean: what lives here, containers that have ended, and whoever is on the map.
-pub(super) fn known(attribution: &Attribution, edges: &[Edge]) -> BTreeSet<Arc<Workload>> {
+pub(in crate::api) fn known(attribution: &Attribution, edges: &[Edge]) -> BTreeSet<Arc<Workload>> {
     let live = attribution.live().into_iter().map(|(_, workload)| workload);
     let containers = attribution.containers().into_iter().map(|container| container.workload);
     let on_the_map = edges.iter().flat_map(|edge| [&edge.source, &edge.target]).map(Arc::clone);

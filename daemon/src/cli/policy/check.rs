@@ -5,17 +5,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
+use super::{
+    Format,
+    sources::{self, Sources},
+};
 use crate::{
     cli::{
         Failure,
         output::{plural, print, print_json},
     },
-    config::{DEFAULT_POLICIES, Gravity, Mark, Problem, Text, Told},
+    config::{Gravity, Mark, Problem, Text, Told},
     policy::{
         check::{Finding, Severity, check},
+        expect,
         folder::Set,
     },
 };
@@ -27,22 +32,13 @@ pub(super) struct Arguments {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// For whom the findings are written.
-    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     format: Format,
-}
-
-/// For whom findings are written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Format {
-    /// Each with the lines that it is about.
-    Human,
-    /// A list (docs/policy.md).
-    Json,
 }
 
 /// A finding as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     severity: Severity,
     file: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +52,7 @@ struct Line<'a> {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let set = match (load(&arguments.paths), arguments.format) {
         (Ok(set), _) => set,
-        (Err(problem), Format::Human) => return Err(Failure::Policies(problem)),
+        (Err(problem), Format::Text) => return Err(Failure::Policies(problem)),
         (Err(problem), Format::Json) => {
             print_json(&[of_problem(&problem)])?;
             return Err(Failure::Broken);
@@ -64,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let findings = check(set.documents(), None);
     match arguments.format {
-        Format::Human => print(&text(&set, &findings)),
+        Format::Text => print(&text(&set, &findings)),
         Format::Json => {
             let files: Vec<_> = findings.iter().map(|finding| finding.place.file.to_string_lossy()).collect();
             let lines = findings.iter().zip(&files).map(|(finding, file)| of_finding(finding, file));
@@ -73,13 +69,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
+/// The policies; expectations beside them are read as well, so that what is wrong with them is told.
 fn load(paths: &[PathBuf]) -> Result<Set, Problem> {
-    if paths.is_empty() {
-        return Set::load(Path::new(DEFAULT_POLICIES));
-    }
-    let mut set = Set::default();
-    for path in paths {
-        set.add_path(path)?;
+    let Sources { set, expectations } = sources::load(paths)?;
+    for (path, text) in &expectations {
+        expect::parse(path, text)?;
     }
     Ok(set)
 }
@@ -113,7 +107,7 @@ fn count(count: usize, thing: &str) -> String {
     plural(u64::try_from(count).unwrap_or(u64::MAX), thing)
 }
 
-fn of_problem(problem: &Problem) -> Line<'_> {
+pub(super) fn of_problem(problem: &Problem) -> Line<'_> {
     let Told { file, place, key, message, .. } = problem.told();
     let (line, column) = place.unzip();
     Line { severity: Severity::Error, file, line, column, subject: key, message }
@@ -168,7 +162,7 @@ mod tests {
     fn broken_policies_are_exit_code_3_with_a_report_or_as_json() {
         let path = file("broken", "policy: a\n");
         let run = |format| run(&Arguments { paths: vec![path.clone()], format }).unwrap_err();
-        let human = run(Format::Human);
+        let human = run(Format::Text);
         assert_eq!(human.code(), 3);
         assert!(human.report().unwrap().contains("lacks `rules`"), "{human:?}");
         let json = run(Format::Json);
@@ -180,6 +174,9 @@ mod tests {
             (&"error".into(), &1.into(), &1.into())
         );
         fs::remove_file(path).unwrap();
+        let wrong = file("wrong.test", "- {from: a, to: b, expect: allow}\n");
+        assert!(load(std::slice::from_ref(&wrong)).unwrap_err().line().contains("lacks `port`"));
+        fs::remove_file(wrong).unwrap();
         let absent = load(&[PathBuf::from("/nonexistent/a.yaml")]).unwrap_err();
         assert!(serde_json::to_value(of_problem(&absent)).unwrap().get("line").is_none());
     }

@@ -1,0 +1,303 @@
+//! `cofferdam policy apply`, `confirm`, `revert` and `reload`: brings policies in force.
+//!
+//! The folder stays the truth. The daemon tries policies out first, in memory; only what is in force already is written.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::anyhow;
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{candidate, diff, store};
+use crate::{
+    api::{Candidate, Changed, Compared, Confirmed, Tried},
+    cli::{
+        Client, Failure,
+        output::{is_terminal, plural, print, printable, span},
+    },
+    enforcement::{LONGEST_TRIAL, Report, Trial},
+};
+
+/// How long the daemon waits for the files to be written, where nobody is asked to confirm them.
+const WRITTEN_WITHIN: Duration = Duration::from_mins(1);
+
+/// What is brought in force, and how.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Files and folders whose policies are put into the daemon's folder, in place of files that are called so.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Only say what would change.
+    #[arg(long)]
+    dry_run: bool,
+    /// Go back by itself after this time (as `5m`), unless `cofferdam policy confirm` comes before.
+    #[arg(long, value_parser = time, value_name = "TIME", conflicts_with = "dry_run")]
+    confirm_within: Option<Duration>,
+}
+
+/// A time as people write it, in whole seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    let time: SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is no time such as `90s` or `5m`"))?;
+    let seconds = u64::try_from(time.as_secs()).unwrap_or(0);
+    if (1..=LONGEST_TRIAL.as_secs()).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err(format!("must be from 1 s to {}", span(LONGEST_TRIAL.as_secs())))
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
+    let mut candidate = candidate::load(&arguments.paths)?;
+    if candidate.files.is_empty() {
+        return Err(Failure::Failed(anyhow!("there are no files of policies")));
+    }
+    let compared: Compared = client.post("/v1/policy/diff", &candidate)?;
+    tell(&diff::text(&compared, Timestamp::now(), is_terminal()))?;
+    if arguments.dry_run {
+        return print("Nothing was written, and nothing has changed.\n");
+    }
+    store::check(&compared.folder, candidate.files.iter().map(|file| &file.name))?;
+    let within = arguments.confirm_within.unwrap_or(WRITTEN_WITHIN);
+    candidate.seconds = Some(within.as_secs());
+    let tried: Tried = client.post("/v1/policy/try", &candidate)?;
+    if arguments.confirm_within.is_some() {
+        return print(&waits(&tried, &compared, within));
+    }
+    let Candidate { files, .. } = candidate;
+    keep(&Trial { id: tried.id, folder: compared.folder, files }, client)
+}
+
+/// Writes to stdout. That nobody reads it is no reason to do half of what was asked.
+fn tell(text: &str) -> Result<(), Failure> {
+    match print(text) {
+        Err(Failure::ReaderLeft) => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes what is on trial into the folder.
+pub(super) fn confirm(client: &Client) -> Result<(), Failure> {
+    let trial: Trial = client.get("/v1/policy/trial")?;
+    keep(&trial, client)
+}
+
+pub(super) fn revert(client: &Client) -> Result<(), Failure> {
+    let Changed { policies, .. } = client.post("/v1/policy/revert", &())?;
+    print(&format!("taken back; {}", standing(&policies)))
+}
+
+pub(super) fn reload(client: &Client) -> Result<(), Failure> {
+    let Changed { policies, .. } = client.post("/v1/policy/reload", &())?;
+    print(&standing(&policies))
+}
+
+/// Writes the files and tells the daemon, which then reads its folder.
+fn keep(trial: &Trial, client: &Client) -> Result<(), Failure> {
+    if let Err(error) = store::write(&trial.folder, &trial.files) {
+        // What cannot be kept is not to stay in force either; should that fail, it goes back by itself.
+        let _ = client.post::<Changed>("/v1/policy/revert", &());
+        return Err(Failure::Failed(error.context("the policies were taken back")));
+    }
+    let Changed { policies, .. } = client.post("/v1/policy/confirm", &Confirmed { id: trial.id })?;
+    print(&format!(
+        "{} written to {}\n{}",
+        files(trial.files.len()),
+        shown(&trial.folder),
+        standing(&policies)
+    ))
+}
+
+fn waits(tried: &Tried, compared: &Compared, within: Duration) -> String {
+    let before = match compared.generation {
+        0 => "to nothing being judged".to_owned(),
+        generation => format!("to what generation {generation} was"),
+    };
+    format!(
+        "{}Confirm: cofferdam policy confirm — else it goes back {before} in {}.\n",
+        standing(&tried.policies),
+        span(within.as_secs())
+    )
+}
+
+/// `in force (generation 18): 3 enforced, 1 in audit, 14 rules`
+fn standing(report: &Report) -> String {
+    let Report { generation, enforced, audited, rules, .. } = report;
+    match generation {
+        0 => "no policy is in force\n".to_owned(),
+        _ => format!(
+            "in force (generation {generation}): {enforced} enforced, {audited} in audit, {}\n",
+            plural(*rules as u64, "rule")
+        ),
+    }
+}
+
+fn files(count: usize) -> String {
+    plural(u64::try_from(count).unwrap_or(u64::MAX), "file")
+}
+
+fn shown(path: &std::path::Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use tokio::net::UnixListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        api,
+        config::{FullPath, Policies},
+        enforcement::InForce,
+        view::View,
+    };
+
+    /// A daemon without a kernel, whose folder is `policies`, and a file `shop.yaml` that is not in it.
+    struct Scene {
+        directory: PathBuf,
+        view: View,
+        cancel: CancellationToken,
+        _tasks: tokio::runtime::Runtime,
+    }
+
+    impl Scene {
+        fn new(name: &str) -> Self {
+            let directory =
+                std::env::temp_dir().join(format!("cofferdam-apply-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&directory);
+            fs::create_dir_all(directory.join("policies")).unwrap();
+            fs::write(directory.join("policies/old.yaml"), "policy: old\nrules: []\n").unwrap();
+            fs::write(directory.join("shop.yaml"), "policy: shop\nrules: []\n").unwrap();
+            let folder = FullPath::of(directory.join("policies").to_str().unwrap());
+            let in_force = InForce::new(Policies { folder, ..Policies::default() }, None);
+            let view = View { policies: in_force.into(), ..api::samples::view(Vec::new()) };
+            view.policies.reload(&view.attribution).unwrap();
+            let tasks =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let cancel = CancellationToken::new();
+            let listener = {
+                let _entered = tasks.enter();
+                UnixListener::bind(directory.join(api::SOCKET_NAME)).unwrap()
+            };
+            tasks.spawn(api::serve_unix(view.clone(), listener, cancel.clone()));
+            Self { directory, view, cancel, _tasks: tasks }
+        }
+
+        fn client(&self) -> Client {
+            Client::new(&self.directory)
+        }
+
+        fn apply(&self, dry_run: bool, confirm_within: Option<Duration>) -> Result<(), Failure> {
+            let paths = vec![self.directory.join("shop.yaml")];
+            run(&Arguments { paths, dry_run, confirm_within }, &self.client())
+        }
+
+        fn in_force(&self) -> Vec<String> {
+            self.view.policies.policies().0.iter().map(|policy| policy.name.to_string()).collect()
+        }
+
+        fn written(&self) -> bool {
+            self.directory.join("policies/shop.yaml").exists()
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            self.cancel.cancel();
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    const FIVE_MINUTES: Option<Duration> = Some(Duration::from_mins(5));
+
+    #[test]
+    fn what_is_applied_is_in_force_and_in_the_folder() {
+        let scene = Scene::new("plain");
+        scene.apply(true, None).unwrap();
+        assert_eq!((scene.in_force(), scene.written()), (vec!["old".to_owned()], false));
+        scene.apply(false, None).unwrap();
+        assert_eq!((scene.in_force(), scene.written()), (vec!["old".to_owned(), "shop".to_owned()], true));
+        let report = scene.view.policies.report();
+        assert_eq!((report.trial, report.problem, scene.view.policies.changed()), (None, None, false));
+    }
+
+    #[test]
+    fn with_a_deadline_it_is_written_only_once_it_is_confirmed() {
+        let scene = Scene::new("confirm");
+        assert_eq!(confirm(&scene.client()).unwrap_err().code(), 1);
+        scene.apply(false, FIVE_MINUTES).unwrap();
+        assert_eq!((scene.in_force().len(), scene.written()), (2, false));
+        assert_eq!(scene.apply(false, FIVE_MINUTES).unwrap_err().code(), 1);
+        assert_eq!(reload(&scene.client()).unwrap_err().code(), 1);
+        confirm(&scene.client()).unwrap();
+        assert_eq!((scene.in_force().len(), scene.written()), (2, true));
+        reload(&scene.client()).unwrap();
+        assert_eq!(scene.in_force().len(), 2);
+    }
+
+    #[test]
+    fn it_is_taken_back_by_word_and_when_it_cannot_be_written() {
+        let scene = Scene::new("revert");
+        scene.apply(false, FIVE_MINUTES).unwrap();
+        revert(&scene.client()).unwrap();
+        assert_eq!((scene.in_force(), scene.written()), (vec!["old".to_owned()], false));
+        scene.apply(false, FIVE_MINUTES).unwrap();
+        // In its place there is something that is no file.
+        fs::create_dir(scene.directory.join("policies/shop.yaml")).unwrap();
+        let failure = confirm(&scene.client()).unwrap_err();
+        assert!(failure.to_string().contains("taken back"), "{failure}");
+        assert_eq!(scene.in_force(), ["old"]);
+    }
+
+    #[test]
+    fn what_is_broken_alone_or_with_the_others_changes_nothing_and_is_exit_code_3() {
+        let scene = Scene::new("broken");
+        for text in ["policy: shop\n", "policy: old\nrules: []\n"] {
+            fs::write(scene.directory.join("shop.yaml"), text).unwrap();
+            assert_eq!(scene.apply(false, None).unwrap_err().code(), 3);
+            assert_eq!((scene.in_force(), scene.written()), (vec!["old".to_owned()], false));
+        }
+        fs::write(scene.directory.join("policies/old.yaml"), "policy: old\n").unwrap();
+        assert_eq!(reload(&scene.client()).unwrap_err().code(), 3);
+        let nothing =
+            Arguments { paths: vec![empty(&scene.directory)], dry_run: false, confirm_within: None };
+        assert_eq!(run(&nothing, &scene.client()).unwrap_err().code(), 1);
+    }
+
+    fn empty(directory: &Path) -> PathBuf {
+        let empty = directory.join("empty");
+        fs::create_dir(&empty).unwrap();
+        empty
+    }
+
+    #[test]
+    fn a_time_is_written_as_people_do_and_has_bounds() {
+        let seconds = |text| time(text).map(|time| time.as_secs());
+        assert_eq!((seconds("5m"), seconds("90s"), seconds("1h30m")), (Ok(300), Ok(90), Ok(5_400)));
+        for text in ["0s", "-5m", "25h"] {
+            assert_eq!(seconds(text), Err("must be from 1 s to 1 d".to_owned()), "{text}");
+        }
+        assert!(seconds("5").unwrap_err().contains("is no time"));
+    }
+
+    #[test]
+    fn what_waits_says_how_to_confirm_it_as_the_documentation_has_it() {
+        let policies = Report { generation: 18, enforced: 3, audited: 1, rules: 14, ..Report::default() };
+        let compared = Compared {
+            schema_version: 1,
+            generation: 17,
+            folder: "/etc/cofferdam/policies".into(),
+            problem: None,
+            comparison: Default::default(),
+        };
+        let text = waits(&Tried { schema_version: 1, id: 1, policies }, &compared, Duration::from_mins(5));
+        insta::assert_snapshot!(text, @r#"
+        in force (generation 18): 3 enforced, 1 in audit, 14 rules
+        Confirm: cofferdam policy confirm — else it goes back to what generation 17 was in 5 m.
+        "#);
+        assert!(include_str!("../../../../docs/policy.md").contains(&text), "docs/policy.md lacks\n{text}");
+    }
+}
