@@ -70,10 +70,13 @@ pub struct Report {
     pub rules: usize,
     /// Groups of workloads and networks that rules tell apart.
     pub identities: usize,
-    /// Cgroups of which it is not known yet who lives there.
+    /// Cgroups that count as unresolved: it is not known yet who lives there, or there is no room.
     pub unresolved: usize,
     /// How often that was not known in time.
     pub unresolved_timeouts: u64,
+    /// How often not all that lives here could be put into the kernel's maps.
+    #[serde(default)]
+    pub errors: u64,
     /// What was wrong when they were last read; what was in force before stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -118,6 +121,12 @@ impl InForce {
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
         }
         report
+    }
+
+    /// What the policies take of the kernel's room, by name, and how much there is.
+    #[must_use]
+    pub fn fill(&self) -> Vec<(&'static str, usize, u32)> {
+        self.lock().sync.as_ref().map(|sync| sync.fill().to_vec()).unwrap_or_default()
     }
 
     /// What holds where no policy says anything, from the next reading on.
@@ -165,12 +174,7 @@ impl InForce {
     /// # Errors
     /// When the kernel's maps cannot be written.
     pub fn turn(&self, attribution: &Attribution) -> anyhow::Result<()> {
-        match &mut self.lock().sync {
-            Some(sync) if sync.plan().is_some() => {
-                sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
-            }
-            _ => Ok(()),
-        }
+        self.lock().turn(attribution)
     }
 
     /// Why one may, or may not, interact with another, and that in words, with lines of the policies as they were when
@@ -210,8 +214,20 @@ impl State {
         let denies_by_default = [config.default_egress, config.default_ingress].contains(&ByDefault::Deny);
         self.report =
             Report { enforced, audited, denies_by_default, since: Timestamp::now(), ..self.report.clone() };
-        sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
-            .map_err(|error| format!("{error:#}"))
+        // They are in force. What of this fails is tried again, and said then.
+        let _ = self.turn(attribution);
+        Ok(())
+    }
+
+    fn turn(&mut self, attribution: &Attribution) -> anyhow::Result<()> {
+        let turned = match &mut self.sync {
+            Some(sync) if sync.plan().is_some() => {
+                sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
+            }
+            _ => Ok(()),
+        };
+        self.report.errors += u64::from(turned.is_err());
+        turned
     }
 }
 

@@ -21,8 +21,39 @@ use super::{take, walk::was_there};
 /// A slot: 0 or 1.
 pub type Slot = u8;
 
+/// How much room there is for policies: what has two slots has so much in each.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PolicySize {
+    /// Workloads and networks that rules tell apart.
+    pub identities: u32,
+    /// Pairs of them for which something particular holds.
+    pub pairs: u32,
+    /// Ranges of services for which something particular holds.
+    pub intervals: u32,
+    /// Networks of peers outside.
+    pub networks: u32,
+    /// Cgroups that have an identity.
+    pub cgroups: u32,
+    /// Addresses that are somebody's of this host.
+    pub addresses: u32,
+}
+
+impl Default for PolicySize {
+    fn default() -> Self {
+        Self {
+            identities: 16_384,
+            pairs: 131_072,
+            intervals: 393_216,
+            networks: 16_384,
+            cgroups: 65_536,
+            addresses: 65_536,
+        }
+    }
+}
+
 /// What policies are looked up in. The only writer of these maps.
 pub struct PolicyMaps {
+    size: PolicySize,
     generation: Array<MapData, u32>,
     residents: maps::HashMap<MapData, CgroupId, Resident>,
     addresses: maps::HashMap<MapData, Address, CgroupId>,
@@ -47,8 +78,9 @@ struct Written {
 }
 
 impl PolicyMaps {
-    pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+    pub(super) fn new(ebpf: &mut Ebpf, size: PolicySize) -> anyhow::Result<Self> {
         Ok(Self {
+            size,
             generation: take(ebpf, "GENERATION")?.try_into()?,
             residents: take(ebpf, "RESIDENTS")?.try_into()?,
             addresses: take(ebpf, "ADDRESSES")?.try_into()?,
@@ -62,6 +94,12 @@ impl PolicyMaps {
             in_force: 0,
             last: 0,
         })
+    }
+
+    /// How much room there is.
+    #[must_use]
+    pub fn size(&self) -> PolicySize {
+        self.size
     }
 
     /// The generation in force, and zero where there is none.
@@ -154,7 +192,7 @@ impl PolicyMaps {
     /// When there is no room.
     pub fn set_resident(&mut self, cgroup: CgroupId, resident: Resident) -> anyhow::Result<()> {
         if self.known_residents.get(&cgroup) != Some(&resident) {
-            self.residents.insert(cgroup, resident, 0).context("there is no room for one more cgroup")?;
+            self.residents.insert(cgroup, resident, 0).context("there is no room for one more cgroup (`policies.room.cgroups`)")?;
             self.known_residents.insert(cgroup, resident);
         }
         Ok(())
@@ -175,11 +213,17 @@ impl PolicyMaps {
             if self.known_addresses.get(address) != Some(cgroup) {
                 self.addresses
                     .insert(*address, *cgroup, 0)
-                    .context("there is no room for one more address")?;
+                    .context("there is no room for one more address (`policies.room.addresses`)")?;
                 self.known_addresses.insert(*address, *cgroup);
             }
         }
         Ok(())
+    }
+
+    /// Who has which identity, and who is where: how many entries there are.
+    #[must_use]
+    pub fn entries(&self) -> (usize, usize) {
+        (self.known_residents.len(), self.known_addresses.len())
     }
 
     /// The cgroups that have an identity.
