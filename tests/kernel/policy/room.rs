@@ -1,0 +1,93 @@
+//! What there is no room for.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, UdpSocket},
+    path::Path,
+    sync::Arc,
+};
+
+use cofferdam::{
+    attribution::Placed,
+    config::{Policies, Unresolved},
+    enforcement::Sync,
+    event::{Workload, WorkloadKind},
+    policy::{Settings, folder::Set, model::Policy},
+};
+use cofferdam_common::ids::CgroupId;
+
+use super::judge::got;
+use crate::node::Node;
+
+#[test]
+fn whoever_there_is_no_room_for_stays_unresolved_and_is_not_let_through() {
+    const POLICY: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any, port: udp/1}]}
+  - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}
+";
+    // What is unresolved has one, the first workload three; the second needs five.
+    let node = Node::with(|options| options.policies.intervals = 4);
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let placed = |cgroup, workload| Placed { cgroup, workload: Arc::new(workload), own: false, told: true };
+    let container = |name| Workload::named(WorkloadKind::Container, name);
+    let mut sync = Sync::new(node.loaded.policy);
+    let host = placed(CgroupId::ROOT, Workload::host());
+    let placed = [host, placed(db.id, container("db")), placed(web.id, container("web"))];
+    sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2]).expect("there is room for one");
+    let receiver = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds");
+    for _ in 0..3 {
+        let error = sync.turn(&placed, &HashMap::new()).expect_err("there is no room for two");
+        assert!(format!("{error:#}").contains("raise `policies.room.intervals`"), "{error:#}");
+        assert_eq!(sync.unresolved().0, 1);
+        // Whether its sender is told or not.
+        let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
+        assert_eq!(got(&receiver), None);
+    }
+}
+
+#[test]
+fn policies_that_do_not_fit_are_refused_before_anything_is_written_and_those_in_force_go_on() {
+    const FITS: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any, port: udp/1}]}
+";
+    const DOES_NOT: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any, ports: [udp/1, udp/3]}, {from: web}]}
+";
+    let node = Node::with(|options| options.policies.intervals = 4);
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| Placed {
+        cgroup: cgroup.id,
+        workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
+        own: false,
+        told: true,
+    });
+    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let mut sync = Sync::new(node.loaded.policy);
+    sync.apply(policies(FITS), settings, &placed).expect("there is room");
+    let (generation, fill) = (sync.generation(), sync.fill());
+    let error = sync.apply(policies(DOES_NOT), settings, &placed).expect_err("there is no room");
+    let told = "there is room for 4 intervals of ports, and the policies need 6: raise `policies.room.intervals` and \
+                restart the daemon";
+    assert_eq!(format!("{error:#}"), told);
+    assert_eq!((sync.generation(), sync.fill()), (generation, fill));
+    let receiver = db.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let sender = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
+    assert_eq!(got(&receiver), None);
+}
+
+fn policies(text: &str) -> Vec<Arc<Policy>> {
+    let mut set = Set::default();
+    set.add_text(Path::new("shop.yaml"), text.to_owned()).expect("policies");
+    set.into_parts().0.into_iter().map(Arc::new).collect()
+}
