@@ -274,12 +274,12 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
       default_ingress: "allow"                       # default
       folder: "/etc/cofferdam/policies"              # default
       room:
-        addresses: 65536                               # default
-        cgroups: 65536                                 # default
-        identities: 16384                              # default
-        intervals: 393216                              # default
-        networks: 16384                                # default
-        pairs: 131072                                  # default
+        addresses: 65536                             # default
+        cgroups: 65536                               # default
+        identities: 16384                            # default
+        intervals: 393216                            # default
+        networks: 16384                              # default
+        pairs: 131072                                # default
       unresolved: "hold"                             # default
     runtimes:
       containerd: "/run/containerd/containerd.sock"  # default

@@ -128,7 +128,8 @@ impl Plan {
         debug_assert_eq!(nobody, Identity::NOBODY);
         if let Some(verdict) = settings.verdict_on_unresolved() {
             let all = Interval { first: 0, rule: RULE_NONE, verdict, why: why::UNRESOLVED, padding: 0 };
-            plan.subjects[Identity::UNRESOLVED.0 as usize].any = [plan.spans.place(&[all], plan.room.intervals)?; 2];
+            plan.subjects[Identity::UNRESOLVED.0 as usize].any =
+                [plan.spans.place(&[all], plan.room.intervals)?; 2];
         }
         for (prefix, atoms) in networks::prefixes(&plan.rules) {
             let identity = plan.admit(Signature::outside(atoms))?;

@@ -192,7 +192,9 @@ impl PolicyMaps {
     /// When there is no room.
     pub fn set_resident(&mut self, cgroup: CgroupId, resident: Resident) -> anyhow::Result<()> {
         if self.known_residents.get(&cgroup) != Some(&resident) {
-            self.residents.insert(cgroup, resident, 0).context("there is no room for one more cgroup (`policies.room.cgroups`)")?;
+            self.residents
+                .insert(cgroup, resident, 0)
+                .context("there is no room for one more cgroup (`policies.room.cgroups`)")?;
             self.known_residents.insert(cgroup, resident);
         }
         Ok(())

@@ -36,7 +36,8 @@ rules:
     let mut sync = Sync::new(node.loaded.policy);
     let host = placed(CgroupId::ROOT, Workload::host());
     let placed = [host, placed(db.id, container("db")), placed(web.id, container("web"))];
-    sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2]).expect("there is room for one");
+    sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2])
+        .expect("there is room for one");
     let receiver = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds");
     for _ in 0..3 {

@@ -37,16 +37,17 @@ fn needed(policies: Vec<Arc<Policy>>, names: &BTreeSet<&str>) -> Result<(), NoRo
     let settings = Settings::from(&config::Policies::default());
     let mut plan = Plan::new(policies, settings, &mut RuleNumbers::default())?;
     for name in names {
-        plan.admit(plan.signature(&Workload::named(WorkloadKind::Container, name)))?;
+        plan.admit(plan.signature(&Workload::named(WorkloadKind::Container, *name)))?;
     }
     plan.fit_into(Room::default())
 }
 
 /// Names that are written out, as subjects or peers.
 fn named(policy: &Policy) -> impl Iterator<Item = &str> {
-    let peers = policy.rules.iter().flat_map(|rule| {
-        rule.subjects.iter().chain(rule.entries.iter().flat_map(|entry| &entry.peers))
-    });
+    let peers = policy
+        .rules
+        .iter()
+        .flat_map(|rule| rule.subjects.iter().chain(rule.entries.iter().flat_map(|entry| &entry.peers)));
     peers.filter_map(|peer| match peer {
         Peer::Workload(selector) => selector.exact_name(),
         Peer::Any | Peer::Network(_) => None,

@@ -46,9 +46,8 @@ impl Plan {
             Ok(())
         });
         let drawn = drawn.and_then(|()| self.draw_as_peer(identity, &signature, &mut draft));
-        let drawn = drawn.and_then(|()| {
-            Limit::Pairs.within(self.room.pairs, self.pairs.len() + draft.pairs.len())
-        });
+        let drawn =
+            drawn.and_then(|()| Limit::Pairs.within(self.room.pairs, self.pairs.len() + draft.pairs.len()));
         if let Err(error) = drawn {
             for atom in &signature.atoms {
                 self.members[*atom as usize].pop();

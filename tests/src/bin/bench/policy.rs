@@ -7,7 +7,14 @@ mod kernel;
 
 mod written;
 
-use std::{collections::{BTreeMap, HashMap}, hint::black_box, net::Ipv4Addr, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hint::black_box,
+    net::Ipv4Addr,
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use cofferdam::{
@@ -99,7 +106,8 @@ impl Bench<'_> {
     fn row(&self, sync: &mut Sync, rules: usize, workloads: usize) -> anyhow::Result<Plans> {
         let written = Written { rules, workloads };
         let placed = self.placed(workloads);
-        let targets: Vec<_> = (0..written.subjects().min(TARGETS)).map(|number| frame(address(number))).collect();
+        let targets: Vec<_> =
+            (0..written.subjects().min(TARGETS)).map(|number| frame(address(number))).collect();
         let mut row = Plans { rules, workloads, ..Plans::default() };
         row.off.extend(self.prices(&targets)?);
         let policies = read(&written.text())?;
@@ -178,7 +186,8 @@ impl Bench<'_> {
             own: true,
             told: true,
         };
-        let others = (0..workloads).map(|number| place(CgroupId(CGROUPS + number as u64), &written::name(number)));
+        let others =
+            (0..workloads).map(|number| place(CgroupId(CGROUPS + number as u64), &written::name(number)));
         [place(self.own, SENDER)].into_iter().chain(others).collect()
     }
 }

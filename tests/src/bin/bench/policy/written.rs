@@ -23,37 +23,38 @@ impl Written {
     }
 
     pub(super) fn text(&self) -> String {
-        self.with(|_| Some("ip/1"))
+        self.with(|_| true, |_| None)
     }
 
-    /// The rule in the middle allows something else.
+    /// The rule in the middle allows another port.
     pub(super) fn text_with_another_port(&self) -> String {
-        self.with(|rule| Some(if rule == self.rules / 2 { "tcp/5432" } else { "ip/1" }))
+        self.with(|_| true, |rule| (rule == self.rules / 2).then_some(80))
     }
 
     /// The rule in the middle is not there.
     pub(super) fn text_with_a_rule_less(&self) -> String {
-        self.with(|rule| (rule != self.rules / 2).then_some("ip/1"))
+        self.with(|rule| rule != self.rules / 2, |_| None)
     }
 
-    /// Rules take turns in being about each workload, and name others as peers, so many that all are named.
-    fn with(&self, port: impl Fn(usize) -> Option<&'static str>) -> String {
+    /// Rules take turns in being about each workload, each time with another port, and name others as peers, so many that
+    /// all are named. One of ten allows the sender.
+    fn with(&self, is_there: impl Fn(usize) -> bool, other_port: impl Fn(usize) -> Option<usize>) -> String {
         let Self { rules, workloads } = *self;
         let peers = workloads.div_ceil(rules);
         let mut text = "policy: bench\nmode: enforce\nrules:\n".to_owned();
-        for rule in 0..rules {
-            let Some(port) = port(rule) else { continue };
+        for rule in (0..rules).filter(|rule| is_there(*rule)) {
             let (subject, round) = (rule % workloads, rule / workloads);
-            // The first rule about each allows the sender.
-            let sender = (round == 0).then(|| SENDER.to_owned());
+            let sender = (round % 10 == 0).then(|| SENDER.to_owned());
             let others = (0..peers).map(|peer| name((subject * peers + round * 7 + peer + 1) % workloads));
             let from: Vec<_> = sender.into_iter().chain(others).collect();
-            // A rule of one for another, but for the sender's.
+            // Where there are enough, a rule is of one for one other.
             let from = if peers == 1 { &from[..1] } else { &from };
+            let port = other_port(rule).unwrap_or(1_000 + round);
+            let icmp = if round == 0 { "icmp, " } else { "" };
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "  - {{name: r{rule}, to: {}, allow: [{{from: [{}], port: {port}}}]}}",
+                "  - {{name: r{rule}, to: {}, allow: [{{from: [{}], ports: [{icmp}tcp/{port}]}}]}}",
                 name(subject),
                 from.join(", ")
             );
@@ -72,9 +73,12 @@ mod tests {
             let text = Written { rules, workloads }.text();
             assert_eq!(text.lines().count(), 3 + rules);
             for number in 0..workloads {
-                assert!(text.contains(&format!("{},", name(number))) || text.contains(&format!("{}]", name(number))));
+                assert!(
+                    text.contains(&format!("{},", name(number)))
+                        || text.contains(&format!("{}]", name(number)))
+                );
             }
-            assert_eq!(text.matches(SENDER).count(), rules.min(workloads));
+            assert_eq!(text.matches(SENDER).count(), rules.div_ceil(10).max(rules.min(workloads)));
         }
     }
 }

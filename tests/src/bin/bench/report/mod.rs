@@ -31,7 +31,8 @@ pub(crate) fn write(
     judged: Option<&Judged>,
 ) -> anyhow::Result<()> {
     let text = fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
-    let (head, below) = text.split_once(MARK).with_context(|| format!("{} has no mark", document.display()))?;
+    let (head, below) =
+        text.split_once(MARK).with_context(|| format!("{} has no mark", document.display()))?;
     let (old, of_policies) = below.split_once(POLICY_MARK).unwrap_or((below, ""));
     let part = |new: Option<String>, old: &str| new.unwrap_or_else(|| old.trim().to_owned() + "\n");
     let measured = part(measured.map(|measured| body(measured, counted)), old);
@@ -152,7 +153,10 @@ mod tests {
         };
         write(&path, None, None, Some(&judged)).unwrap();
         let both = fs::read_to_string(&path).unwrap();
-        assert!(both.starts_with(text.trim_end()) && both.contains("| `pairs` | 4.0 MiB | 24.0 MiB |"), "{both}");
+        assert!(
+            both.starts_with(text.trim_end()) && both.contains("| `pairs` | 4.0 MiB | 24.0 MiB |"),
+            "{both}"
+        );
         write(&path, None, None, None).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), both);
         fs::remove_file(&path).unwrap();

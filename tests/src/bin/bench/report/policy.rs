@@ -15,8 +15,7 @@ pub(super) fn section(judged: &Judged) -> String {
         "## Policies\n\n{date} · commit {commit} · kernel {kernel} · {processors} CPUs of {processor}\n\n"
     );
     if *quick {
-        text +=
-            "**Made with `--quick`: it shows that the bench works, its figures say little.**\n\n";
+        text += "**Made with `--quick`: it shows that the bench works, its figures say little.**\n\n";
     }
     text += "What a decision adds to a packet, with the middle half of what was measured: of a packet to one target over \
         and over, and to another each time, so that less of what is looked up is in the CPU's caches.\n\n";
@@ -36,8 +35,8 @@ fn decisions(rows: &[Plans]) -> String {
         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
     for row in rows {
-        let [same, each] = [(|price: &Price| price.same) as fn(&Price) -> f64, |price| price.each]
-            .map(|of| added(row, of));
+        let [same, each] =
+            [(|price: &Price| price.same) as fn(&Price) -> f64, |price| price.each].map(|of| added(row, of));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {same} | {each} | {:.1} MiB | {} |",
