@@ -9,12 +9,13 @@ use std::{
 
 use cofferdam::{
     attribution::Placed,
-    config::{Policies, Unresolved},
+    config::{Policies, Room, Unresolved},
     enforcement::Sync,
     event::{Workload, WorkloadKind},
     policy::{Settings, folder::Set, model::Policy},
 };
 use cofferdam_common::ids::CgroupId;
+use serde_json::Value;
 
 use super::judge::got;
 use crate::node::Node;
@@ -85,6 +86,14 @@ rules:
     let sender = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
     let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
     assert_eq!(got(&receiver), None);
+}
+
+#[test]
+fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has_it() {
+    let fill = Sync::new(Node::start().loaded.policy).fill();
+    let key = |name: &str| name.strip_prefix("policy_").expect("a map of policies").to_owned();
+    let told = fill.iter().map(|(name, _, capacity)| (key(name), Value::from(*capacity))).collect();
+    assert_eq!(Value::Object(told), serde_json::to_value(Room::default()).expect("keys and values"));
 }
 
 fn policies(text: &str) -> Vec<Arc<Policy>> {
