@@ -108,7 +108,7 @@ impl Bench<'_> {
         let placed = self.placed(workloads);
         let targets: Vec<_> =
             (0..written.subjects().min(TARGETS)).map(|number| frame(address(number))).collect();
-        let mut row = Plans { rules, workloads, ..Plans::default() };
+        let mut row = Plans { rules, workloads, targets: targets.len(), ..Plans::default() };
         row.off.extend(self.prices(&targets)?);
         let policies = read(&written.text())?;
         let begun = Instant::now();

@@ -173,6 +173,8 @@ pub(crate) struct Plans {
     pub(crate) identities: usize,
     pub(crate) pairs: usize,
     pub(crate) intervals: usize,
+    /// To how many packets went.
+    pub(crate) targets: usize,
     /// Before and after they were in force.
     pub(crate) off: Vec<Price>,
     pub(crate) on: Vec<Price>,
