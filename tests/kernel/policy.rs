@@ -1,10 +1,10 @@
 //! Family policy: what the kernel lets pass, what it denies, and what it says of that. The oracle is always the receiver.
 
+mod apply;
+
 mod forged;
 
 mod judge;
-
-mod room;
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},

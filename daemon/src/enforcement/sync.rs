@@ -9,7 +9,7 @@ use std::{
 
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    policy::{Identity, Resident},
+    policy::{Identity, Resident, Tables as _},
 };
 
 use crate::{
@@ -123,14 +123,18 @@ impl Sync {
         }
         let mut plan = Plan::new(policies, settings, &mut self.numbers)?;
         let mut identities = HashMap::new();
-        for placed in placed.iter().filter(|placed| self.is_resolved(placed)) {
+        // Always in one order: what has not changed then has the same numbers as before, and need not be written.
+        let mut resolved: Vec<_> = placed.iter().filter(|placed| self.is_resolved(placed)).collect();
+        resolved.sort_unstable_by_key(|placed| placed.cgroup);
+        for placed in resolved {
             identities.insert(placed.cgroup, plan.admit(plan.signature(&placed.workload))?);
         }
         // Before anything is written.
         plan.fit_into(room(self.maps.size()))?;
         self.fits(placed)?;
         let slot = self.maps.next_slot();
-        self.maps.clear(slot)?;
+        let networks: HashSet<_> = plan.networks().map(|(network, _)| network).collect();
+        self.maps.keep(slot, |pair| plan.pair(pair).is_some(), |network| networks.contains(network))?;
         write(&mut self.maps, slot, &plan.take_additions(), &plan)?;
         for (network, identity) in plan.networks() {
             self.maps.set_network(slot, network, identity)?;

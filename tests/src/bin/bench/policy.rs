@@ -147,12 +147,12 @@ impl Bench<'_> {
         let written = Written { rules, workloads };
         let placed = self.placed(workloads);
         let resident = || costs::memory(std::process::id()).map(|memory| memory.resident);
-        let before = resident()?;
         let texts = [
             ("all of it, for the first time", written.text()),
             ("another port", written.text_with_another_port()),
             ("a rule less", written.text_with_a_rule_less()),
         ];
+        let before = resident()?;
         let [first, others @ ..] = &texts;
         let mut change = |what: &str, text: &str| -> anyhow::Result<Change> {
             let begun = Instant::now();

@@ -27,7 +27,11 @@ pub(super) fn section(judged: &Judged) -> String {
     text += "\nThe kernel's memory for policies, as it says itself: while there is none, and with the most rules, those in \
         force and those before them.\n\n";
     text += &memory(&judged.maps_empty, &judged.maps_full);
-    let _ = writeln!(text, "\nThe process holds {:.0} MiB for them.", judged.process as f64 / MIB);
+    let _ = writeln!(
+        text,
+        "\nThe process holds {:.0} MiB for them, beside their text.",
+        judged.process as f64 / MIB
+    );
     text
 }
 

@@ -1,4 +1,4 @@
-//! What there is no room for.
+//! Policies that are put in force one after another, and those for which there is no room.
 
 use std::{
     collections::HashMap,
@@ -19,6 +19,45 @@ use serde_json::Value;
 
 use super::judge::got;
 use crate::node::Node;
+
+#[test]
+fn what_is_in_force_counts_whatever_was_in_its_place_before() {
+    const PORTS: [u16; 2] = [40_110, 40_111];
+    let only = |ports: &str| format!("  - {{to: db, allow: [{{from: web, ports: [{ports}]}}]}}\n");
+    // Moves all that is behind it.
+    let before = "  - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}\n".to_owned();
+    let node = Node::start();
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| Placed {
+        cgroup: cgroup.id,
+        workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
+        own: false,
+        told: true,
+    });
+    let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("it binds");
+    let (sender, receivers) = (web.enter(|| bind(0)), PORTS.map(|port| db.enter(|| bind(port))));
+    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let mut sync = Sync::new(node.loaded.policy);
+    for (rules, arrives) in [
+        (only("udp/40110"), [true, false]),
+        (only("udp/40111"), [false, true]),
+        (only("udp/40110"), [true, false]),
+        (only("udp/40110, udp/40111"), [true, true]),
+        (before.clone() + &only("udp/40111"), [false, true]),
+        (only("udp/1"), [false, false]),
+        (only("udp/40111") + &before, [false, true]),
+        (before, [true, true]),
+        (only("udp/40110"), [true, false]),
+    ] {
+        let text = format!("policy: shop\nmode: enforce\nrules:\n{rules}");
+        sync.apply(policies(&text), settings, &placed).expect("policies");
+        for ((port, receiver), arrives) in PORTS.into_iter().zip(&receivers).zip(arrives) {
+            // Whether its sender is told or not.
+            let _ = sender.send_to(&[0; 10], (Ipv4Addr::LOCALHOST, port));
+            assert_eq!(got(receiver).is_some(), arrives, "{port}, {text}");
+        }
+    }
+}
 
 #[test]
 fn whoever_there_is_no_room_for_stays_unresolved_and_is_not_let_through() {
