@@ -173,10 +173,10 @@ impl PolicyMaps {
             self.intervals
                 .set(number * 2 + u32::from(slot), *interval, 0)
                 .with_context(|| format!("there is no room for interval {number} of the policies"))?;
-            match written.get_mut(at) {
-                Some(old) => *old = *interval,
-                None if at == written.len() => written.push(*interval),
-                None => (),
+            if at == written.len() {
+                written.push(*interval);
+            } else if let Some(old) = written.get_mut(at) {
+                *old = *interval;
             }
         }
         Ok(())

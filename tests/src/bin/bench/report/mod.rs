@@ -144,7 +144,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         // What is measured by itself leaves the rest as it is.
         let judged = Judged {
-            machine: measured.machine.clone(),
+            machine: measured.machine,
             maps_empty: [("pairs".to_owned(), 4 << 20)].into(),
             rows: Vec::new(),
             maps_full: [("pairs".to_owned(), 24 << 20)].into(),
