@@ -26,6 +26,8 @@ mod options;
 
 mod policies;
 
+mod room;
+
 mod show;
 
 mod in_force;
@@ -36,6 +38,7 @@ pub use self::{
     outside::{Cidr, Name, Outside},
     policies::{AtStop, ByDefault, DEFAULT_POLICIES, Policies, Unresolved},
     problem::{Problem, Told},
+    room::{Many, Room},
     select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},
     values::{FullPath, Whole},

@@ -179,7 +179,7 @@ impl Metrics {
             lock(&self.rules).update(&denials, begun);
         }
         let readings = Readings {
-            counters: self.part(1, view.counts.counters()),
+            counters: self.part(1, view.counters()),
             syscalls: self.part(3, view.syscalls.list()),
             hooks: view.hooks.list(),
             containers: view

@@ -31,7 +31,7 @@ use crate::{
         self, Attribution, Networks,
         runtime::{self, Sockets, oci::Roots},
     },
-    config::{AtStop, Config, InForce, Source},
+    config::{AtStop, Config, InForce, Room, Source},
     enforcement::{self, Sync},
     event::{Event, EventKind, Lost, SCHEMA_VERSION},
     metrics::Metrics,
@@ -40,6 +40,7 @@ use crate::{
         budgets::{Allowance, Allowances, Missing},
         clock::Clock,
         features, offsets,
+        policy::PolicySize,
         reader::Reader,
         record::Record,
     },
@@ -106,6 +107,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         flows: config.limits.flows.get(),
         allowances: allowances(config),
         dns: config.dns_names,
+        policies: policy_size(&config.policies.room),
         ..sensor::Options::default()
     };
     let loaded = sensor::load(&options, &located)?;
@@ -213,6 +215,19 @@ fn allowances(config: &Config) -> Allowances {
     let ordinary =
         Allowance { per_second: limits.records_per_second.get(), burst: limits.record_burst.get() };
     Allowances { ordinary, ..Allowances::default() }
+}
+
+/// For how much of the policies the kernel has room.
+fn policy_size(room: &Room) -> PolicySize {
+    let Room { identities, pairs, intervals, networks, cgroups, addresses } = room;
+    PolicySize {
+        identities: identities.get(),
+        pairs: pairs.get(),
+        intervals: intervals.get(),
+        networks: networks.get(),
+        cgroups: cgroups.get(),
+        addresses: addresses.get(),
+    }
 }
 
 /// The data path.

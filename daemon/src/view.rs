@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     sensor::{
         clock::Clock,
-        counts::{Counts, Hooks},
+        counts::{Counters, Counts, Hooks, Use},
         features::Features,
     },
     sink::EventStream,
@@ -69,6 +69,21 @@ impl View {
     /// When the kernel's maps cannot be read.
     pub fn edges(&self) -> anyhow::Result<Vec<Edge>> {
         Ok(self.edges_and_denials()?.0)
+    }
+
+    /// What the kernel's programs count, and how full their maps are.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be read.
+    pub fn counters(&self) -> anyhow::Result<Counters> {
+        let mut counters = self.counts.counters()?;
+        let fill = self.policies.fill().into_iter().map(|(name, used, capacity)| Use {
+            name: name.to_owned(),
+            used: used as u64,
+            capacity: capacity.into(),
+        });
+        counters.maps.extend(fill);
+        Ok(counters)
     }
 
     /// The map, and what rules denied, of one reading.

@@ -23,10 +23,7 @@ use cofferdam_common::{
     ids::CgroupId,
     network::{LedgerKey, LedgerRow},
 };
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
+use cofferdam_tests::private_bpffs;
 
 /// The process is in one cgroup at a time: so one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -58,7 +55,7 @@ impl Node {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let features = features::detect();
         let root = features.cgroup_root.expect("a v2 tree");
-        let bpffs = features.bpffs.unwrap_or_else(private_bpffs);
+        let bpffs = features.bpffs.unwrap_or_else(|| private_bpffs().expect("a bpffs"));
         let mut options = Options {
             cgroup_root: root.clone(),
             pin_directory: bpffs.join(format!("cofferdam-test-{}", std::process::id())),
@@ -145,16 +142,6 @@ impl Node {
             thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-/// A bpffs in a mount namespace of this thread's own, for a machine that has none: its mounts are left alone.
-fn private_bpffs() -> PathBuf {
-    let bpffs = PathBuf::from("/sys/fs/bpf");
-    let none = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-    mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), none).expect("bpffs");
-    bpffs
 }
 
 /// A cgroup of the v2 tree.

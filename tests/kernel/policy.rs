@@ -1,5 +1,7 @@
 //! Family policy: what the kernel lets pass, what it denies, and what it says of that. The oracle is always the receiver.
 
+mod apply;
+
 mod forged;
 
 mod judge;
@@ -7,23 +9,13 @@ mod judge;
 mod link;
 
 use std::{
-    collections::HashMap,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::Path,
-    sync::Arc,
     thread,
     time::Duration,
 };
 
-use cofferdam::{
-    attribution::Placed,
-    config::Policies,
-    enforcement::Sync,
-    event::{Workload, WorkloadKind},
-    policy::{Settings, folder::Set},
-    sensor::record::Record,
-};
+use cofferdam::sensor::record::Record;
 use cofferdam_common::{
     ids::CgroupId,
     network::{
@@ -328,36 +320,4 @@ fn whoever_may_not_send_is_stopped_at_his_socket_and_that_is_counted() {
         counted.iter().all(|(_, verdict, attempts)| (*verdict, *attempts) == (VERDICT_DENY, 1)),
         "{counted:?}"
     );
-}
-
-#[test]
-fn whoever_there_is_no_room_for_stays_unresolved_and_is_not_let_through() {
-    const POLICY: &str = "
-policy: shop
-mode: enforce
-rules:
-  - {to: db, allow: [{from: any, port: udp/1}]}
-  - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}
-";
-    // What is unresolved and what is forged have one each, the first workload three; the second needs five.
-    let node = Node::with(|options| options.policies.intervals = 5);
-    let (web, db) = (node.cgroup(), node.cgroup());
-    let mut set = Set::default();
-    set.add_text(Path::new("shop.yaml"), POLICY.to_owned()).expect("a policy");
-    let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
-    let placed = |cgroup, workload| Placed { cgroup, workload: Arc::new(workload), own: false, told: true };
-    let container = |name| Workload::named(WorkloadKind::Container, name);
-    let mut sync = Sync::new(node.loaded.policy);
-    let host = placed(CgroupId::ROOT, Workload::host());
-    let placed = [host, placed(db.id, container("db")), placed(web.id, container("web"))];
-    sync.apply(policies, Settings::from(&Policies::default()), &placed[..2]).expect("there is room for one");
-    let receiver = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
-    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds");
-    for _ in 0..3 {
-        let error = sync.turn(&placed, &HashMap::new()).expect_err("there is no room for two");
-        assert!(format!("{error:#}").contains("no room for interval"), "{error:#}");
-        // Whether its sender is told or not.
-        let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
-        assert_eq!(got(&receiver), None);
-    }
 }

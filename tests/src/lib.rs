@@ -5,6 +5,8 @@
 
 pub mod command;
 
+mod bpffs;
+
 mod node;
 
 mod containerd;
@@ -36,6 +38,7 @@ pub mod load;
 pub mod recording;
 
 pub use self::{
+    bpffs::private_bpffs,
     container::{Container, Counts, Options, connect_from, counts},
     containerd::Containerd,
     daemon::{Daemon, refusal, sum},

@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Only count instructions, in the virtual machine; the document keeps its other figures
     #[arg(long, conflicts_with_all = ["quick", "peer"])]
     only_count: bool,
+    /// Only measure what judging by policies costs: two minutes; the document keeps its other figures
+    #[arg(long, conflicts_with_all = ["peer", "only_count"])]
+    only_policy: bool,
     /// Count no peers: a minute instead of five, to see what a change of a hook is worth
     #[arg(long, requires = "only_count")]
     without_peers: bool,
@@ -33,16 +36,34 @@ pub(crate) struct Arguments {
 
 /// Sets up, builds, measures, counts and reports.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::ensure(&[Need::Build, Need::Containers, Need::VirtualMachine, Need::Peers])?;
+    setup::ensure(if arguments.only_policy {
+        &[Need::Build]
+    } else {
+        &[Need::Build, Need::Containers, Need::VirtualMachine, Need::Peers]
+    })?;
     shell::step("building, as shipped");
     let artifacts = Artifacts::build_release()?;
     let [bench, daemon, load] = ["bench", "cofferdam", "bench-load"].map(|name| artifacts.binary(name));
     let (bench, daemon, load) = (bench?, daemon?, load?);
     let directory = shell::target().join("bench");
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let (measured, counted) = (directory.join("measured.json"), directory.join("counted.json"));
+    let [measured, counted, policy] =
+        ["measured.json", "counted.json", "policy.json"].map(|name| directory.join(name));
+    let mut report = Command::new(&bench);
+    report.arg("report");
 
     if !arguments.only_count {
+        shell::step("measuring what judging by policies costs");
+        let mut command = Command::new(&bench);
+        // As the unit has it.
+        command.env("MALLOC_TRIM_THRESHOLD_", "131072").arg("policy");
+        if arguments.quick {
+            command.arg("--quick");
+        }
+        shell::run(command.arg("--into").arg(&policy))?;
+        report.arg("--policy").arg(&policy);
+    }
+    if !arguments.only_count && !arguments.only_policy {
         shell::step("measuring");
         let mut command = Command::new(&bench);
         command.arg("measure").arg("--daemon").arg(&daemon).arg("--load").arg(&load);
@@ -54,11 +75,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         shell::run(command.arg("--into").arg(&measured))?;
     }
-    vm::bench::run(&bench, &daemon, &load, !arguments.without_peers, &counted)?;
+    if !arguments.only_policy {
+        vm::bench::run(&bench, &daemon, &load, !arguments.without_peers, &counted)?;
+        report.arg("--measured").arg(&measured).arg("--counted").arg(&counted);
+    }
 
     let into = arguments.into.clone().unwrap_or_else(|| shell::root().join("docs/benchmarks.md"));
-    let mut report = Command::new(&bench);
-    report.arg("report").arg("--measured").arg(&measured).arg("--counted").arg(&counted);
     shell::run(report.arg("--into").arg(&into))?;
     shell::step(&format!("written: {}; raw: {}", into.display(), directory.display()));
     Ok(())

@@ -204,7 +204,7 @@ impl Health {
             features: (*view.features).clone(),
             hooks: view.hooks.list(),
             runtimes: view.attribution.runtimes(),
-            counters: view.counts.counters().ok(),
+            counters: view.counters().ok(),
         }
     }
 }

@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Problem, Source};
 
-/// Keys whose values can change while the daemon runs. All that is below one of them can.
+/// Keys whose values can change while the daemon runs. All that is below one of them can, but for [`MADE_ONCE`].
 const RELOADED: [&str; 3] = ["outside", "policies", "syscalls"];
+
+/// Sizes of maps that are made when the daemon starts.
+const MADE_ONCE: &str = "policies.room.";
 
 /// What the daemon works with. A broken file changes nothing of it.
 #[derive(Debug)]
 pub struct InForce {
     source: Source,
-    /// As the daemon began; all but what is in [`RELOADED`] stays like that.
+    /// As the daemon began; all but what [`is_reloaded`] stays like that.
     begun: Config,
     report: Mutex<Report>,
 }
@@ -62,11 +65,10 @@ impl InForce {
         let mut report = self.lock();
         match &loaded {
             Ok(config) => {
-                let reloaded = |key: &String| RELOADED.contains(&key.split('.').next().unwrap_or_default());
                 report.since = Timestamp::now();
                 report.problem = None;
                 report.needs_restart = self.begun.differences(config);
-                report.needs_restart.retain(|key| !reloaded(key));
+                report.needs_restart.retain(|key| !is_reloaded(key));
             }
             Err(problem) => report.problem = Some(problem.line().to_owned()),
         }
@@ -76,4 +78,9 @@ impl InForce {
     fn lock(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a key's value can change while the daemon runs.
+fn is_reloaded(key: &str) -> bool {
+    RELOADED.contains(&key.split('.').next().unwrap_or_default()) && !key.starts_with(MADE_ONCE)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FullPath;
+use super::{FullPath, Room};
 
 /// Where policies are unless somebody says otherwise.
 pub const DEFAULT_POLICIES: &str = "/etc/cofferdam/policies";
@@ -45,6 +45,8 @@ pub struct Policies {
     pub unresolved: Unresolved,
     /// What becomes of what is enforced when the daemon is stopped.
     pub at_stop: AtStop,
+    /// For how much of them the kernel has room.
+    pub room: Room,
 }
 
 /// What becomes of what is enforced when the daemon is stopped. When it is killed, it stays.
@@ -65,6 +67,7 @@ impl Default for Policies {
             default_ingress: ByDefault::Allow,
             unresolved: Unresolved::Hold,
             at_stop: AtStop::Keep,
+            room: Room::default(),
         }
     }
 }

@@ -83,6 +83,9 @@ fn a_problem_is_told_with_its_place_and_key() {
         "limits:\n  flows: many",
         "limits:\n  flows: 99999999999999999999999",
         "limits:\n  flows: {}",
+        "policies:\n  room: {pairs: 1023}",
+        "policies:\n  room: {identities: 65537}",
+        "policies:\n  room: {pars: 2048}",
         "limits:\n  flows: 2048\n  flows: 2048",
         "foo: 1",
         "dns_names: maybe",
@@ -119,6 +122,12 @@ fn a_problem_is_told_with_its_place_and_key() {
         config.yaml:2:10: `limits.flows`: must be a whole number from 1024 to 4194304
     "limits:\n  flows: {}"
         config.yaml:2:10: `limits.flows`: must be a whole number from 1024 to 4194304
+    "policies:\n  room: {pairs: 1023}"
+        config.yaml:2:17: `policies.room.pairs`: must be a whole number from 1024 to 1048576
+    "policies:\n  room: {identities: 65537}"
+        config.yaml:2:22: `policies.room.identities`: must be a whole number from 1024 to 65536
+    "policies:\n  room: {pars: 2048}"
+        config.yaml:2:10: `policies.room.pars`: unknown field `pars`, expected one of identities, pairs, intervals, networks, cgroups, addresses; did you mean `pairs`?
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
@@ -264,6 +273,13 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
       default_egress: "allow"                        # default
       default_ingress: "allow"                       # default
       folder: "/etc/cofferdam/policies"              # default
+      room:
+        addresses: 65536                             # default
+        cgroups: 65536                               # default
+        identities: 16384                            # default
+        intervals: 393216                            # default
+        networks: 16384                              # default
+        pairs: 131072                                # default
       unresolved: "hold"                             # default
     runtimes:
       containerd: "/run/containerd/containerd.sock"  # default
@@ -311,6 +327,12 @@ fn a_reload_takes_names_tells_what_needs_a_restart_and_keeps_what_is_in_force_wh
     let good = in_force.report();
     assert_eq!(good.needs_restart, ["limits.flows", "listen"]);
     assert!(good.since >= begun.since);
+
+    let policies = "policies: {default_ingress: deny, room: {pairs: 2048}}\n";
+    fs::write(&path, format!("limits: {{flows: 2048}}\n{policies}")).unwrap();
+    in_force.reload().unwrap();
+    let good = in_force.report();
+    assert_eq!(good.needs_restart, ["policies.room.pairs"]);
 
     fs::write(&path, "limits:\n  flows: x\n").unwrap();
     assert!(in_force.reload().is_err());

@@ -109,7 +109,7 @@ pub struct Report {
     pub rules: usize,
     /// Groups of workloads and networks that rules tell apart.
     pub identities: usize,
-    /// Cgroups of which it is not known yet who lives there.
+    /// Cgroups that count as unresolved: it is not known yet who lives there, or there is no room.
     pub unresolved: usize,
     /// How often that was not known in time.
     pub unresolved_timeouts: u64,
@@ -119,6 +119,9 @@ pub struct Report {
     /// The first of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial: Vec<Partial>,
+    /// How often not all that lives here could be put into the kernel's maps.
+    #[serde(default)]
+    pub errors: u64,
     /// What was wrong when they were last read; what was in force before stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -208,6 +211,12 @@ impl InForce {
         let state = self.lock();
         let content = state.content.clone().unwrap_or_default();
         (content.policies, content.settings.unwrap_or_else(|| (&state.config).into()))
+    }
+
+    /// What the policies take of the kernel's room, by name, and how much there is.
+    #[must_use]
+    pub fn fill(&self) -> Vec<(&'static str, usize, u32)> {
+        self.lock().sync.as_ref().map(|sync| sync.fill().to_vec()).unwrap_or_default()
     }
 
     /// What holds where no policy says anything, from the next reading on.
@@ -356,12 +365,14 @@ impl State {
 
     /// Takes in who lives on this host now.
     fn turn(&mut self, attribution: &Attribution) -> anyhow::Result<()> {
-        match &mut self.sync {
+        let turned = match &mut self.sync {
             Some(sync) if sync.plan().is_some() => {
                 sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
             }
             _ => Ok(()),
-        }
+        };
+        self.report.errors += u64::from(turned.is_err());
+        turned
     }
 }
 

@@ -9,15 +9,15 @@ use std::{
 
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    policy::{Identity, Resident},
+    policy::{Identity, Resident, Tables as _},
 };
 
 use crate::{
     attribution::Placed,
     config::Unresolved,
     event::{RuleName, Workload},
-    policy::{Additions, Plan, RuleNumbers, Settings, model::Policy},
-    sensor::policy::{PolicyMaps, Slot},
+    policy::{Additions, Limit, Plan, Room, RuleNumbers, Settings, TooLarge, model::Policy},
+    sensor::policy::{PolicyMaps, PolicySize, Slot},
 };
 
 /// How long a new container is unresolved at most. Then it is judged as what is known of it.
@@ -41,6 +41,8 @@ pub struct Sync {
     /// Since when we know that cgroups are gone.
     gone: HashMap<CgroupId, Instant>,
     timed_out: u64,
+    /// Cgroups that could not be given their identity when that was tried last.
+    left_out: usize,
     /// Whether what somebody began while he was unresolved may go on, so that it is to be judged anew.
     lets_unresolved_pass: bool,
 }
@@ -64,6 +66,7 @@ impl Sync {
             unresolved: HashMap::new(),
             gone: HashMap::new(),
             timed_out: 0,
+            left_out: 0,
             lets_unresolved_pass: false,
         }
     }
@@ -80,10 +83,27 @@ impl Sync {
         self.maps.in_force()
     }
 
-    /// Cgroups of which it is not known yet who lives there, and how often that took too long.
+    /// Cgroups that the kernel takes for unresolved, since it is not known yet who lives there or there is no room; and how
+    /// often that took too long.
     #[must_use]
     pub fn unresolved(&self) -> (usize, u64) {
-        (self.unresolved.len(), self.timed_out)
+        (self.unresolved.len() + self.left_out, self.timed_out)
+    }
+
+    /// What the policies take of the kernel's room, and how much there is; what has two slots, of the one in use.
+    #[must_use]
+    pub fn fill(&self) -> [(&'static str, usize, u32); 6] {
+        let PolicySize { identities, pairs, intervals, networks, cgroups, addresses } = self.maps.size();
+        let size = self.plan().map(Plan::size).unwrap_or_default();
+        let (placed, addressed) = self.maps.entries();
+        [
+            ("policy_identities", size.identities, identities),
+            ("policy_pairs", size.pairs, pairs),
+            ("policy_intervals", size.intervals, intervals),
+            ("policy_networks", size.networks, networks),
+            ("policy_cgroups", placed, cgroups),
+            ("policy_addresses", addressed, addresses),
+        ]
     }
 
     /// Puts policies in force. Returns what their rules are called by, by the numbers that the kernel knows.
@@ -103,11 +123,18 @@ impl Sync {
         }
         let mut plan = Plan::new(policies, settings, &mut self.numbers)?;
         let mut identities = HashMap::new();
-        for placed in placed.iter().filter(|placed| self.is_resolved(placed)) {
+        // Always in one order: what has not changed then has the same numbers as before, and need not be written.
+        let mut resolved: Vec<_> = placed.iter().filter(|placed| self.is_resolved(placed)).collect();
+        resolved.sort_unstable_by_key(|placed| placed.cgroup);
+        for placed in resolved {
             identities.insert(placed.cgroup, plan.admit(plan.signature(&placed.workload))?);
         }
+        // Before anything is written.
+        plan.fit_into(room(self.maps.size()))?;
+        self.fits(placed)?;
         let slot = self.maps.next_slot();
-        self.maps.clear(slot)?;
+        let networks: HashSet<_> = plan.networks().map(|(network, _)| network).collect();
+        self.maps.keep(slot, |pair| plan.pair(pair).is_some(), |network| networks.contains(network))?;
         write(&mut self.maps, slot, &plan.take_additions(), &plan)?;
         for (network, identity) in plan.networks() {
             self.maps.set_network(slot, network, identity)?;
@@ -134,6 +161,7 @@ impl Sync {
             return Ok(());
         }
         let (slot, mut result, mut changed) = (self.maps.slot(), Ok(()), false);
+        self.left_out = 0;
         for placed in placed {
             if !self.is_resolved(placed) {
                 let since = *self.unresolved.entry(placed.cgroup).or_insert_with(Instant::now);
@@ -144,7 +172,10 @@ impl Sync {
             }
             match self.settle(placed, slot) {
                 Ok(anew) => changed |= anew,
-                Err(error) => result = Err(error),
+                Err(error) => {
+                    self.left_out += 1;
+                    result = Err(error);
+                }
             }
         }
         let forgotten = self.forget_gone(placed);
@@ -182,6 +213,13 @@ impl Sync {
         placed.told || self.residents.contains_key(&placed.cgroup)
     }
 
+    /// Whether there is room for all cgroups that are here, beside those that are gone and not forgotten yet.
+    fn fits(&self, placed: &[Placed]) -> Result<(), TooLarge> {
+        let known: HashSet<_> = self.maps.residents().collect();
+        let new = placed.iter().filter(|placed| !known.contains(&placed.cgroup)).count();
+        Limit::Cgroups.within(self.maps.size().cgroups as usize, known.len() + new)
+    }
+
     fn place(&mut self, placed: &Placed, slot: Slot, identity: Identity) -> anyhow::Result<()> {
         let mut resident = self.residents.get(&placed.cgroup).map(|known| known.resident).unwrap_or_default();
         resident.identities[usize::from(slot)] = identity;
@@ -213,6 +251,16 @@ impl Sync {
             self.gone.remove(&cgroup);
         }
         Ok(())
+    }
+}
+
+/// What fits into maps of such a size.
+fn room(size: PolicySize) -> Room {
+    Room {
+        identities: size.identities as usize,
+        pairs: size.pairs as usize,
+        intervals: size.intervals as usize,
+        networks: size.networks as usize,
     }
 }
 

@@ -123,11 +123,13 @@ metrics! {
     POLICY_IDENTITIES: GAUGE "cofferdam_policy_identities" [];
         "Groups of workloads and networks that the rules in force tell apart."
     POLICY_UNRESOLVED: GAUGE "cofferdam_policy_unresolved_cgroups" [];
-        "Cgroups of which it is not known yet who lives there, while policies are in force."
+        "Cgroups that count as unresolved: it is not known yet who lives there, or there is no room."
     POLICY_TIMEOUTS: COUNTER "cofferdam_policy_unresolved_timeouts_total" [];
         "Cgroups of which that was not known in time; they are judged by what is known of them."
     POLICY_PARTIAL: GAUGE "cofferdam_policy_partial_workloads" [];
         "Workloads for which a layer is missing that their traffic may need, so that not all of it is judged."
+    POLICY_ERRORS: COUNTER "cofferdam_policy_errors_total" [];
+        "Times that not all that lives here could be put into the kernel's maps of policies; it is tried again at once."
     POLICY_RELOADED: GAUGE "cofferdam_policy_last_reload_successful" [];
         "Whether the policies were fine when they were last read: 1 or 0."
     POLICY_RELOAD_TIME: GAUGE "cofferdam_policy_last_reload_success_timestamp_seconds" [];

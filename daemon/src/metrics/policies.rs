@@ -53,6 +53,7 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.count(&metric::POLICY_UNRESOLVED, &[], report.unresolved as u64);
     page.count(&metric::POLICY_TIMEOUTS, &[], report.unresolved_timeouts);
     page.count(&metric::POLICY_PARTIAL, &[], report.partial_workloads as u64);
+    page.count(&metric::POLICY_ERRORS, &[], report.errors);
     page.count(&metric::POLICY_RELOADED, &[], report.problem.is_none().into());
     page.add(&metric::POLICY_RELOAD_TIME, &[], report.since.as_duration().as_secs_f64());
     page.count(&metric::POLICY_TRIAL, &[], report.trial.is_some().into());

@@ -41,6 +41,7 @@ fn readings() -> Readings {
             enforced: 3,
             audited: 1,
             rules: 14,
+            errors: 2,
             problem: Some("it is broken".to_owned()),
             ..enforcement::Report::default()
         },
@@ -108,6 +109,7 @@ fn how_the_policies_stand_can_be_watched() {
         ("cofferdam_policy_last_reload_successful", 0.0),
         ("cofferdam_policy_unresolved_timeouts_total", 0.0),
         ("cofferdam_policy_partial_workloads", 0.0),
+        ("cofferdam_policy_errors_total", 2.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
     }

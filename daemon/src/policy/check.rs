@@ -4,6 +4,8 @@ mod cover;
 
 mod denied;
 
+mod room;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -100,6 +102,16 @@ pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>
                     .to_owned(),
             });
         }
+    }
+    if let Some(document) = documents.first()
+        && let Some(message) = room::lacking(documents)
+    {
+        findings.push(Finding {
+            severity: Severity::Warning,
+            place: document.place.clone(),
+            subject: document.policy.name.to_string(),
+            message,
+        });
     }
     let order = |finding: &Finding| (finding.place.file.clone(), finding.place.line, finding.place.column);
     findings.sort_by_cached_key(order);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     decide::Stand,
-    limits::{Size, TooLarge},
+    limits::{NoRoom, Room, Size, TooLarge},
     model::{Direction, Mode, Place, Policy},
     networks::{self, Networks},
     numbers::RuleNumbers,
@@ -49,6 +49,8 @@ pub struct Plan {
     stands: Vec<Arc<Stand>>,
     numbered: HashMap<Arc<Stand>, u32>,
     fresh: Fresh,
+    /// How large it may become.
+    room: Room,
 }
 
 /// Those of one identity.
@@ -118,6 +120,7 @@ impl Plan {
             stands: Vec::new(),
             numbered: HashMap::new(),
             fresh: Fresh::default(),
+            room: Room::MOST,
             rules,
         };
         // The reserved identities: no rule is about them, and no rule names them.
@@ -134,6 +137,16 @@ impl Plan {
             plan.networks.insert(prefix, identity);
         }
         Ok(plan)
+    }
+
+    /// From here on no more is admitted than fits there. Until then, it is whatever there can be room for.
+    ///
+    /// # Errors
+    /// It is larger already: all that there is not room for, with how much is needed.
+    pub fn fit_into(&mut self, room: Room) -> Result<(), NoRoom> {
+        room.check(&self.size())?;
+        self.room = room;
+        Ok(())
     }
 
     /// Which selectors of the policies select a workload.
@@ -360,10 +373,27 @@ mod tests {
         let db = admit(&mut plan, "shop/db");
         let before = plan.size();
         let api = plan.signature(&samples::container("shop/api"));
-        let error = TooLarge { limit: Limit::SpanIntervals, needed: 6_001 };
+        let most = INTERVALS_LIMIT as usize;
+        let error = TooLarge { limit: Limit::SpanIntervals, needed: 6_001, room: most };
         assert_eq!(plan.admit(api.clone()), Err(error));
-        assert!(error.needed > INTERVALS_LIMIT as usize);
         assert_eq!((plan.identity(&api), plan.size()), (None, before));
+        let web = admit(&mut plan, "web");
+        assert_eq!(judge(&plan, 0, INGRESS, db, web, service(6, 2)).verdict, VERDICT_DENY);
+    }
+
+    #[test]
+    fn who_does_not_fit_is_not_admitted_and_whoever_needs_less_still_is() {
+        let mut plan = plan(vec![db_from_api()]);
+        let db = admit(&mut plan, "shop/db");
+        let size = plan.size();
+        let tight = Room { pairs: size.pairs, intervals: size.intervals, ..Room::default() };
+        let small = Room { identities: size.identities - 1, ..tight };
+        assert!(plan.fit_into(small).unwrap_err().to_string().contains("`policies.room.identities`"));
+        plan.fit_into(tight).unwrap();
+        let api = plan.signature(&samples::container("shop/api"));
+        let error = plan.admit(api.clone()).unwrap_err();
+        assert_eq!((error.limit, error.room), (Limit::Intervals, size.intervals));
+        assert_eq!((plan.identity(&api), plan.size()), (None, size));
         let web = admit(&mut plan, "web");
         assert_eq!(judge(&plan, 0, INGRESS, db, web, service(6, 2)).verdict, VERDICT_DENY);
     }

@@ -46,7 +46,7 @@ mod samples;
 
 pub use self::{
     compile::{Additions, Plan, RuleInfo},
-    limits::{Limit, Size, TooLarge},
+    limits::{Limit, NoRoom, Room, Size, TooLarge},
     numbers::RuleNumbers,
     settings::{ByDefault, Settings, Unresolved},
     signature::Signature,

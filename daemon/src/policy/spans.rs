@@ -29,6 +29,8 @@ pub(super) struct Spans {
     /// Spans by the hash of their intervals. Of those with one hash each has another second number.
     known: HashMap<(u64, u32), Span>,
     hasher: RandomState,
+    /// What was added since [`Spans::begin`].
+    added: Vec<(u64, u32)>,
 }
 
 impl Spans {
@@ -41,8 +43,22 @@ impl Spans {
         self.known.len()
     }
 
-    /// Where these intervals are; they are added if they are nowhere yet.
-    pub(super) fn place(&mut self, intervals: &[Interval]) -> Result<Span, TooLarge> {
+    /// What is added from here on can be taken back.
+    pub(super) fn begin(&mut self) {
+        self.added.clear();
+    }
+
+    /// Takes back what was added since [`Spans::begin`].
+    pub(super) fn take_back(&mut self) {
+        for key in self.added.drain(..).rev() {
+            if let Some(span) = self.known.remove(&key) {
+                self.intervals.truncate(span.start as usize);
+            }
+        }
+    }
+
+    /// Where these intervals are; they are added if they are nowhere yet, and there is `room` for so many of all spans.
+    pub(super) fn place(&mut self, intervals: &[Interval], room: usize) -> Result<Span, TooLarge> {
         if intervals.is_empty() {
             return Ok(Span::default());
         }
@@ -57,9 +73,10 @@ impl Spans {
                     }
                 }
                 Entry::Vacant(vacant) => {
-                    Limit::Intervals.check(self.intervals.len() + intervals.len())?;
+                    Limit::Intervals.within(room, self.intervals.len() + intervals.len())?;
                     let span = Span { start: self.intervals.len() as u32, length: intervals.len() as u32 };
                     self.intervals.extend_from_slice(intervals);
+                    self.added.push((hash, collision));
                     return Ok(*vacant.insert(span));
                 }
             }
@@ -149,25 +166,43 @@ pub(super) fn ranges(services: &Services) -> impl Iterator<Item = RangeInclusive
 mod tests {
     use super::*;
 
+    const ROOM: usize = 10_000;
+
     #[test]
     fn equal_spans_are_kept_once_and_an_empty_one_nowhere() {
         let mut spans = Spans::default();
         let one = [Interval { verdict: 1, ..Interval::default() }];
         let two = [one[0], Interval { first: 80, verdict: 3, ..Interval::default() }];
-        assert_eq!(spans.place(&[]), Ok(Span::default()));
-        assert_eq!(spans.place(&one), Ok(Span { start: 0, length: 1 }));
-        assert_eq!(spans.place(&two), Ok(Span { start: 1, length: 2 }));
-        assert_eq!(spans.place(&one), Ok(Span { start: 0, length: 1 }));
+        assert_eq!(spans.place(&[], ROOM), Ok(Span::default()));
+        assert_eq!(spans.place(&one, ROOM), Ok(Span { start: 0, length: 1 }));
+        assert_eq!(spans.place(&two, ROOM), Ok(Span { start: 1, length: 2 }));
+        assert_eq!(spans.place(&one, ROOM), Ok(Span { start: 0, length: 1 }));
         assert_eq!((spans.len(), spans.intervals().len()), (2, 3));
+    }
+
+    #[test]
+    fn what_is_taken_back_takes_no_room_and_what_was_there_before_stays() {
+        let mut spans = Spans::default();
+        let of = |rule| [Interval { rule, ..Interval::default() }];
+        let kept = spans.place(&of(1), ROOM).unwrap();
+        spans.begin();
+        spans.place(&of(2), ROOM).unwrap();
+        spans.place(&of(1), ROOM).unwrap();
+        let full = spans.place(&of(3), 2).unwrap_err();
+        assert_eq!((full.limit, full.needed, full.room), (Limit::Intervals, 3, 2));
+        spans.take_back();
+        assert_eq!((spans.len(), spans.intervals().len()), (1, 1));
+        assert_eq!(spans.place(&of(1), ROOM), Ok(kept));
+        assert_eq!(spans.place(&of(3), 2), Ok(Span { start: 1, length: 1 }));
     }
 
     #[test]
     fn a_span_that_is_too_long_is_refused_with_the_figures() {
         let intervals = vec![Interval::default(); 4_097];
-        let error = Spans::default().place(&intervals).unwrap_err();
+        let error = Spans::default().place(&intervals, ROOM).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the policies need 4097 intervals of ports between two identities or more, and there is room for 4096"
+            "there can be room for 4096 intervals of ports between two identities, and the policies need 4097 or more"
         );
     }
 

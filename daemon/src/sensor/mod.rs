@@ -26,7 +26,7 @@ use self::{
     kept::Kept,
     ledger::Ledger,
     offsets::Located,
-    policy::PolicyMaps,
+    policy::{PolicyMaps, PolicySize},
     reader::Reader,
     syscalls::CallMaps,
     veths::Veths,
@@ -100,25 +100,6 @@ pub struct Options {
     pub syscall_counts: u32,
     /// How much the policies may say.
     pub policies: PolicySize,
-}
-
-/// How much room there is for policies, in each of two slots.
-#[derive(Clone, Copy, Debug)]
-pub struct PolicySize {
-    /// Workloads and networks that rules tell apart.
-    pub identities: u32,
-    /// Pairs of them for which something particular holds.
-    pub pairs: u32,
-    /// Ranges of services for which something particular holds.
-    pub intervals: u32,
-    /// Networks of peers outside.
-    pub networks: u32,
-}
-
-impl Default for PolicySize {
-    fn default() -> Self {
-        Self { identities: 16_384, pairs: 65_536, intervals: 65_536, networks: 16_384 }
-    }
 }
 
 impl Default for Options {
@@ -220,6 +201,8 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("PAIRS", options.policies.pairs * 2)
         .map_max_entries("INTERVALS", options.policies.intervals * 2)
         .map_max_entries("NETWORKS", options.policies.networks * 2)
+        .map_max_entries("RESIDENTS", options.policies.cgroups)
+        .map_max_entries("ADDRESSES", options.policies.addresses)
         .load(OBJECT)
         .context("the kernel refuses the maps")?;
     let pins = pins::Pins::make(&options.pin_directory, &ebpf)?;
@@ -229,7 +212,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let budgets = Budgets::new(&mut ebpf, options.budgets)?;
     let mut limits = Limits::new(&mut ebpf, options)?;
     limits.set(&options.allowances)?;
-    let (policy, veths) = (PolicyMaps::new(&mut ebpf)?, Veths::new(&mut ebpf)?);
+    let (policy, veths) = (PolicyMaps::new(&mut ebpf, options.policies)?, Veths::new(&mut ebpf)?);
     let rings =
         [ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, ring(&mut ebpf, "SECURITY_RECORDS")?];
     let reader = Reader::new(rings, waiting);

@@ -1,9 +1,9 @@
 //! The maps of policies: two slots, of which one is in use, and who has which identity.
 //!
-//! What is in use may be added to, but never changed. A slot that is not in use is emptied, filled and then activated in
-//! one write.
+//! What is in use may be added to, but never changed. A slot that is not in use still has the generation before: what of
+//! it the next one lacks is removed, what is the same stays, all else is written, and then the slot is activated in one write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use anyhow::Context as _;
 use aya::{
@@ -21,8 +21,39 @@ use super::{take, walk::was_there};
 /// A slot: 0 or 1.
 pub type Slot = u8;
 
+/// How much room there is for policies: what has two slots has so much in each.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PolicySize {
+    /// Workloads and networks that rules tell apart.
+    pub identities: u32,
+    /// Pairs of them for which something particular holds.
+    pub pairs: u32,
+    /// Ranges of services for which something particular holds.
+    pub intervals: u32,
+    /// Networks of peers outside.
+    pub networks: u32,
+    /// Cgroups that have an identity.
+    pub cgroups: u32,
+    /// Addresses that are somebody's of this host.
+    pub addresses: u32,
+}
+
+impl Default for PolicySize {
+    fn default() -> Self {
+        Self {
+            identities: 16_384,
+            pairs: 131_072,
+            intervals: 393_216,
+            networks: 16_384,
+            cgroups: 65_536,
+            addresses: 65_536,
+        }
+    }
+}
+
 /// What policies are looked up in. The only writer of these maps.
 pub struct PolicyMaps {
+    size: PolicySize,
     generation: Array<MapData, u32>,
     residents: maps::HashMap<MapData, CgroupId, Resident>,
     addresses: maps::HashMap<MapData, Address, CgroupId>,
@@ -39,16 +70,19 @@ pub struct PolicyMaps {
     last: u32,
 }
 
-/// What is to be removed before a slot is written anew.
+/// What is in a slot.
 #[derive(Default)]
 struct Written {
-    pairs: HashSet<PairKey>,
-    networks: HashSet<IpNet>,
+    /// By number, as far as all are known.
+    intervals: Vec<Interval>,
+    pairs: HashMap<PairKey, Span>,
+    networks: HashMap<IpNet, Identity>,
 }
 
 impl PolicyMaps {
-    pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+    pub(super) fn new(ebpf: &mut Ebpf, size: PolicySize) -> anyhow::Result<Self> {
         Ok(Self {
+            size,
             generation: take(ebpf, "GENERATION")?.try_into()?,
             residents: take(ebpf, "RESIDENTS")?.try_into()?,
             addresses: take(ebpf, "ADDRESSES")?.try_into()?,
@@ -62,6 +96,12 @@ impl PolicyMaps {
             in_force: 0,
             last: 0,
         })
+    }
+
+    /// How much room there is.
+    #[must_use]
+    pub fn size(&self) -> PolicySize {
+        self.size
     }
 
     /// The generation in force, and zero where there is none.
@@ -92,14 +132,30 @@ impl PolicyMaps {
     /// # Errors
     /// When a map cannot be written.
     pub fn clear(&mut self, slot: Slot) -> anyhow::Result<()> {
-        let written = &mut self.written[usize::from(slot & 1)];
-        for key in &written.pairs {
-            was_there(self.pairs.remove(key)).context("cannot remove a pair of identities")?;
+        self.keep(slot, |_| false, |_| false)
+    }
+
+    /// Empties a slot that is not in use but for these, which are about to be written.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub fn keep(
+        &mut self,
+        slot: Slot,
+        has_pair: impl Fn(&PairKey) -> bool,
+        has_network: impl Fn(&IpNet) -> bool,
+    ) -> anyhow::Result<()> {
+        let Written { pairs, networks, .. } = &mut self.written[usize::from(slot & 1)];
+        let old: Vec<_> = pairs.keys().filter(|pair| !has_pair(pair)).copied().collect();
+        for pair in old {
+            was_there(self.pairs.remove(&pair)).context("cannot remove a pair of identities")?;
+            pairs.remove(&pair);
         }
-        for network in &written.networks {
-            was_there(self.networks.remove(&key(slot, *network))).context("cannot remove a network")?;
+        let old: Vec<_> = networks.keys().filter(|network| !has_network(network)).copied().collect();
+        for network in old {
+            was_there(self.networks.remove(&key(slot, network))).context("cannot remove a network")?;
+            networks.remove(&network);
         }
-        *written = Written::default();
         Ok(())
     }
 
@@ -108,10 +164,20 @@ impl PolicyMaps {
     /// # Errors
     /// When there is no room.
     pub fn set_intervals(&mut self, slot: Slot, start: u32, intervals: &[Interval]) -> anyhow::Result<()> {
+        let written = &mut self.written[usize::from(slot & 1)].intervals;
         for (number, interval) in (start..).zip(intervals) {
+            let at = number as usize;
+            if written.get(at) == Some(interval) {
+                continue;
+            }
             self.intervals
                 .set(number * 2 + u32::from(slot), *interval, 0)
                 .with_context(|| format!("there is no room for interval {number} of the policies"))?;
+            if at == written.len() {
+                written.push(*interval);
+            } else if let Some(old) = written.get_mut(at) {
+                *old = *interval;
+            }
         }
         Ok(())
     }
@@ -121,8 +187,11 @@ impl PolicyMaps {
     /// # Errors
     /// When there is no room.
     pub fn set_pair(&mut self, key: PairKey, span: Span) -> anyhow::Result<()> {
-        self.pairs.insert(key, span, 0).context("there is no room for one more pair of identities")?;
-        self.written[usize::from(key.slot & 1)].pairs.insert(key);
+        let written = &mut self.written[usize::from(key.slot & 1)].pairs;
+        if written.get(&key) != Some(&span) {
+            self.pairs.insert(key, span, 0).context("there is no room for one more pair of identities")?;
+            written.insert(key, span);
+        }
         Ok(())
     }
 
@@ -141,10 +210,13 @@ impl PolicyMaps {
     /// # Errors
     /// When there is no room.
     pub fn set_network(&mut self, slot: Slot, network: IpNet, identity: Identity) -> anyhow::Result<()> {
-        self.networks
-            .insert(&key(slot, network), identity, 0)
-            .with_context(|| format!("there is no room for network {network}"))?;
-        self.written[usize::from(slot & 1)].networks.insert(network);
+        let written = &mut self.written[usize::from(slot & 1)].networks;
+        if written.get(&network) != Some(&identity) {
+            self.networks
+                .insert(&key(slot, network), identity, 0)
+                .with_context(|| format!("there is no room for network {network}"))?;
+            written.insert(network, identity);
+        }
         Ok(())
     }
 
@@ -154,7 +226,9 @@ impl PolicyMaps {
     /// When there is no room.
     pub fn set_resident(&mut self, cgroup: CgroupId, resident: Resident) -> anyhow::Result<()> {
         if self.known_residents.get(&cgroup) != Some(&resident) {
-            self.residents.insert(cgroup, resident, 0).context("there is no room for one more cgroup")?;
+            self.residents
+                .insert(cgroup, resident, 0)
+                .context("there is no room for one more cgroup (`policies.room.cgroups`)")?;
             self.known_residents.insert(cgroup, resident);
         }
         Ok(())
@@ -175,11 +249,17 @@ impl PolicyMaps {
             if self.known_addresses.get(address) != Some(cgroup) {
                 self.addresses
                     .insert(*address, *cgroup, 0)
-                    .context("there is no room for one more address")?;
+                    .context("there is no room for one more address (`policies.room.addresses`)")?;
                 self.known_addresses.insert(*address, *cgroup);
             }
         }
         Ok(())
+    }
+
+    /// Who has which identity, and who is where: how many entries there are.
+    #[must_use]
+    pub fn entries(&self) -> (usize, usize) {
+        (self.known_residents.len(), self.known_addresses.len())
     }
 
     /// The cgroups that have an identity.

@@ -217,7 +217,10 @@ pub(super) fn counters(counters: &Counters) -> Vec<Check> {
     let full = full.map(|map| {
         let finding =
             format!("{} is nearly full: {} of {}", map.name, number(map.used), number(map.capacity));
-        Check::note("maps", &finding, None)
+        let advice = map.name.strip_prefix("policy_").map(|part| {
+            format!("what does not fit is not in force: raise policies.room.{part} in the configuration and restart the daemon")
+        });
+        Check::note("maps", &finding, advice.as_deref())
     });
     lost.chain(shed).chain(failures).chain(full).collect()
 }

@@ -227,3 +227,21 @@ proptest! {
         findings(&format!("policy: p\nmode: enforce\nrules:\n{rules}"));
     }
 }
+
+#[test]
+fn policies_that_need_more_than_there_is_room_for_by_default_are_told_before_they_are_loaded() {
+    // Each port is a range of its own, and so is what lies between: 2 x 100 + 1 for each of 2,000 rules.
+    let ports: Vec<_> = (1..=100).map(|port| format!("tcp/{}", port * 2)).collect();
+    let rule = |number: usize| {
+        format!("  - {{to: db{number}, allow: [{{from: web, ports: [{}]}}]}}\n", ports.join(","))
+    };
+    let text =
+        |rules| format!("policy: shop\nmode: enforce\nrules:\n{}", (0..rules).map(rule).collect::<String>());
+    assert_eq!(findings(&text(1_900)), "");
+    assert_eq!(
+        findings(&text(2_000)),
+        "1:9: shop: all policies together need more than there is room for by default, if all workloads run here that they \
+         name: there is room for 393216 intervals of ports, and the policies need 404001: raise `policies.room.intervals` \
+         and restart the daemon\n"
+    );
+}

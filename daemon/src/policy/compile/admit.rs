@@ -34,29 +34,32 @@ impl Plan {
     /// Says what holds for a reserved identity, whatever it does.
     pub(super) fn reserve(&mut self, identity: Identity, verdict: u8, why: u8) -> Result<(), TooLarge> {
         let all = Interval { first: 0, rule: RULE_NONE, verdict, why, padding: 0 };
-        self.subjects[identity.0 as usize].any = [self.spans.place(&[all])?; 2];
+        self.subjects[identity.0 as usize].any = [self.spans.place(&[all], self.room.intervals)?; 2];
         Ok(())
     }
 
     /// Gives the next identity.
     pub(super) fn add(&mut self, signature: Signature) -> Result<Identity, TooLarge> {
-        Limit::Identities.check(self.subjects.len() + 1)?;
+        Limit::Identities.within(self.room.identities, self.subjects.len() + 1)?;
         let identity = Identity(self.subjects.len() as u32);
         for atom in &signature.atoms {
             self.members[*atom as usize].push(identity);
         }
         let mut draft = Draft::default();
+        self.spans.begin();
         let mut stands = [0; 2];
         let drawn = DIRECTIONS.into_iter().try_for_each(|direction| {
             stands[direction as usize] = self.draw_as_subject(identity, &signature, direction, &mut draft)?;
             Ok(())
         });
         let drawn = drawn.and_then(|()| self.draw_as_peer(identity, &signature, &mut draft));
-        let drawn = drawn.and_then(|()| Limit::Pairs.check(self.pairs.len() + draft.pairs.len()));
+        let drawn =
+            drawn.and_then(|()| Limit::Pairs.within(self.room.pairs, self.pairs.len() + draft.pairs.len()));
         if let Err(error) = drawn {
             for atom in &signature.atoms {
                 self.members[*atom as usize].pop();
             }
+            self.spans.take_back();
             return Err(error);
         }
         self.subjects.push(draft.subject);
@@ -148,7 +151,7 @@ impl Plan {
         }
         let stand = &self.stands[stand as usize];
         let entries = stand.for_all.iter().chain(&from.1).copied();
-        let span = self.spans.place(&spans::intervals(&self.rules, stand, entries))?;
+        let span = self.spans.place(&spans::intervals(&self.rules, stand, entries), self.room.intervals)?;
         draft.memo.insert(from, span);
         Ok(span)
     }

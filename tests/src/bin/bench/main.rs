@@ -16,6 +16,8 @@ mod crowd;
 
 mod counted;
 
+mod policy;
+
 mod results;
 
 mod statistics;
@@ -37,7 +39,7 @@ use cofferdam_tests::{
     Daemon, Docker, Node, Options,
     load::{RESULT, Workload},
 };
-use results::{Counted, Machine, Measured, Memory};
+use results::{Counted, Judged, Machine, Measured, Memory};
 use scene::Scene;
 use subject::Subject;
 
@@ -60,14 +62,26 @@ enum Task {
         #[arg(long)]
         without_peers: bool,
     },
-    /// Writes what was found into a document, below its mark.
+    /// What judging by policies costs, on this machine's kernel.
+    Policy {
+        /// Where to write what was found, as JSON.
+        #[arg(long)]
+        into: PathBuf,
+        /// Few rules, and each measured a few times.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Writes what was found into a document, below its marks; the rest of it stays as it is.
     Report {
         /// What `measure` found.
         #[arg(long)]
-        measured: PathBuf,
+        measured: Option<PathBuf>,
         /// What `count` found.
         #[arg(long)]
         counted: Option<PathBuf>,
+        /// What `policy` found.
+        #[arg(long)]
+        policy: Option<PathBuf>,
         /// The document.
         #[arg(long)]
         into: PathBuf,
@@ -112,6 +126,7 @@ struct Effort {
     crowds: &'static [usize],
     /// Real containers beside which memory is measured.
     docker: usize,
+    policy: policy::Effort,
 }
 
 const WHOLE: Effort = Effort {
@@ -121,6 +136,13 @@ const WHOLE: Effort = Effort {
     connections: 50_000,
     crowds: &[10, 100, 1000],
     docker: 50,
+    policy: policy::Effort {
+        rules: &[10, 1_000, 100_000],
+        workloads: &[10, 1_000, 10_000],
+        runs: 21,
+        packets: 100_000,
+        changes: 5,
+    },
 };
 
 const QUICK: Effort = Effort {
@@ -130,27 +152,43 @@ const QUICK: Effort = Effort {
     connections: 5000,
     crowds: &[10, 100],
     docker: 3,
+    policy: policy::Effort {
+        rules: &[10, 1_000],
+        workloads: &[10, 1_000],
+        runs: 5,
+        packets: 10_000,
+        changes: 1,
+    },
 };
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Task::Measure(arguments) => {
             let found = measure(&arguments)?;
-            let text = serde_json::to_string_pretty(&found)?;
-            fs::write(&arguments.into, text)
-                .with_context(|| format!("cannot write {}", arguments.into.display()))
+            keep(&found, &arguments.into)
+        }
+        Task::Policy { into, quick } => {
+            let effort = if quick { QUICK } else { WHOLE };
+            let machine = machine(thread::available_parallelism()?.get(), quick)?;
+            keep(&policy::measure(effort.policy, machine, say)?, &into)
         }
         Task::Count { programs, without_peers } => {
             let found = counted::measure(&programs.daemon, &programs.load, !without_peers, say)?;
             println!("{RESULT}{}", serde_json::to_string(&found)?);
             Ok(())
         }
-        Task::Report { measured, counted, into } => {
-            let measured: Measured = read(&measured)?;
+        Task::Report { measured, counted, policy, into } => {
+            let measured: Option<Measured> = measured.as_deref().map(read).transpose()?;
             let counted: Option<Counted> = counted.as_deref().map(read).transpose()?;
-            report::write(&into, &measured, counted.as_ref())
+            let judged: Option<Judged> = policy.as_deref().map(read).transpose()?;
+            report::write(&into, measured.as_ref(), counted.as_ref(), judged.as_ref())
         }
     }
+}
+
+fn keep(found: &impl serde::Serialize, into: &Path) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(found)?;
+    fs::write(into, text).with_context(|| format!("cannot write {}", into.display()))
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {

@@ -1,5 +1,7 @@
 //! What was measured, raw: the report makes its figures from this, and so can others.
 
+use std::collections::BTreeMap;
+
 use cofferdam_tests::load::Workload;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +25,7 @@ pub(crate) struct BesideDocker {
 }
 
 /// Where and what.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Machine {
     pub(crate) date: String,
     pub(crate) commit: String,
@@ -147,4 +149,57 @@ pub(crate) struct CountedRun {
     pub(crate) instructions: Vec<f64>,
     /// Those of the subject's own processes, which are among them.
     pub(crate) of_process: Vec<f64>,
+}
+
+/// What judging by policies costs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Judged {
+    pub(crate) machine: Machine,
+    /// Bytes of each map while no policy was ever there.
+    pub(crate) maps_empty: BTreeMap<String, u64>,
+    pub(crate) rows: Vec<Plans>,
+    /// Bytes of each map with the most rules, in both slots.
+    pub(crate) maps_full: BTreeMap<String, u64>,
+    /// Bytes that a process holds for them.
+    pub(crate) process: u64,
+    pub(crate) changes: Vec<Change>,
+}
+
+/// Among so many rules and workloads.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Plans {
+    pub(crate) rules: usize,
+    pub(crate) workloads: usize,
+    pub(crate) identities: usize,
+    pub(crate) pairs: usize,
+    pub(crate) intervals: usize,
+    /// To how many packets went.
+    pub(crate) targets: usize,
+    /// Before and after they were in force.
+    pub(crate) off: Vec<Price>,
+    pub(crate) on: Vec<Price>,
+    /// Until they were in force, once they were read.
+    pub(crate) seconds: f64,
+    pub(crate) map_bytes: u64,
+}
+
+/// Nanoseconds that a hook takes for a packet.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Price {
+    /// To one target.
+    pub(crate) same: f64,
+    /// Each to another, with the two readings of the clock around it.
+    pub(crate) each: f64,
+}
+
+/// Seconds until something is in force.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Change {
+    pub(crate) what: String,
+    /// The text.
+    pub(crate) reading: f64,
+    /// Alone, which is a part of the next.
+    pub(crate) compiling: f64,
+    /// Until the kernel judges by it.
+    pub(crate) applying: f64,
 }

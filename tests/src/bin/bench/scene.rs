@@ -160,10 +160,10 @@ impl Drop for Party {
 }
 
 /// The cgroup below which all containers of the bench are.
-struct Cgroups(PathBuf);
+pub(crate) struct Cgroups(PathBuf);
 
 impl Cgroups {
-    fn make() -> anyhow::Result<Self> {
+    pub(crate) fn make() -> anyhow::Result<Self> {
         let root = features::detect().cgroup_root.context("no cgroup v2 tree")?;
         remove_dead(&root);
         let own = root.join(format!("{PREFIX}{}", std::process::id()));
@@ -171,7 +171,7 @@ impl Cgroups {
         Ok(Self(own))
     }
 
-    fn container(&self, number: usize) -> anyhow::Result<PathBuf> {
+    pub(crate) fn container(&self, number: usize) -> anyhow::Result<PathBuf> {
         let path = self.0.join(format!("docker-{number:064x}.scope"));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(path)

@@ -4,25 +4,40 @@ mod aims;
 
 mod figures;
 
+mod policy;
+
 mod tables;
 
 use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
-use crate::results::{Counted, Measured};
+use crate::results::{Counted, Judged, Measured};
 
 /// What is above it is written by hand, what is below by this.
 const MARK: &str = "<!-- Below: written by `cargo xtask bench`. -->";
 
-/// Replaces what is below the mark.
+/// What is below it is measured by itself.
+const POLICY_MARK: &str = "<!-- Below: written by `cargo xtask bench`, alone by `--only-policy`. -->";
+
+/// Replaces what is below the marks, as far as it was measured.
 ///
 /// # Errors
 /// When the document cannot be read or written, or has no mark.
-pub(crate) fn write(document: &Path, measured: &Measured, counted: Option<&Counted>) -> anyhow::Result<()> {
+pub(crate) fn write(
+    document: &Path,
+    measured: Option<&Measured>,
+    counted: Option<&Counted>,
+    judged: Option<&Judged>,
+) -> anyhow::Result<()> {
     let text = fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
-    let (head, _) = text.split_once(MARK).with_context(|| format!("{} has no mark", document.display()))?;
-    let text = format!("{head}{MARK}\n\n{}", body(measured, counted));
+    let (head, below) =
+        text.split_once(MARK).with_context(|| format!("{} has no mark", document.display()))?;
+    let (old, of_policies) = below.split_once(POLICY_MARK).unwrap_or((below, ""));
+    let part = |new: Option<String>, old: &str| new.unwrap_or_else(|| old.trim().to_owned() + "\n");
+    let measured = part(measured.map(|measured| body(measured, counted)), old);
+    let judged = part(judged.map(policy::section), of_policies);
+    let text = format!("{head}{MARK}\n\n{measured}\n{POLICY_MARK}\n\n{judged}");
     fs::write(document, text).with_context(|| format!("cannot write {}", document.display()))
 }
 
@@ -125,8 +140,25 @@ mod tests {
         let (measured, counted) = samples();
         let path = std::env::temp_dir().join(format!("cofferdam-report-{}.md", std::process::id()));
         fs::write(&path, format!("# By hand\n{MARK}\nold")).unwrap();
-        write(&path, &measured, Some(&counted)).unwrap();
+        write(&path, Some(&measured), Some(&counted), None).unwrap();
         let text = fs::read_to_string(&path).unwrap();
+        // What is measured by itself leaves the rest as it is.
+        let judged = Judged {
+            machine: measured.machine,
+            maps_empty: [("pairs".to_owned(), 4 << 20)].into(),
+            rows: Vec::new(),
+            maps_full: [("pairs".to_owned(), 24 << 20)].into(),
+            process: 0,
+            changes: Vec::new(),
+        };
+        write(&path, None, None, Some(&judged)).unwrap();
+        let both = fs::read_to_string(&path).unwrap();
+        assert!(
+            both.starts_with(text.trim_end()) && both.contains("| `pairs` | 4.0 MiB | 24.0 MiB |"),
+            "{both}"
+        );
+        write(&path, None, None, None).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), both);
         fs::remove_file(&path).unwrap();
         assert!(text.starts_with("# By hand\n"), "{text}");
         assert!(!text.contains("old"), "{text}");

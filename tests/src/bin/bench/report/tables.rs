@@ -10,7 +10,7 @@ use crate::{
     statistics::median,
 };
 
-const MIB: f64 = 1024.0 * 1024.0;
+pub(super) const MIB: f64 = 1024.0 * 1024.0;
 
 /// Workload by workload, the daemon as it is deployed.
 pub(super) fn time(measured: &Measured) -> String {
@@ -205,7 +205,7 @@ fn memory(memory: &Memory) -> String {
     )
 }
 
-fn duration(nanoseconds: f64) -> String {
+pub(super) fn duration(nanoseconds: f64) -> String {
     if nanoseconds < 1000.0 {
         format!("{nanoseconds:.0} ns")
     } else {

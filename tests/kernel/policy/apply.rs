@@ -1,0 +1,142 @@
+//! Policies that are put in force one after another, and those for which there is no room.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, UdpSocket},
+    path::Path,
+    sync::Arc,
+};
+
+use cofferdam::{
+    attribution::Placed,
+    config::{Policies, Room, Unresolved},
+    enforcement::Sync,
+    event::{Workload, WorkloadKind},
+    policy::{Settings, folder::Set, model::Policy},
+};
+use cofferdam_common::ids::CgroupId;
+use serde_json::Value;
+
+use super::judge::got;
+use crate::node::Node;
+
+#[test]
+fn what_is_in_force_counts_whatever_was_in_its_place_before() {
+    const PORTS: [u16; 2] = [40_110, 40_111];
+    let only = |ports: &str| format!("  - {{to: db, allow: [{{from: web, ports: [{ports}]}}]}}\n");
+    // Moves all that is behind it.
+    let before = "  - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}\n".to_owned();
+    let node = Node::start();
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| Placed {
+        cgroup: cgroup.id,
+        workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
+        own: false,
+        told: true,
+    });
+    let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("it binds");
+    let (sender, receivers) = (web.enter(|| bind(0)), PORTS.map(|port| db.enter(|| bind(port))));
+    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let mut sync = Sync::new(node.loaded.policy);
+    for (rules, arrives) in [
+        (only("udp/40110"), [true, false]),
+        (only("udp/40111"), [false, true]),
+        (only("udp/40110"), [true, false]),
+        (only("udp/40110, udp/40111"), [true, true]),
+        (before.clone() + &only("udp/40111"), [false, true]),
+        (only("udp/1"), [false, false]),
+        (only("udp/40111") + &before, [false, true]),
+        (before, [true, true]),
+        (only("udp/40110"), [true, false]),
+    ] {
+        let text = format!("policy: shop\nmode: enforce\nrules:\n{rules}");
+        sync.apply(policies(&text), settings, &placed).expect("policies");
+        for ((port, receiver), arrives) in PORTS.into_iter().zip(&receivers).zip(arrives) {
+            // Whether its sender is told or not.
+            let _ = sender.send_to(&[0; 10], (Ipv4Addr::LOCALHOST, port));
+            assert_eq!(got(receiver).is_some(), arrives, "{port}, {text}");
+        }
+    }
+}
+
+#[test]
+fn whoever_there_is_no_room_for_stays_unresolved_and_is_not_let_through() {
+    const POLICY: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any, port: udp/1}]}
+  - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}
+";
+    // What is unresolved and what is forged have one each, the first workload three; the second needs five.
+    let node = Node::with(|options| options.policies.intervals = 5);
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let placed = |cgroup, workload| Placed { cgroup, workload: Arc::new(workload), own: false, told: true };
+    let container = |name| Workload::named(WorkloadKind::Container, name);
+    let mut sync = Sync::new(node.loaded.policy);
+    let host = placed(CgroupId::ROOT, Workload::host());
+    let placed = [host, placed(db.id, container("db")), placed(web.id, container("web"))];
+    sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2])
+        .expect("there is room for one");
+    let receiver = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds");
+    for _ in 0..3 {
+        let error = sync.turn(&placed, &HashMap::new()).expect_err("there is no room for two");
+        assert!(format!("{error:#}").contains("raise `policies.room.intervals`"), "{error:#}");
+        assert_eq!(sync.unresolved().0, 1);
+        // Whether its sender is told or not.
+        let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
+        assert_eq!(got(&receiver), None);
+    }
+}
+
+#[test]
+fn policies_that_do_not_fit_are_refused_before_anything_is_written_and_those_in_force_go_on() {
+    const FITS: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any, port: udp/1}]}
+";
+    const DOES_NOT: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any, ports: [udp/1, udp/3]}, {from: web}]}
+";
+    let node = Node::with(|options| options.policies.intervals = 5);
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| Placed {
+        cgroup: cgroup.id,
+        workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
+        own: false,
+        told: true,
+    });
+    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let mut sync = Sync::new(node.loaded.policy);
+    sync.apply(policies(FITS), settings, &placed).expect("there is room");
+    let (generation, fill) = (sync.generation(), sync.fill());
+    let error = sync.apply(policies(DOES_NOT), settings, &placed).expect_err("there is no room");
+    let told = "there is room for 5 intervals of ports, and the policies need 7: raise `policies.room.intervals` and \
+                restart the daemon";
+    assert_eq!(format!("{error:#}"), told);
+    assert_eq!((sync.generation(), sync.fill()), (generation, fill));
+    let receiver = db.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let sender = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
+    assert_eq!(got(&receiver), None);
+}
+
+#[test]
+fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has_it() {
+    let fill = Sync::new(Node::start().loaded.policy).fill();
+    let key = |name: &str| name.strip_prefix("policy_").expect("a map of policies").to_owned();
+    let told = fill.iter().map(|(name, _, capacity)| (key(name), Value::from(*capacity))).collect();
+    assert_eq!(Value::Object(told), serde_json::to_value(Room::default()).expect("keys and values"));
+}
+
+fn policies(text: &str) -> Vec<Arc<Policy>> {
+    let mut set = Set::default();
+    set.add_text(Path::new("shop.yaml"), text.to_owned()).expect("policies");
+    set.into_parts().0.into_iter().map(Arc::new).collect()
+}
