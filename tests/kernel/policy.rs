@@ -6,6 +6,8 @@ mod judge;
 
 mod link;
 
+mod scenes;
+
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read as _, Write as _},

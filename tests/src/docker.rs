@@ -149,9 +149,17 @@ impl Docker {
     /// # Errors
     /// When Docker refuses, or its servers do not come up.
     pub fn container(&self, name: &str, options: &Options) -> anyhow::Result<Container> {
+        self.container_of(self.image(), name, options)
+    }
+
+    /// Starts a container of an image that has another name.
+    ///
+    /// # Errors
+    /// As [`Docker::container`].
+    pub fn container_of(&self, image: &str, name: &str, options: &Options) -> anyhow::Result<Container> {
         let mut command = self.docker();
         command.args(["run", "--detach", "--name", name, "--label", &self.0.label]);
-        command.args(options.arguments()).arg(self.image()).args(options.program());
+        command.args(options.arguments()).arg(image).args(options.program());
         let id = run(&mut command)?.trim().to_owned();
         let container = Container::new(self.clone(), name, id);
         if options.serves() {

@@ -16,6 +16,7 @@ mod unit;
 
 mod container;
 
+mod namespace;
 mod outside;
 
 mod daemon;
@@ -35,6 +36,8 @@ pub mod load;
 
 pub mod recording;
 
+pub mod scenes;
+
 pub use self::{
     container::{Container, Counts, Options, connect_from, counts},
     containerd::Containerd,
@@ -42,6 +45,7 @@ pub use self::{
     docker::Docker,
     edges::{check, edge},
     events::Events,
+    namespace::Namespace,
     node::{Node, built},
     outside::Outside,
     pod::{Network, Pod},
