@@ -184,8 +184,9 @@ impl Packet {
         let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
         let source = (source, u16::from_be(source_port));
         let target = (target, u16::from_be(target_port));
+        let (one, two) = if begins { (source, target) } else { (target, source) };
         Ok(Self {
-            key: key_between(source, target, protocol, namespace),
+            key: key_between(one, two, protocol, namespace),
             source_is_low: is_low(&source, &target),
             begins,
             unfollowed,
@@ -343,10 +344,16 @@ pub(crate) fn is_low(one: &End, two: &End) -> bool {
     }
 }
 
-/// The key of the flow between two ends, whichever of them sends.
+/// The key of the flow between two ends, whichever of them sends. Of echoes `one` is who asks.
 #[inline(always)]
 pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> FlowKey {
-    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
+    let one_is_low = is_low(&one, &two);
+    let (low, high) = if one_is_low { (one, two) } else { (two, one) };
+    let asker = match protocol {
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 if one_is_low => 1,
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => 2,
+        _ => 0,
+    };
     FlowKey {
         low: low.0,
         high: high.0,
@@ -354,7 +361,8 @@ pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> F
         low_port: low.1,
         high_port: high.1,
         protocol,
-        padding: [0; 3],
+        asker,
+        padding: [0; 2],
     }
 }
 

@@ -46,11 +46,19 @@ impl Docker {
     /// # Errors
     /// When it does not come up; the error holds the end of its log.
     pub fn start(node: &Arc<Node>) -> anyhow::Result<Self> {
+        Self::start_with(node, "{}")
+    }
+
+    /// [`Docker::start`] with settings as in a `daemon.json`.
+    ///
+    /// # Errors
+    /// As [`Docker::start`].
+    pub fn start_with(node: &Arc<Node>, json: &str) -> anyhow::Result<Self> {
         let directory = node.directory();
         let (socket, log) = (directory.join("docker.sock"), directory.join("dockerd.log"));
-        // An empty file of its own, so that the machine's /etc/docker/daemon.json is not read.
+        // A file of its own, so that the machine's /etc/docker/daemon.json is not read.
         let settings = directory.join("daemon.json");
-        fs::write(&settings, "{}")?;
+        fs::write(&settings, json)?;
         let mut command = node.command("dockerd");
         command.arg("--config-file").arg(settings);
         command.arg("--data-root").arg(directory.join("docker"));
