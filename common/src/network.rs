@@ -76,8 +76,11 @@ pub struct FlowKey {
     pub high_port: u16,
     /// As in the IP header.
     pub protocol: u8,
+    /// Of echoes (ping): which end asks, 1 the smaller and 2 the larger; zero for all others. Who may ping somebody may
+    /// not be pinged by him for that.
+    pub asker: u8,
     /// Zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
 }
 
 /// One end of a flow: its address, and its port in host order.

@@ -1,6 +1,9 @@
 //! The two ends of a flow, and the key that both of its directions have.
 
-use cofferdam_common::{ids::Address, network::FlowKey};
+use cofferdam_common::{
+    ids::Address,
+    network::{FlowKey, PROTOCOL_ICMP, PROTOCOL_ICMPV6},
+};
 
 /// One end of a flow.
 pub(crate) type End = (Address, u16);
@@ -18,10 +21,16 @@ pub(crate) fn is_low(one: &End, two: &End) -> bool {
     }
 }
 
-/// The key of the flow between two ends, whichever of them sends.
+/// The key of the flow between two ends, whichever of them sends. Of echoes `one` is who asks.
 #[inline(always)]
 pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> FlowKey {
-    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
+    let one_is_low = is_low(&one, &two);
+    let (low, high) = if one_is_low { (one, two) } else { (two, one) };
+    let asker = match protocol {
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 if one_is_low => 1,
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => 2,
+        _ => 0,
+    };
     FlowKey {
         low: low.0,
         high: high.0,
@@ -29,7 +38,8 @@ pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> F
         low_port: low.1,
         high_port: high.1,
         protocol,
-        padding: [0; 3],
+        asker,
+        padding: [0; 2],
     }
 }
 

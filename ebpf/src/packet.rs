@@ -185,8 +185,9 @@ impl Packet {
         let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
         let source = (source, u16::from_be(source_port));
         let target = (target, u16::from_be(target_port));
+        let (one, two) = if begins { (source, target) } else { (target, source) };
         Ok(Self {
-            key: key_between(source, target, protocol, namespace),
+            key: key_between(one, two, protocol, namespace),
             source_is_low: is_low(&source, &target),
             begins,
             unfollowed,

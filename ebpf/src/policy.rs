@@ -9,7 +9,7 @@
 use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key, programs::SkBuffContext};
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::VERDICT_HOLD,
+    network::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, VERDICT_HOLD},
     policy::{
         EGRESS, INGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE,
         Span, Subject, Tables, judge, why,
@@ -99,7 +99,8 @@ impl Tables for Kernel {
 impl Case {
     /// What the generation says of it.
     ///
-    /// A target whose address is this host's own, or a loopback address, is judged where the packet arrives.
+    /// A target whose address is this host's own, or a loopback address, is judged where the packet arrives; what the
+    /// sender may ping there is what `any` may be.
     #[inline(always)]
     pub(crate) fn judge(&self) -> Judgement {
         let Self { source, target, service, generation } = self;
@@ -110,7 +111,12 @@ impl Case {
         }
         let (from, to) = (who(slot, source), who(slot, target));
         let mut judgement = Judgement::ALLOW;
-        if let (Who::Here(from), Who::Here(to) | Who::Outside(to)) = (from, to) {
+        // Where several share an address the kernel answers an echo, and no socket will tell whom it is for.
+        let to_whom = match to {
+            Who::Here(to) | Who::Outside(to) => Some(to),
+            Who::Open => is_echo(*service).then_some(Identity::NOBODY),
+        };
+        if let (Who::Here(from), Some(to)) = (from, to_whom) {
             judgement = judge_end(slot, EGRESS, from, to, *service);
         }
         if let Who::Here(to) = to {
@@ -171,6 +177,12 @@ fn identity(slot: u8, owner: CgroupId) -> Identity {
 fn outside(slot: u8, address: &Address) -> Identity {
     let data = NetworkKey { slot: u32::from(slot).to_be_bytes(), address: address.0 };
     NETWORKS.get(Key::new(NETWORK_KEY_BITS + 128, data)).copied().unwrap_or(Identity::NOBODY)
+}
+
+/// Whether it is ping's.
+#[inline(always)]
+fn is_echo(service: u32) -> bool {
+    matches!((service >> 16) as u8, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
 }
 
 /// Whose identity the socket of a packet has: its own cgroup's, or that of the container that this lies below.

@@ -111,7 +111,7 @@ pub(crate) fn forget_sender(key: &FlowKey, flow: &Flow) {
     let _ = SENDERS.remove(&SenderKey::of_client(key, flow.flags));
 }
 
-/// The key of a flow like `like` between other ends.
+/// The key of a flow like `like` between other ends, of which the first is the client's.
 #[inline(always)]
 fn between(one: End, two: End, like: &FlowKey) -> FlowKey {
     key_between(one, two, like.protocol, like.namespace)

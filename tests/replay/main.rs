@@ -4,6 +4,7 @@
 
 mod commands;
 mod config;
+mod scenes;
 mod stream;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};

@@ -46,11 +46,19 @@ impl Docker {
     /// # Errors
     /// When it does not come up; the error holds the end of its log.
     pub fn start(node: &Arc<Node>) -> anyhow::Result<Self> {
+        Self::start_with(node, "{}")
+    }
+
+    /// [`Docker::start`] with settings as in a `daemon.json`.
+    ///
+    /// # Errors
+    /// As [`Docker::start`].
+    pub fn start_with(node: &Arc<Node>, json: &str) -> anyhow::Result<Self> {
         let directory = node.directory();
         let (socket, log) = (directory.join("docker.sock"), directory.join("dockerd.log"));
-        // An empty file of its own, so that the machine's /etc/docker/daemon.json is not read.
+        // A file of its own, so that the machine's /etc/docker/daemon.json is not read.
         let settings = directory.join("daemon.json");
-        fs::write(&settings, "{}")?;
+        fs::write(&settings, json)?;
         let mut command = node.command("dockerd");
         command.arg("--config-file").arg(settings);
         command.arg("--data-root").arg(directory.join("docker"));
@@ -149,9 +157,17 @@ impl Docker {
     /// # Errors
     /// When Docker refuses, or its servers do not come up.
     pub fn container(&self, name: &str, options: &Options) -> anyhow::Result<Container> {
+        self.container_of(self.image(), name, options)
+    }
+
+    /// Starts a container of an image that has another name.
+    ///
+    /// # Errors
+    /// As [`Docker::container`].
+    pub fn container_of(&self, image: &str, name: &str, options: &Options) -> anyhow::Result<Container> {
         let mut command = self.docker();
         command.args(["run", "--detach", "--name", name, "--label", &self.0.label]);
-        command.args(options.arguments()).arg(self.image()).args(options.program());
+        command.args(options.arguments()).arg(image).args(options.program());
         let id = run(&mut command)?.trim().to_owned();
         let container = Container::new(self.clone(), name, id);
         if options.serves() {

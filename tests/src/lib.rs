@@ -18,6 +18,7 @@ mod unit;
 
 mod container;
 
+mod namespace;
 mod outside;
 
 mod daemon;
@@ -37,6 +38,8 @@ pub mod load;
 
 pub mod recording;
 
+pub mod scenes;
+
 pub use self::{
     bpffs::private_bpffs,
     container::{Container, Counts, Options, connect_from, counts},
@@ -45,6 +48,7 @@ pub use self::{
     docker::Docker,
     edges::{check, edge},
     events::Events,
+    namespace::Namespace,
     node::{Node, built},
     outside::Outside,
     pod::{Network, Pod},

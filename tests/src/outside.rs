@@ -4,7 +4,6 @@
 //! by the program `outside`: a TCP/IP stack of their own on the same cable.
 
 use std::{
-    fs,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -12,6 +11,7 @@ use std::{
 
 use crate::{
     command::{run, wait_for},
+    namespace::Namespace,
     node::{Node, built},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Outside {
     node: Arc<Node>,
-    holder: Child,
+    namespace: Namespace,
     peers: Vec<Child>,
 }
 
@@ -29,15 +29,8 @@ impl Outside {
     /// # Errors
     /// When the kernel refuses.
     pub fn plug_in(node: &Arc<Node>) -> anyhow::Result<Self> {
-        let holder = node.command("unshare").args(["--net", "sleep", "600"]).spawn()?;
-        let machine = Self { node: Arc::clone(node), holder, peers: Vec::new() };
-        let pid = machine.holder.id().to_string();
-        let here = fs::read_link("/proc/self/ns/net")?;
-        wait_for("a namespace", Duration::from_secs(5), || {
-            let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-            let there = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-            (command.trim() == "sleep" && there != here).then_some(())
-        })?;
+        let machine = Self { node: Arc::clone(node), namespace: Namespace::make(node)?, peers: Vec::new() };
+        let pid = machine.namespace.pid();
         let ip = |arguments: &str| run(node.command("ip").args(arguments.split_whitespace()));
         ip(&format!("link add beyond type veth peer name eth0 netns {pid}"))?;
         ip("addr add 198.19.7.1/24 dev beyond")?;
@@ -76,15 +69,13 @@ impl Outside {
     /// A program that will run on the machine.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.node.command("nsenter");
-        command.args(["--target", &self.holder.id().to_string(), "--net", "--"]).args(words);
-        command
+        self.namespace.command(words)
     }
 }
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        for child in self.peers.iter_mut().chain([&mut self.holder]) {
+        for child in &mut self.peers {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -61,7 +61,9 @@ impl Unit {
         run(&mut self.command(words))
     }
 
-    fn command(&self, words: &[&str]) -> std::process::Command {
+    /// A program that will run in it.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = self.node.command("sh");
         let enter = "echo $$ > \"$0\" && exec \"$@\"";
         command.args(["-ec", enter]).arg(self.cgroup.join("cgroup.procs")).args(words);

@@ -100,7 +100,8 @@ mod tests {
             low_port: 40_000,
             high_port: 53,
             protocol,
-            padding: [0; 3],
+            asker: 0,
+            padding: [0; 2],
         }
     }
 

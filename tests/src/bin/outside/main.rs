@@ -1,15 +1,17 @@
 //! A peer outside: a TCP/IP stack of its own on `eth0`, so that the kernel knows no socket of it. Speaks as `traffic`.
 
+mod act;
 mod stack;
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    str::FromStr as _,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use cofferdam_tests::Counts;
+use cofferdam_tests::{Counts, scenes::Service};
 use smoltcp::{
     iface::SocketHandle,
     socket::{tcp, udp},
@@ -55,6 +57,14 @@ enum Command {
         #[arg(long)]
         udp: bool,
     },
+    /// Plays in a scene: serves, and tries what it is told on standard input.
+    Act {
+        /// Its address.
+        address: IpAddr,
+        /// What it serves.
+        #[arg(long, value_delimiter = ',', value_parser = Service::from_str)]
+        serve: Vec<Service>,
+    },
 }
 
 /// Length of the two numbers that a request begins with: its own length, and that of the answer.
@@ -68,10 +78,10 @@ const LISTENERS: usize = 8;
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Serve { address, tcp, udp } => serve(&mut Stack::new(address)?, tcp, udp),
+        Command::Serve { address, tcp, udp } => serve(&mut Stack::new(address.into())?, tcp, udp),
         Command::Connect { address, server, count, send, receive, udp } => {
             ensure!(send as usize >= HEAD, "--send is at least {HEAD}");
-            let mut stack = Stack::new(address)?;
+            let mut stack = Stack::new(address.into())?;
             let mut counts = Counts::default();
             let request =
                 [&send.to_be_bytes()[..], &receive.to_be_bytes(), &vec![0; send as usize - HEAD]].concat();
@@ -90,6 +100,7 @@ fn main() -> Result<()> {
             }
             print(&counts)
         }
+        Command::Act { address, serve } => act::run(&mut Stack::new(address)?, &serve),
     }
 }
 
@@ -101,8 +112,7 @@ fn print(counts: &Counts) -> Result<()> {
 
 fn serve(stack: &mut Stack, tcp_port: u16, udp_port: u16) -> Result<()> {
     let listeners: Vec<SocketHandle> = (0..LISTENERS).map(|_| stack.tcp()).collect();
-    let datagrams = stack.udp();
-    stack.sockets.get_mut::<udp::Socket<'_>>(datagrams).bind(udp_port)?;
+    let datagrams = stack.udp(udp_port)?;
     loop {
         stack.turn()?;
         for listener in &listeners {
@@ -146,7 +156,7 @@ fn connect(
     answer: usize,
 ) -> Result<usize> {
     let handle = stack.tcp();
-    stack.dial(handle, server, port)?;
+    stack.dial(handle, server.into(), port)?;
     let (mut asked, mut received) = (false, 0);
     let begun = Instant::now();
     loop {
@@ -171,9 +181,8 @@ fn connect(
 
 /// One exchange of datagrams; the bytes that were received.
 fn ask(stack: &mut Stack, server: SocketAddrV4, port: u16, request: &[u8]) -> Result<usize> {
-    let handle = stack.udp();
+    let handle = stack.udp(port)?;
     let socket = stack.sockets.get_mut::<udp::Socket<'_>>(handle);
-    socket.bind(port)?;
     socket.send_slice(request, server)?;
     let begun = Instant::now();
     loop {

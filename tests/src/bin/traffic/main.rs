@@ -4,6 +4,7 @@
 //! length of the answer. So every byte on the wire is payload that both ends count. A request of length zero is a
 //! connection without a byte.
 
+mod act;
 mod calls;
 mod connect;
 mod serve;
@@ -28,6 +29,8 @@ enum Command {
     Connect(connect::Connect),
     /// Makes system calls whose number is known.
     Calls(calls::Calls),
+    /// Plays in a scene: serves, and tries what it is told on standard input.
+    Act(act::Act),
     /// Prints what the server in the same container has counted.
     Counts {
         /// Where the server answers.
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<()> {
             calls.run();
             Ok(())
         }
+        Command::Act(act) => act.run(),
         Command::Counts { control } => serve::ask(&control),
     }
 }

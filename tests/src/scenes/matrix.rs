@@ -1,0 +1,218 @@
+//! Tries whole matrices: all cells of a scene at once.
+//!
+//! The oracle is the number that has arrived at the server. What must not arrive had a way: the same cells have passed under
+//! a policy that is open. What comes too late is noticed in the next scene, as no number is used twice.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use cofferdam::event::Verdict;
+
+use super::{
+    actor::{Actor, Ask, Try},
+    cast::Member,
+    cells::Cell,
+    places::Places,
+    protocol::{ICMP, TCP},
+    text::Scene,
+};
+
+/// Milliseconds that what shall not arrive gets.
+const PATIENCE: u64 = 400;
+/// Milliseconds that what shall pass gets when it did not at first, and how often it is tried again.
+const LONG_PATIENCE: u64 = 1_500;
+const AGAIN: usize = 2;
+
+/// All who play, ready to act.
+#[derive(Debug, Default)]
+pub struct Matrix {
+    /// By name.
+    pub actors: BTreeMap<&'static str, Actor>,
+    /// Where they are.
+    pub places: Places,
+    /// The number of the last attempt.
+    last: u64,
+    /// Numbers that must never arrive.
+    denied: BTreeSet<u64>,
+    /// Cells that are known to have a way.
+    open: BTreeSet<(String, SocketAddr)>,
+}
+
+/// Where scenes are played.
+pub trait Stage {
+    /// Those who play.
+    fn matrix(&mut self) -> &mut Matrix;
+
+    /// Has the policies of a scene in force, and no others.
+    ///
+    /// # Errors
+    /// They are not.
+    fn enforce(&mut self, scene: &Scene) -> Result<()>;
+
+    /// Ends one who plays, and starts him anew.
+    ///
+    /// # Errors
+    /// He does not act.
+    fn start_anew(&mut self, member: &'static Member) -> Result<()>;
+}
+
+/// Plays all scenes, one after the other.
+///
+/// # Errors
+/// What is not as it is written.
+pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<()> {
+    stage.enforce(&Scene::open())?;
+    stage.matrix().open(scenes)?;
+    let (begun, mut cells, mut wrong) = (Instant::now(), 0, Vec::new());
+    for scene in scenes {
+        let at = Instant::now();
+        stage.enforce(scene)?;
+        for member in &scene.starts {
+            stage.start_anew(member)?;
+        }
+        let outcome = stage.matrix().play(scene)?;
+        cells += outcome.cells;
+        println!("{:>6} cells in {:>5.1?}: {}", outcome.cells, at.elapsed(), scene.name);
+        wrong.extend(outcome.wrong.into_iter().map(|line| format!("{}: {line}", scene.name)));
+    }
+    println!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed());
+    ensure!(wrong.is_empty(), "{} attempts came out wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+/// What came of a scene.
+struct Outcome {
+    /// How many cells there were: each by IPv4 and IPv6 where there is a way by both.
+    cells: usize,
+    /// What was not as it is written.
+    wrong: Vec<String>,
+}
+
+/// One attempt at a cell.
+struct Attempt {
+    cell: Cell,
+    what: Try,
+    verdict: Verdict,
+}
+
+/// What came of all attempts.
+#[derive(Default)]
+struct Round {
+    answered: BTreeSet<u64>,
+    arrived: BTreeSet<u64>,
+}
+
+impl Matrix {
+    /// Shows that there is a way for each cell of these scenes, while all of them are allowed.
+    fn open(&mut self, scenes: &[Scene]) -> Result<()> {
+        let mut cells: BTreeMap<String, Cell> = BTreeMap::new();
+        for scene in scenes {
+            cells.extend(scene.matrix()?.into_iter().map(|(cell, _)| (cell.to_string(), cell)));
+        }
+        let attempts = self.attempts(cells.into_values().map(|cell| (cell, Verdict::Allow)));
+        let wrong = self.play_all(&attempts)?;
+        ensure!(wrong.is_empty(), "there is no way:\n{}", wrong.join("\n"));
+        self.open = attempts.iter().map(|attempt| (attempt.cell.to_string(), attempt.what.to)).collect();
+        Ok(())
+    }
+
+    /// Tries all cells of a scene whose policies are in force.
+    fn play(&mut self, scene: &Scene) -> Result<Outcome> {
+        let attempts = self.attempts(scene.matrix()?.into_iter());
+        for Attempt { cell, what, verdict } in &attempts {
+            let known = *verdict != Verdict::Deny || self.open.contains(&(cell.to_string(), what.to));
+            // Who was started anew has other addresses, maybe.
+            ensure!(
+                known || scene.starts.iter().any(|anew| anew.name == cell.target.name),
+                "{cell} was not shown open"
+            );
+        }
+        let wrong = self.play_all(&attempts)?;
+        let cells: BTreeSet<_> =
+            attempts.iter().map(|it| (it.cell.to_string(), it.what.to.is_ipv4())).collect();
+        Ok(Outcome { cells: cells.len(), wrong })
+    }
+
+    /// Each cell by all its ways, and datagrams by sockets that are connected and by such that are not.
+    fn attempts(&mut self, cells: impl Iterator<Item = (Cell, Verdict)>) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        for (cell, verdict) in cells {
+            for to in self.places.ways(&cell) {
+                let protocol = cell.service.protocol;
+                let both: &[bool] = if matches!(protocol, TCP | ICMP) { &[false] } else { &[false, true] };
+                for connected in both {
+                    self.last += 1;
+                    let what = Try { number: self.last, to, protocol, connected: *connected };
+                    attempts.push(Attempt { cell, what, verdict });
+                }
+            }
+        }
+        attempts
+    }
+
+    fn play_all(&mut self, attempts: &[Attempt]) -> Result<Vec<String>> {
+        let mut round = self.round(attempts.iter(), PATIENCE)?;
+        for _ in 0..AGAIN {
+            let again: Vec<_> = attempts
+                .iter()
+                .filter(|it| it.verdict != Verdict::Deny && !round.answered.contains(&it.what.number))
+                .collect();
+            if again.is_empty() {
+                break;
+            }
+            let more = self.round(again.into_iter(), LONG_PATIENCE)?;
+            round.answered.extend(more.answered);
+            round.arrived.extend(more.arrived);
+        }
+        let late = round.arrived.intersection(&self.denied);
+        let mut wrong: Vec<_> =
+            late.map(|number| format!("number {number} arrived after its time")).collect();
+        let denied = attempts.iter().filter(|it| it.verdict == Verdict::Deny);
+        self.denied.extend(denied.map(|it| it.what.number));
+        for Attempt { cell, what, verdict } in attempts {
+            let arrived = match cell.service.protocol {
+                // The kernel is the server.
+                ICMP => round.answered.contains(&what.number),
+                _ => round.arrived.contains(&what.number),
+            };
+            let answered = round.answered.contains(&what.number);
+            if (arrived, answered) != (*verdict != Verdict::Deny, *verdict != Verdict::Deny) {
+                let connected = if what.connected { ", connected" } else { "" };
+                wrong.push(format!(
+                    "{cell} ({}{connected}) is to be {verdict}; arrived: {arrived}, answered: {answered}",
+                    what.to
+                ));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Has all of them tried at once.
+    fn round<'a>(&mut self, attempts: impl Iterator<Item = &'a Attempt>, patience: u64) -> Result<Round> {
+        let mut tries: BTreeMap<&str, Vec<Try>> = BTreeMap::new();
+        for attempt in attempts {
+            tries.entry(attempt.cell.source.name).or_default().push(attempt.what);
+        }
+        let acting: Vec<_> = tries.keys().copied().collect();
+        for (name, tries) in tries {
+            self.actor(name)?.ask(&Ask::Try { tries, patience })?;
+        }
+        let mut round = Round::default();
+        for name in acting {
+            round.answered.extend(self.actor(name)?.answer().with_context(|| name.to_owned())?);
+        }
+        for (name, actor) in &mut self.actors {
+            actor.ask(&Ask::Arrived)?;
+            round.arrived.extend(actor.answer().with_context(|| (*name).to_owned())?);
+        }
+        Ok(round)
+    }
+
+    fn actor(&mut self, name: &str) -> Result<&mut Actor> {
+        self.actors.get_mut(name).with_context(|| format!("{name} does not act"))
+    }
+}
