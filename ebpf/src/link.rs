@@ -23,6 +23,7 @@ use cofferdam_common::{
 
 use crate::{
     address::{is_link_local, is_unspecified},
+    emit::count_failure,
     enforce::{tell_alone, unpacked},
     flow::{find, service_port},
     maps::{ADDRESSES, LINKS, WAYS},
@@ -72,11 +73,18 @@ fn from_container(context: &SkBuffContext) -> bool {
     if container == CgroupId::NONE {
         return true;
     }
-    let mut packet = match Packet::read(context, AT_LINK) {
-        Ok(packet) => packet,
-        Err(_) if is_kernels_arp(context) => return true,
-        Err(_) => Packet::of_frame(context),
-    };
+    if is_kernels_arp(context) {
+        return true;
+    }
+    match Packet::read(context, AT_LINK) {
+        Ok(mut packet) => may_leave(context, &mut packet, container),
+        Err(reason) => no_packet(reason),
+    }
+}
+
+/// Whether a frame may pass that comes from a container.
+#[inline(always)]
+fn may_leave(context: &SkBuffContext, packet: &mut Packet, container: CgroupId) -> bool {
     let owner = if packet.cgroup == CgroupId::NONE {
         packet.cgroup = container;
         container
@@ -85,16 +93,13 @@ fn from_container(context: &SkBuffContext) -> bool {
     };
     if packet.unfollowed != FOLLOWED {
         // A socket's datagram was judged in whole.
-        if is_kernels(context) || packet.later_fragment && is_of(context, &[AF_INET, AF_INET6]) {
+        if is_kernels(context) || packet.is_fragment() && is_of(context, &[AF_INET, AF_INET6]) {
             return true;
         }
-    } else if let Some(flow) = find(&packet.key)
-        && may_pass(flow)
-        && sender_of(&packet, flow) == owner
-    {
+    } else if is_of_flow(packet, owner) {
         return true;
     }
-    frame_passes(context, &packet, owner)
+    frame_passes(context, packet, owner)
 }
 
 #[inline(always)]
@@ -102,21 +107,38 @@ fn to_container(context: &SkBuffContext) -> bool {
     if generation() == 0 {
         return true;
     }
-    let packet = Packet::read(context, AT_LINK).unwrap_or_else(|_| Packet::of_frame(context));
+    match Packet::read(context, AT_LINK) {
+        Ok(packet) => may_enter(context, &packet),
+        Err(reason) => no_packet(reason),
+    }
+}
+
+/// Whether a frame may pass that goes to a container.
+#[inline(always)]
+fn may_enter(context: &SkBuffContext, packet: &Packet) -> bool {
     // Of all that comes to a container this alone has passed no hook of its sender, should he share the host's network.
     if is_of(context, &[AF_PACKET]) {
         let owner = owner_of_socket(context, packet.cgroup);
-        return frame_passes(context, &packet, owner);
+        return frame_passes(context, packet, owner);
     }
     if packet.unfollowed == FOLLOWED && find(&packet.key).is_none() {
-        note_way(&packet);
+        note_way(packet);
     }
     true
 }
 
+/// A frame that says it is IP and is too short for that.
 #[inline(always)]
-fn may_pass(flow: &Flow) -> bool {
-    flow.generation == generation() && flow.judgement.passes()
+fn no_packet(reason: u32) -> bool {
+    count_failure(reason);
+    false
+}
+
+/// Whether a flow may pass that a frame belongs to, and is sent by whom it says.
+#[inline(never)]
+fn is_of_flow(packet: &Packet, owner: CgroupId) -> bool {
+    let Some(flow) = find(&packet.key) else { return false };
+    flow.generation == generation() && flow.judgement.passes() && sender_of(packet, flow) == owner
 }
 
 #[inline(always)]
@@ -131,15 +153,13 @@ fn sender_of(packet: &Packet, flow: &Flow) -> CgroupId {
 }
 
 /// Whether a frame answers what the other end has begun.
-#[inline(always)]
+#[inline(never)]
 fn answers(packet: &Packet) -> bool {
-    // A copy, as in `judge_frame`.
-    let key = packet.key;
-    if let Some(flow) = find(&key) {
+    if let Some(flow) = find(&packet.key) {
         return is_from_client(packet, flow) == (flow.flags & flag::BEGUN_BY_SERVER != 0);
     }
     // SAFETY: copied at once.
-    let began_low = unsafe { WAYS.get(key) }.copied();
+    let began_low = unsafe { WAYS.get(packet.key) }.copied();
     began_low.is_some_and(|low| low != u32::from(packet.source_is_low))
 }
 
@@ -150,7 +170,7 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
     if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
         return true;
     }
-    let judgement = judge_frame(context.skb.skb, packet, owner.0);
+    let judgement = judge_frame(context.skb.skb, packet, owner.0, answers(packet).into());
     if unpacked(judgement).verdict != VERDICT_ALLOW {
         tell_alone(packet, judgement, layer::LINK.into());
     }
@@ -164,24 +184,24 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
 /// Judges a frame.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner: u64) -> u64 {
+extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner: u64, answers: u32) -> u64 {
     // SAFETY: the verifier has it checked for null, and knows its size. The context is not needed, but a global function
     // whose first argument is none is not taken for one by kernels before 6.8.
     let (Some(packet), false) = (unsafe { packet.as_ref() }, context.is_null()) else { return 0 };
     let (owner, generation) = (CgroupId(owner), generation());
+    let (source, target) = packet.ends();
     // Copies: for kernels before 6.2 what a global function was handed is no key of a map.
-    let (source, target) = (packet.source(), packet.target());
-    let here = Party { owner, address: source.0 };
-    let there = Party { owner: CgroupId::NONE, address: target.0 };
+    let here = Party { owner, address: *source.0 };
+    let there = Party { owner: CgroupId::NONE, address: *target.0 };
     let protocol = packet.key.protocol;
-    let judgement = if is_forged(&source.0, &target.0, owner) {
+    let judgement = if is_forged(&here.address, &there.address, owner) {
         let slot = (generation & 1) as u8;
         judge_end(slot, EGRESS, Identity::FORGED, Identity::NOBODY, service(protocol, target.1))
     } else {
-        let (source, target, port) = if answers(packet) {
-            (there, here, service_port((&source.0, source.1)))
+        let (source, target, port) = if answers != 0 {
+            (there, here, service_port(source))
         } else {
-            (here, there, service_port((&target.0, target.1)))
+            (here, there, service_port(target))
         };
         Case { source, target, service: service(protocol, port), generation }.judge()
     };

@@ -36,7 +36,11 @@ pub(crate) const AT_LINK: usize = 14;
 pub(crate) const FOLLOWED: u32 = u32::MAX;
 
 /// The offset of a fragment, as it stands in an IPv4 header (RFC 791 section 3.1): not zero for all but the first.
-const LATER_FRAGMENT: u16 = 0x1fff_u16.to_be();
+const OFFSET: u16 = 0x1fff_u16.to_be();
+
+/// The header of fragments in IPv6 (RFC 8200 section 4.5). At links it also stands for all fragments of IPv4 but the first,
+/// which have no ports either.
+const FRAGMENT: u8 = 44;
 
 /// A protocol that no packet has (RFC 5237: "Reserved"): of frames that are not IP.
 const PROTOCOL_RESERVED: u8 = 255;
@@ -108,8 +112,6 @@ pub(crate) struct Packet {
     pub(crate) begins: bool,
     /// Zero for all but TCP.
     pub(crate) tcp_flags: u8,
-    /// Whether it is a fragment other than the first, which has no ports.
-    pub(crate) later_fragment: bool,
 }
 
 impl Packet {
@@ -120,23 +122,26 @@ impl Packet {
     pub(crate) fn read(context: &SkBuffContext, begin: usize) -> Result<Self, u32> {
         // SAFETY: the context is valid for the whole program.
         let family = unsafe { (*context.skb.skb).protocol };
-        let mut later_fragment = false;
         let (source, target, protocol, transport) = if family == IPV4 {
             let head: Ipv4 = load(context, begin)?;
             let length = begin + usize::from(head.version_length & 0xf) * 4;
-            later_fragment = begin == AT_LINK && head.fragment & LATER_FRAGMENT != 0;
-            (Address::mapped(head.source), Address::mapped(head.target), head.protocol, length)
+            let later = begin == AT_LINK && head.fragment & OFFSET != 0;
+            let protocol = if later { FRAGMENT } else { head.protocol };
+            (Address::mapped(head.source), Address::mapped(head.target), protocol, length)
         } else if family == IPV6 {
             let head: Ipv6 = load(context, begin)?;
             (address(head.source), address(head.target), head.next_header, begin + 40)
+        } else if begin == AT_LINK {
+            // Whatever it is, it is for whoever listens on the link.
+            (Address::NONE, ALL_NODES, PROTOCOL_RESERVED, begin)
         } else {
             return Err(failure::OTHER_PROTOCOL);
         };
 
         let (mut begins, mut unfollowed) = (true, FOLLOWED);
         let (source_port, target_port, tcp_flags, header) = match protocol {
-            _ if later_fragment => {
-                unfollowed = failure::UNPARSED;
+            PROTOCOL_RESERVED if family != IPV4 && family != IPV6 => {
+                unfollowed = failure::OTHER_PROTOCOL;
                 NO_PORTS
             }
             PROTOCOL_TCP => match load::<Tcp>(context, transport) {
@@ -159,12 +164,14 @@ impl Packet {
             },
             PROTOCOL_ICMP | PROTOCOL_ICMPV6 => {
                 // Two bytes: that one byte lies within the packet, the verifier does not learn from a comparison.
-                match (protocol, load::<[u8; 2]>(context, transport)) {
-                    (PROTOCOL_ICMP, Ok([8, _])) | (PROTOCOL_ICMPV6, Ok([128, _])) => {}
-                    (PROTOCOL_ICMP, Ok([0, _])) | (PROTOCOL_ICMPV6, Ok([129, _])) => begins = false,
-                    (_, Err(reason)) => unfollowed = reason,
-                    // Errors and neighbour discovery: mostly the kernel speaks.
-                    _ => unfollowed = failure::OTHER_PROTOCOL,
+                match load::<[u8; 2]>(context, transport) {
+                    Ok([kind, _]) => match (protocol, kind) {
+                        (PROTOCOL_ICMP, 8) | (PROTOCOL_ICMPV6, 128) => {}
+                        (PROTOCOL_ICMP, 0) | (PROTOCOL_ICMPV6, 129) => begins = false,
+                        // Errors and neighbour discovery: mostly the kernel speaks.
+                        _ => unfollowed = failure::OTHER_PROTOCOL,
+                    },
+                    Err(reason) => unfollowed = reason,
                 }
                 (0, 0, 0, ICMP_HEADER)
             }
@@ -174,8 +181,7 @@ impl Packet {
                 NO_PORTS
             }
             // IPv6 routing, fragment and destination options headers: anything may come behind them.
-            43 | 44 | 60 if family == IPV6 => {
-                later_fragment = begin == AT_LINK && protocol == 44;
+            43 | FRAGMENT | 60 if family == IPV6 || begin == AT_LINK => {
                 unfollowed = failure::UNPARSED;
                 NO_PORTS
             }
@@ -192,28 +198,10 @@ impl Packet {
             begins,
             unfollowed,
             tcp_flags,
-            later_fragment,
             payload: u64::from(context.len()).saturating_sub((transport + header) as u64),
             // SAFETY: the context is valid for the whole program.
             cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(context.skb.skb) }),
         })
-    }
-
-    /// A frame of which nothing is known, but who sent it.
-    #[inline(always)]
-    pub(crate) fn of_frame(context: &SkBuffContext) -> Self {
-        let (source, target) = ((Address::NONE, 0), (ALL_NODES, 0));
-        Self {
-            key: key_between(source, target, PROTOCOL_RESERVED, 0),
-            source_is_low: is_low(&source, &target),
-            begins: false,
-            unfollowed: failure::OTHER_PROTOCOL,
-            tcp_flags: 0,
-            later_fragment: false,
-            payload: u64::from(context.len()),
-            // SAFETY: the context is valid for the whole program.
-            cgroup: CgroupId(unsafe { bpf_skb_cgroup_id(context.skb.skb) }),
-        }
     }
 
     /// Whether a raw socket gets a copy of what another socket receives (raw(7)): it is neither end.
@@ -262,6 +250,11 @@ impl Packet {
             protocol: self.key.protocol,
             padding: [0; 5],
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.key.protocol == FRAGMENT
     }
 
     #[inline(always)]
