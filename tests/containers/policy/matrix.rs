@@ -204,5 +204,6 @@ fn configuration(node: &Node, scene: &Scene) -> Result<String> {
 #[test]
 fn every_cell_of_every_scene_is_as_it_is_written() -> Result<()> {
     let _turn = alone()?;
-    matrix::play(&mut Stage::set()?, &scenes::all()?)
+    println!("{}", matrix::play(&mut Stage::set()?, &scenes::all()?)?);
+    Ok(())
 }

@@ -223,5 +223,6 @@ fn mapped(address: IpAddr) -> Address {
 fn every_cell_of_every_scene_is_as_it_is_written() -> Result<()> {
     let node = Node::start();
     node.loaded.sensor.need("policy", true);
-    matrix::play(&mut Stage::set(Sync::new(node.loaded.policy))?, &scenes::all()?)
+    println!("{}", matrix::play(&mut Stage::set(Sync::new(node.loaded.policy))?, &scenes::all()?)?);
+    Ok(())
 }

@@ -60,14 +60,14 @@ pub trait Stage {
     fn start_anew(&mut self, member: &'static Member) -> Result<()>;
 }
 
-/// Plays all scenes, one after the other.
+/// Plays all scenes, one after the other. Returns how many cells each had, and how long it took.
 ///
 /// # Errors
 /// What is not as it is written.
-pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<()> {
+pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<String> {
     stage.enforce(&Scene::open())?;
     stage.matrix().open(scenes)?;
-    let (begun, mut cells, mut wrong) = (Instant::now(), 0, Vec::new());
+    let (begun, mut cells, mut wrong, mut told) = (Instant::now(), 0, Vec::new(), String::new());
     for scene in scenes {
         let at = Instant::now();
         stage.enforce(scene)?;
@@ -76,12 +76,12 @@ pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<()> {
         }
         let outcome = stage.matrix().play(scene)?;
         cells += outcome.cells;
-        println!("{:>6} cells in {:>5.1?}: {}", outcome.cells, at.elapsed(), scene.name);
+        told += &format!("{:>6} cells in {:>5.1?}: {}\n", outcome.cells, at.elapsed(), scene.name);
         wrong.extend(outcome.wrong.into_iter().map(|line| format!("{}: {line}", scene.name)));
     }
-    println!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed());
+    told += &format!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed());
     ensure!(wrong.is_empty(), "{} attempts came out wrong:\n{}", wrong.len(), wrong.join("\n"));
-    Ok(())
+    Ok(told)
 }
 
 /// What came of a scene.
