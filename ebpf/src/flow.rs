@@ -58,6 +58,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         close(&packet.key, flow, end);
     }
     if !packet.is_syn()
+        && !packet.is_echo_request()
         && rename_answer(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {

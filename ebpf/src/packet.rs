@@ -215,11 +215,18 @@ impl Packet {
         }
     }
 
-    /// Whether a raw socket gets a copy of what another socket receives (raw(7)): it is neither end.
+    /// Whether it asks for an echo (ping).
+    #[inline(always)]
+    pub(crate) fn is_echo_request(&self) -> bool {
+        matches!(self.key.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6) && self.begins
+    }
+
+    /// Whether a raw socket gets a copy of what another socket receives, or of an echo request, which the kernel answers
+    /// (raw(7)): it is neither end.
     #[inline(always)]
     pub(crate) fn is_copy(&self, context: &SkBuffContext) -> bool {
         const SOCK_RAW: u32 = 3;
-        if !matches!(self.key.protocol, PROTOCOL_TCP | PROTOCOL_UDP) {
+        if !matches!(self.key.protocol, PROTOCOL_TCP | PROTOCOL_UDP) && !self.is_echo_request() {
             return false;
         }
         // SAFETY: the context is valid for the whole program; the helper answers null for what is no full socket.
