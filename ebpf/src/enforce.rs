@@ -19,7 +19,7 @@ use crate::{
     budget::account,
     emit::{count_failure, monotonic_time},
     flow::{find, remove, service_port},
-    packet::Packet,
+    packet::{Packet, is_kernels},
     policy::{Case, Party, generation, owner_of_socket},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
@@ -33,10 +33,10 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
         if generation == 0 || !egress {
             return true;
         }
-        // Whoever forges the addresses of another's flow is judged for himself.
+        // Whoever forges the addresses of another's flow is judged for himself. The kernel answers pings for others.
         let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
         let sender = if from_client { flow.client } else { flow.server };
-        return sender == packet.cgroup || passes_alone(context, packet, true);
+        return sender == packet.cgroup || is_kernels(context) || passes_alone(context, packet, true);
     }
     if generation == 0 {
         flow.generation = 0;
