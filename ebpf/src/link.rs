@@ -99,6 +99,8 @@ fn may_leave(context: &SkBuffContext, packet: &mut Packet, container: CgroupId) 
     } else if is_of_flow(packet, owner) {
         return true;
     }
+    // What the kernel itself answers has a socket of nobody's.
+    let owner = if owner == CgroupId::ROOT { container } else { owner };
     frame_passes(context, packet, owner)
 }
 
@@ -152,15 +154,37 @@ fn sender_of(packet: &Packet, flow: &Flow) -> CgroupId {
     if is_from_client(packet, flow) { flow.client_owner } else { flow.server_owner }
 }
 
+/// Whether no socket has been seen yet of the end that sends this.
+#[inline(always)]
+fn is_unknown(packet: &Packet, flow: &Flow) -> bool {
+    if is_from_client(packet, flow) {
+        flow.client == CgroupId::NONE
+    } else {
+        flow.flags & flag::SERVER_IS_LOCAL == 0 || flow.server == CgroupId::NONE
+    }
+}
+
+/// What a frame is that no socket's flow speaks for.
+const BEGINS: u32 = 0;
+const ANSWERS: u32 = 1;
+/// It answers a flow that may pass.
+const IS_AWAITED: u32 = 2;
+
 /// Whether a frame answers what the other end has begun.
 #[inline(never)]
-fn answers(packet: &Packet) -> bool {
+fn answers(packet: &Packet) -> u32 {
     if let Some(flow) = find(&packet.key) {
-        return is_from_client(packet, flow) == (flow.flags & flag::BEGUN_BY_SERVER != 0);
+        let begins = is_from_client(packet, flow) == (flow.flags & flag::BEGUN_BY_SERVER == 0);
+        let passes = flow.generation == generation() && flow.judgement.passes();
+        return match (begins, passes && is_unknown(packet, flow)) {
+            (true, _) => BEGINS,
+            (false, true) => IS_AWAITED,
+            (false, false) => ANSWERS,
+        };
     }
     // SAFETY: copied at once.
     let began_low = unsafe { WAYS.get(packet.key) }.copied();
-    began_low.is_some_and(|low| low != u32::from(packet.source_is_low))
+    if began_low.is_some_and(|low| low != u32::from(packet.source_is_low)) { ANSWERS } else { BEGINS }
 }
 
 /// Whether a frame may pass that no flow speaks for.
@@ -170,7 +194,7 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
     if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
         return true;
     }
-    let judgement = judge_frame(context.skb.skb, packet, owner.0, answers(packet).into());
+    let judgement = judge_frame(context.skb.skb, packet, owner.0, answers(packet));
     if unpacked(judgement).verdict != VERDICT_ALLOW {
         tell_alone(packet, judgement, layer::LINK.into());
     }
@@ -197,8 +221,10 @@ extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner:
     let judgement = if is_forged(&here.address, &there.address, owner) {
         let slot = (generation & 1) as u8;
         judge_end(slot, EGRESS, Identity::FORGED, Identity::NOBODY, service(protocol, target.1))
+    } else if answers == IS_AWAITED {
+        Judgement::ALLOW
     } else {
-        let (source, target, port) = if answers != 0 {
+        let (source, target, port) = if answers == ANSWERS {
             (there, here, service_port(source))
         } else {
             (here, there, service_port(target))

@@ -71,6 +71,8 @@ struct Keeper {
     known: HashMap<u32, Known>,
     /// Which namespaces containers are in, and when that was asked.
     namespaces: HashMap<Networked, (Option<Namespace>, Instant)>,
+    /// Whether policies have just come into force.
+    first: bool,
     /// Whether what an earlier daemon has left is dealt with.
     taken_over: bool,
     trouble: Option<String>,
@@ -89,6 +91,7 @@ impl Keeper {
             listed: None,
             known: HashMap::new(),
             namespaces: HashMap::new(),
+            first: true,
             taken_over: false,
             trouble: None,
         }
@@ -100,6 +103,7 @@ impl Keeper {
             tracing::error!("not all links of containers are covered: {trouble}");
         }
         self.trouble = trouble;
+        self.first = !sensor.stays();
     }
 
     async fn try_turn(&mut self, view: &View, sensor: &Sensor) -> anyhow::Result<()> {
@@ -199,7 +203,8 @@ impl Keeper {
             }
             // Of a pod, the one that was there first holds the network.
             let owner = behind.into_iter().min();
-            if owner.is_some() || known.since.elapsed() >= OWNED_WITHIN {
+            // Who was there before has been named, if ever he will be.
+            if owner.is_some() || self.first || known.since.elapsed() >= OWNED_WITHIN {
                 let owner = owner.unwrap_or(CgroupId::NONE);
                 result = result.and(sensor.set_owner(*index, owner));
                 known.owner = Some(owner);
