@@ -20,7 +20,7 @@ use crate::{
     emit::{count_failure, monotonic_time},
     flow::{find, remove, service_port},
     packet::{Packet, is_kernels},
-    policy::{Case, Party, generation, owner_of_socket},
+    policy::{Case, Party, generation, owner_now, owner_of_socket},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
 };
@@ -89,7 +89,10 @@ extern "C" fn judge_flow(
     }
     let (client, server) = packet.key.ends(flow.flags);
     let client_owner = if flow.client == CgroupId::NONE { CgroupId::NONE } else { flow.client_owner };
-    let server_owner = if target_is_local { flow.server_owner } else { CgroupId::NONE };
+    let mut server_owner = if target_is_local { flow.server_owner } else { CgroupId::NONE };
+    if from_client && egress != 0 {
+        server_owner = owner_now(server_owner, server.0);
+    }
     let one = Party { owner: client_owner, address: *client.0 };
     let two = Party { owner: server_owner, address: *server.0 };
     let (source, target, port) = if flow.flags & flag::BEGUN_BY_SERVER == 0 {

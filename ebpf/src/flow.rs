@@ -18,7 +18,7 @@ use cofferdam_common::{
     record::{family, kind},
 };
 
-use self::begin::{begin, begins_anew, note_sender};
+use self::begin::{begin, begins_anew, is_anothers, note_sender};
 use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
@@ -51,7 +51,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         packet.key.namespace = packet.cgroup.0;
     }
     if let Some(flow) = find(&packet.key) {
-        if !begins_anew(packet, hook, flow) {
+        if !begins_anew(packet, hook, flow) && !is_anothers(packet, hook, flow) {
             return go_on(context, packet, hook, flow);
         }
         let end = flow.end_by_remains();

@@ -269,6 +269,12 @@ impl Packet {
         self.key.protocol == PROTOCOL_TCP
     }
 
+    /// Whether its ends have ports.
+    #[inline(always)]
+    pub(crate) fn has_ports(&self) -> bool {
+        self.key.low_port != 0 && self.key.high_port != 0
+    }
+
     /// Whether its target is a group.
     #[inline(always)]
     pub(crate) fn is_multicast(&self) -> bool {

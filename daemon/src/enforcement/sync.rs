@@ -122,9 +122,11 @@ impl Sync {
             return Ok(HashMap::new());
         }
         let mut plan = Plan::new(policies, settings, &mut self.numbers)?;
+        let gone = self.not_among(placed);
         let mut identities = HashMap::new();
         // Always in one order: what has not changed then has the same numbers as before, and need not be written.
-        let mut resolved: Vec<_> = placed.iter().filter(|placed| self.is_resolved(placed)).collect();
+        let all = placed.iter().chain(&gone);
+        let mut resolved: Vec<_> = all.filter(|placed| self.is_resolved(placed)).collect();
         resolved.sort_unstable_by_key(|placed| placed.cgroup);
         for placed in resolved {
             identities.insert(placed.cgroup, plan.admit(plan.signature(&placed.workload))?);
@@ -139,7 +141,7 @@ impl Sync {
         for (network, identity) in plan.networks() {
             self.maps.set_network(slot, network, identity)?;
         }
-        for placed in placed {
+        for placed in placed.iter().chain(&gone) {
             let identity = identities.get(&placed.cgroup).copied().unwrap_or(Identity::UNRESOLVED);
             self.place(placed, slot, identity)?;
         }
@@ -206,6 +208,19 @@ impl Sync {
         }
         self.place(placed, slot, identity)?;
         Ok(before.map_or(self.lets_unresolved_pass, |before| before != identity))
+    }
+
+    /// Those who are gone but not forgotten: in each generation they are who they were.
+    fn not_among(&self, placed: &[Placed]) -> Vec<Placed> {
+        let live: HashSet<CgroupId> = placed.iter().map(|placed| placed.cgroup).collect();
+        let gone = self.residents.iter().filter(|(cgroup, _)| !live.contains(cgroup));
+        let as_placed = |(cgroup, known): (&CgroupId, &Known)| Placed {
+            cgroup: *cgroup,
+            workload: Arc::clone(&known.workload),
+            own: known.resident.owns_below != 0,
+            told: true,
+        };
+        gone.map(as_placed).collect()
     }
 
     /// Whether it is known who lives there, or will not be known any more.
