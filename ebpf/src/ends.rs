@@ -24,13 +24,23 @@ pub(crate) fn is_low(one: &End, two: &End) -> bool {
 /// The key of the flow between two ends, whichever of them sends. Of echoes `one` is who asks.
 #[inline(always)]
 pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> FlowKey {
-    let one_is_low = is_low(&one, &two);
-    let (low, high) = if one_is_low { (one, two) } else { (two, one) };
-    let asker = match protocol {
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 if one_is_low => 1,
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => 2,
+    let asker = asker(protocol, is_low(&one, &two));
+    key_with(one, two, protocol, namespace, asker)
+}
+
+/// [`FlowKey::asker`].
+#[inline(always)]
+pub(crate) fn asker(protocol: u8, is_low: bool) -> u8 {
+    match protocol {
+        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => 2 - u8::from(is_low),
         _ => 0,
-    };
+    }
+}
+
+/// [`key_between`], where it is known who asks.
+#[inline(always)]
+pub(crate) fn key_with(one: End, two: End, protocol: u8, namespace: u64, asker: u8) -> FlowKey {
+    let (low, high) = if is_low(&one, &two) { (one, two) } else { (two, one) };
     FlowKey {
         low: low.0,
         high: high.0,

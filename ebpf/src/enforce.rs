@@ -20,7 +20,7 @@ use crate::{
     emit::{count_failure, monotonic_time},
     flow::{find, remove, service_port},
     packet::{Packet, is_kernels},
-    policy::{Case, Party, generation, owner_now, owner_of_socket},
+    policy::{Case, Party, generation, owner_of_socket},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
 };
@@ -30,8 +30,15 @@ use crate::{
 pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flow: &mut Flow) -> bool {
     let generation = generation();
     if flow.generation == generation && flow.judgement.verdict < VERDICT_DENY {
-        if generation == 0 || !egress {
+        if generation == 0 || (!egress && packet.is_tcp()) {
             return true;
+        }
+        // Whoever has come to the address of another gets what may come to himself. A connection does not outlive its end.
+        if !egress {
+            let receiver = receiver(packet, flow);
+            return receiver == packet.cgroup
+                || receiver == CgroupId::NONE
+                || passes_alone(context, packet, false);
         }
         // Whoever forges the addresses of another's flow is judged for himself. The kernel answers pings for others.
         let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
@@ -67,6 +74,14 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
     false
 }
 
+/// Whom a flow says that a packet is for.
+#[inline(always)]
+fn receiver(packet: &Packet, flow: &Flow) -> CgroupId {
+    let (client, server) = parties(flow);
+    let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
+    if from_client { server } else { client }
+}
+
 /// Judges a flow by the generation in force.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -89,10 +104,7 @@ extern "C" fn judge_flow(
     }
     let (client, server) = packet.key.ends(flow.flags);
     let client_owner = if flow.client == CgroupId::NONE { CgroupId::NONE } else { flow.client_owner };
-    let mut server_owner = if target_is_local { flow.server_owner } else { CgroupId::NONE };
-    if from_client && egress != 0 {
-        server_owner = owner_now(server_owner, server.0);
-    }
+    let server_owner = if target_is_local { flow.server_owner } else { CgroupId::NONE };
     let one = Party { owner: client_owner, address: *client.0 };
     let two = Party { owner: server_owner, address: *server.0 };
     let (source, target, port) = if flow.flags & flag::BEGUN_BY_SERVER == 0 {
@@ -192,7 +204,7 @@ pub(crate) fn unpacked(judgement: u64) -> Judgement {
 }
 
 /// Whether a copy may pass that a raw socket gets of a packet to another socket.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn copy_passes(context: &SkBuffContext, packet: &Packet) -> bool {
     let generation = generation();
     if generation == 0 {

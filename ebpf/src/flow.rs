@@ -18,7 +18,7 @@ use cofferdam_common::{
     record::{family, kind},
 };
 
-use self::begin::{begin, begins_anew, is_anothers, note_sender};
+use self::begin::{begin, begins_anew, note_sender};
 use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
@@ -51,14 +51,13 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         packet.key.namespace = packet.cgroup.0;
     }
     if let Some(flow) = find(&packet.key) {
-        if !begins_anew(packet, hook, flow) && !is_anothers(packet, hook, flow) {
+        if !begins_anew(packet, hook, flow) {
             return go_on(context, packet, hook, flow);
         }
         let end = flow.end_by_remains();
         close(&packet.key, flow, end);
     }
     if !packet.is_syn()
-        && !packet.is_echo_request()
         && rename_answer(packet, hook == Hook::Egress)
         && let Some(flow) = find(&packet.key)
     {
@@ -343,7 +342,6 @@ pub(crate) fn remove(key: &FlowKey) {
 pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
     let (client, server) = key.ends(flow.flags);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
-    let translated = flow.flags & flag::TRANSLATED != 0;
     let here = if target_is_local { flow.server } else { flow.client };
     // Who began it pays, where it is of this host: nobody can use up the budget of those that it talks to.
     let payer = account(if flow.client == CgroupId::NONE { here } else { flow.client });
@@ -356,10 +354,10 @@ pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
             (*record).server = if target_is_local { flow.server } else { CgroupId::NONE };
             (*record).client_address = *client.0;
             (*record).server_address = *server.0;
-            (*record).dialled = if translated { flow.other_end } else { Address::NONE };
+            (*record).dialled = flow.other_end;
             (*record).client_port = client.1;
             (*record).server_port = service_port(server);
-            (*record).dialled_port = if translated { flow.other_end_port } else { 0 };
+            (*record).dialled_port = flow.other_end_port;
             (*record).protocol = key.protocol;
             (*record).end = end;
             (*record).opened_at = flow.opened_at;

@@ -17,7 +17,7 @@ use cofferdam_common::{
 
 use crate::{
     address::{ALL_NODES, is_loopback, is_multicast},
-    ends::{End, high, is_low, key_between, low},
+    ends::{End, asker, high, is_low, key_with, low},
     offsets::{KernelPointer, offset},
 };
 
@@ -140,7 +140,7 @@ impl Packet {
 
         let (mut begins, mut unfollowed) = (true, FOLLOWED);
         let (source_port, target_port, tcp_flags, header) = match protocol {
-            PROTOCOL_RESERVED if family != IPV4 && family != IPV6 => {
+            PROTOCOL_RESERVED if begin == AT_LINK && family != IPV4 && family != IPV6 => {
                 unfollowed = failure::OTHER_PROTOCOL;
                 NO_PORTS
             }
@@ -191,10 +191,11 @@ impl Packet {
         let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
         let source = (source, u16::from_be(source_port));
         let target = (target, u16::from_be(target_port));
-        let (one, two) = if begins { (source, target) } else { (target, source) };
+        let source_is_low = is_low(&source, &target);
+        let asker = asker(protocol, source_is_low == begins);
         Ok(Self {
-            key: key_between(one, two, protocol, namespace),
-            source_is_low: is_low(&source, &target),
+            key: key_with(source, target, protocol, namespace, asker),
+            source_is_low,
             begins,
             unfollowed,
             tcp_flags,
@@ -212,7 +213,7 @@ impl Packet {
 
     /// Whether a raw socket gets a copy of what another socket receives, or of an echo request, which the kernel answers
     /// (raw(7)): it is neither end.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn is_copy(&self, context: &SkBuffContext) -> bool {
         const SOCK_RAW: u32 = 3;
         if !matches!(self.key.protocol, PROTOCOL_TCP | PROTOCOL_UDP) && !self.is_echo_request() {
@@ -267,12 +268,6 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn is_tcp(&self) -> bool {
         self.key.protocol == PROTOCOL_TCP
-    }
-
-    /// Whether its ends have ports.
-    #[inline(always)]
-    pub(crate) fn has_ports(&self) -> bool {
-        self.key.low_port != 0 && self.key.high_port != 0
     }
 
     /// Whether its target is a group.

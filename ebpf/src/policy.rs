@@ -173,20 +173,6 @@ fn identity(slot: u8, owner: CgroupId) -> Identity {
     })
 }
 
-/// Whose the server of a flow is who was `owner`: the address of a container that is gone may be another's now.
-#[inline(always)]
-pub(crate) fn owner_now(owner: CgroupId, address: &Address) -> CgroupId {
-    // SAFETY: as in `identity`.
-    if owner == CgroupId::NONE || unsafe { RESIDENTS.get(owner) }.is_some() {
-        return owner;
-    }
-    // SAFETY: copied at once, in one piece.
-    match unsafe { ADDRESSES.get(address) }.copied() {
-        Some(other) if other != CgroupId::ROOT => other,
-        _ => owner,
-    }
-}
-
 #[inline(always)]
 fn outside(slot: u8, address: &Address) -> Identity {
     let data = NetworkKey { slot: u32::from(slot).to_be_bytes(), address: address.0 };

@@ -46,6 +46,9 @@ pub(crate) fn recognise_sender(packet: &Packet, flow: &mut Flow) {
 /// a question that its own namespace translates bears the real target at both hooks, but its answer does not.
 #[inline(never)]
 pub(crate) fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
+    if packet.is_echo_request() {
+        return false;
+    }
     let asker = packet.target();
     let Some(asked) = asked_by(packet) else { return false };
     let key = between(asker, asked, &packet.key);

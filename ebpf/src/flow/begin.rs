@@ -15,18 +15,6 @@ use crate::{
     packet::Packet,
 };
 
-/// Whether a datagram arrives at somebody who has come to the address of one end of a flow: what was allowed to that end
-/// was not allowed to him. Without ports flows of several sockets can be one, and nobody can be told apart.
-#[inline(always)]
-pub(super) fn is_anothers(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
-    let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
-    let to_server = from_client && flow.flags & flag::SERVER_IS_LOCAL != 0;
-    let known = if to_server { flow.server } else { flow.client };
-    let in_question =
-        hook == Hook::Ingress && !packet.is_tcp() && (to_server || !from_client && packet.has_ports());
-    in_question && known != CgroupId::NONE && known != packet.cgroup
-}
-
 /// A handshake over the remains of a connection between the same two ports.
 #[inline(always)]
 pub(super) fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
