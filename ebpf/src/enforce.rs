@@ -30,10 +30,11 @@ use crate::{
 pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flow: &mut Flow) -> bool {
     let generation = generation();
     if flow.generation == generation && flow.judgement.verdict < VERDICT_DENY {
-        if generation == 0 || (!egress && packet.is_tcp()) {
+        if generation == 0 || (!egress && (packet.is_tcp() || packet.is_echo())) {
             return true;
         }
-        // Whoever has come to the address of another gets what may come to himself. A connection does not outlive its end.
+        // Whoever has come to the address of another gets what may come to himself. A connection does not outlive its end,
+        // and several may listen for the answer to a ping.
         if !egress {
             let receiver = receiver(packet, flow);
             return receiver == packet.cgroup

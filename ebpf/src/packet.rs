@@ -208,7 +208,13 @@ impl Packet {
     /// Whether it asks for an echo (ping).
     #[inline(always)]
     pub(crate) fn is_echo_request(&self) -> bool {
-        matches!(self.key.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6) && self.begins
+        self.is_echo() && self.begins
+    }
+
+    /// Whether it is a ping, or the answer to one.
+    #[inline(always)]
+    pub(crate) fn is_echo(&self) -> bool {
+        matches!(self.key.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
     }
 
     /// Whether a raw socket gets a copy of what another socket receives, or of an echo request, which the kernel answers

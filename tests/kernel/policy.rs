@@ -8,8 +8,6 @@ mod judge;
 
 mod link;
 
-mod scenes;
-
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
