@@ -25,7 +25,7 @@ use super::{
 const PATIENCE: u64 = 400;
 /// Milliseconds that what shall pass gets when it did not at first, and how often it is tried again.
 const LONG_PATIENCE: u64 = 1_500;
-const AGAIN: usize = 2;
+const AGAIN: usize = 8;
 
 /// All who play, ready to act.
 #[derive(Debug, Default)]
