@@ -241,7 +241,7 @@ fn policies_that_need_more_than_there_is_room_for_by_default_are_told_before_the
     assert_eq!(
         findings(&text(2_000)),
         "1:9: shop: all policies together need more than there is room for by default, if all workloads run here that they \
-         name: there is room for 393216 intervals of ports, and the policies need 404001: raise `policies.room.intervals` \
+         name: there is room for 393216 intervals of ports, and the policies need 404002: raise `policies.room.intervals` \
          and restart the daemon\n"
     );
 }
