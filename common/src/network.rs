@@ -83,6 +83,13 @@ pub struct FlowKey {
     pub padding: [u8; 2],
 }
 
+/// Whether a protocol is that of pings, which have no ports.
+#[inline(always)]
+#[must_use]
+pub const fn is_echo(protocol: u8) -> bool {
+    matches!(protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
+}
+
 /// One end of a flow: its address, and its port in host order.
 pub type End<'a> = (&'a Address, u16);
 

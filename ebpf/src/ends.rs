@@ -2,7 +2,7 @@
 
 use cofferdam_common::{
     ids::Address,
-    network::{FlowKey, PROTOCOL_ICMP, PROTOCOL_ICMPV6},
+    network::{FlowKey, is_echo},
 };
 
 /// One end of a flow.
@@ -31,10 +31,7 @@ pub(crate) fn key_between(one: End, two: End, protocol: u8, namespace: u64) -> F
 /// [`FlowKey::asker`].
 #[inline(always)]
 pub(crate) fn asker(protocol: u8, is_low: bool) -> u8 {
-    match protocol {
-        PROTOCOL_ICMP | PROTOCOL_ICMPV6 => 2 - u8::from(is_low),
-        _ => 0,
-    }
+    if is_echo(protocol) { 2 - u8::from(is_low) } else { 0 }
 }
 
 /// [`key_between`], where it is known who asks.

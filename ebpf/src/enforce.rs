@@ -42,7 +42,7 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
                 || passes_alone(context, packet, false);
         }
         // Whoever forges the addresses of another's flow is judged for himself. The kernel answers pings for others.
-        let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
+        let from_client = packet.is_from_client(flow);
         let sender = if from_client { flow.client } else { flow.server };
         return sender == packet.cgroup || is_kernels(context) || passes_alone(context, packet, true);
     }
@@ -79,7 +79,7 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
 #[inline(always)]
 fn receiver(packet: &Packet, flow: &Flow) -> CgroupId {
     let (client, server) = parties(flow);
-    let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
+    let from_client = packet.is_from_client(flow);
     if from_client { server } else { client }
 }
 
@@ -95,7 +95,7 @@ extern "C" fn judge_flow(
     // SAFETY: the verifier has both checked for null, and knows their sizes.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
     let generation = generation();
-    let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
+    let from_client = packet.is_from_client(flow);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
     if from_client == (egress != 0) {

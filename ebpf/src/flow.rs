@@ -68,7 +68,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         && let Some(flow) = find(&packet.key)
     {
         introduce(context, packet.cgroup);
-        if hook == Hook::Egress && packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0) {
+        if hook == Hook::Egress && packet.is_from_client(flow) {
             note_sender(packet);
         }
         return go_on(context, packet, hook, flow);
@@ -93,7 +93,7 @@ fn go_on(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) 
     });
     if followed == PASS_SHADOW {
         // From here, for the stack would not do for one call more.
-        follow_shadow(packet, packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0), flow);
+        follow_shadow(packet, packet.is_from_client(flow), flow);
     }
     followed != DROP
 }
@@ -133,7 +133,7 @@ fn opaque(mut value: u32) -> u32 {
 /// One more packet of a flow.
 #[inline(always)]
 fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow) -> u32 {
-    let from_client = packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0);
+    let from_client = packet.is_from_client(flow);
     let at_server = from_client == (hook == Hook::Ingress);
     let before = flow.last_seen;
     flow.last_seen = coarse_time();

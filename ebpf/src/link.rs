@@ -11,7 +11,7 @@
 use core::mem;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_NOEXIST},
+    bindings::BPF_NOEXIST,
     macros::classifier,
     programs::{SkBuffContext, TcContext},
 };
@@ -26,9 +26,9 @@ use crate::{
     emit::count_failure,
     enforce::{tell_alone, unpacked},
     flow::{find, service_port},
-    maps::{ADDRESSES, LINKS, WAYS},
+    maps::{LINKS, WAYS},
     packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
-    policy::{Case, Party, generation, judge_end, owner_of_socket},
+    policy::{Case, Party, generation, judge_end, owner_of_address, owner_of_socket},
 };
 
 /// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.
@@ -101,7 +101,7 @@ fn may_leave(context: &SkBuffContext, packet: &mut Packet, container: CgroupId) 
     }
     // What the kernel itself answers has a socket of nobody's.
     let owner = if owner == CgroupId::ROOT { container } else { owner };
-    frame_passes(context, packet, owner)
+    frame_passes(packet, owner)
 }
 
 #[inline(always)]
@@ -121,7 +121,7 @@ fn may_enter(context: &SkBuffContext, packet: &Packet) -> bool {
     // Of all that comes to a container this alone has passed no hook of its sender, should he share the host's network.
     if is_of(context, &[AF_PACKET]) {
         let owner = owner_of_socket(context, packet.cgroup);
-        return frame_passes(context, packet, owner);
+        return frame_passes(packet, owner);
     }
     if packet.unfollowed == FOLLOWED && find(&packet.key).is_none() {
         note_way(packet);
@@ -143,21 +143,16 @@ fn is_of_flow(packet: &Packet, owner: CgroupId) -> bool {
     flow.generation == generation() && flow.judgement.passes() && sender_of(packet, flow) == owner
 }
 
-#[inline(always)]
-fn is_from_client(packet: &Packet, flow: &Flow) -> bool {
-    packet.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0)
-}
-
 /// Whose packet a flow says that this is.
 #[inline(always)]
 fn sender_of(packet: &Packet, flow: &Flow) -> CgroupId {
-    if is_from_client(packet, flow) { flow.client_owner } else { flow.server_owner }
+    if packet.is_from_client(flow) { flow.client_owner } else { flow.server_owner }
 }
 
 /// Whether no socket has been seen yet of the end that sends this.
 #[inline(always)]
 fn is_unknown(packet: &Packet, flow: &Flow) -> bool {
-    if is_from_client(packet, flow) {
+    if packet.is_from_client(flow) {
         flow.client == CgroupId::NONE
     } else {
         flow.flags & flag::SERVER_IS_LOCAL == 0 || flow.server == CgroupId::NONE
@@ -174,7 +169,7 @@ const IS_AWAITED: u32 = 2;
 #[inline(never)]
 fn answers(packet: &Packet) -> u32 {
     if let Some(flow) = find(&packet.key) {
-        let begins = is_from_client(packet, flow) == (flow.flags & flag::BEGUN_BY_SERVER == 0);
+        let begins = packet.is_from_client(flow) == (flow.flags & flag::BEGUN_BY_SERVER == 0);
         let passes = flow.generation == generation() && flow.judgement.passes();
         return match (begins, passes && is_unknown(packet, flow)) {
             (true, _) => BEGINS,
@@ -189,12 +184,12 @@ fn answers(packet: &Packet) -> u32 {
 
 /// Whether a frame may pass that no flow speaks for.
 #[inline(always)]
-fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bool {
+fn frame_passes(packet: &Packet, owner: CgroupId) -> bool {
     // Nothing is in it that anybody could read.
     if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
         return true;
     }
-    let judgement = judge_frame(context.skb.skb, packet, owner.0, answers(packet));
+    let judgement = judge_frame(packet, owner.0, answers(packet));
     if unpacked(judgement).verdict != VERDICT_ALLOW {
         tell_alone(packet, judgement, layer::LINK.into());
     }
@@ -208,10 +203,9 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
 /// Judges a frame.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner: u64, answers: u32) -> u64 {
-    // SAFETY: the verifier has it checked for null, and knows its size. The context is not needed, but a global function
-    // whose first argument is none is not taken for one by kernels before 6.8.
-    let (Some(packet), false) = (unsafe { packet.as_ref() }, context.is_null()) else { return 0 };
+extern "C" fn judge_frame(packet: *const Packet, owner: u64, answers: u32) -> u64 {
+    // SAFETY: the verifier has it checked for null, and knows its size.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let (owner, generation) = (CgroupId(owner), generation());
     let (source, target) = packet.ends();
     // Copies: for kernels before 6.2 what a global function was handed is no key of a map.
@@ -239,16 +233,12 @@ extern "C" fn judge_frame(context: *mut __sk_buff, packet: *const Packet, owner:
 /// go by it, for they cannot go by the sender.
 #[inline(always)]
 fn is_forged(source: &Address, target: &Address, owner: CgroupId) -> bool {
-    let owner_of = |address: &Address| {
-        // SAFETY: copied at once, in one piece.
-        unsafe { ADDRESSES.get(address) }.copied()
-    };
-    match owner_of(source) {
+    match owner_of_address(source) {
         // Of those that share an address, only a socket can tell.
         Some(CgroupId::ROOT) => false,
         Some(other) => other != owner && owner != CgroupId::UNKNOWN,
         None if is_unspecified(source) || is_link_local(source) => false,
-        None => owner_of(target) == Some(CgroupId::ROOT),
+        None => owner_of_address(target) == Some(CgroupId::ROOT),
     }
 }
 

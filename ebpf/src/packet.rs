@@ -9,8 +9,8 @@ use aya_ebpf::{
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{
-        FlowKey, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDPLITE,
-        SenderKey,
+        Flow, FlowKey, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP,
+        PROTOCOL_UDPLITE, SenderKey, flag, is_echo,
     },
     stats::failure,
 };
@@ -214,7 +214,7 @@ impl Packet {
     /// Whether it is a ping, or the answer to one.
     #[inline(always)]
     pub(crate) fn is_echo(&self) -> bool {
-        matches!(self.key.protocol, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
+        is_echo(self.key.protocol)
     }
 
     /// Whether a raw socket gets a copy of what another socket receives, or of an echo request, which the kernel answers
@@ -231,6 +231,12 @@ impl Packet {
             let socket = if socket.is_null() { socket } else { bpf_sk_fullsock(socket) };
             !socket.is_null() && (*socket).type_ == SOCK_RAW
         }
+    }
+
+    /// Whether the client of a flow sends it.
+    #[inline(always)]
+    pub(crate) fn is_from_client(&self, flow: &Flow) -> bool {
+        self.source_is_low == (flow.flags & flag::CLIENT_IS_LOW != 0)
     }
 
     /// Where it comes from, and where it goes to.

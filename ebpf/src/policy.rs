@@ -9,7 +9,7 @@
 use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key, programs::SkBuffContext};
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, VERDICT_HOLD},
+    network::{VERDICT_HOLD, is_echo},
     policy::{
         EGRESS, INGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE,
         Span, Subject, Tables, judge, why,
@@ -38,16 +38,31 @@ pub(crate) struct Party {
     pub(crate) address: Address,
 }
 
+/// Whose a party is.
+enum Whose {
+    /// A cgroup's.
+    Cgroup(CgroupId),
+    /// Of this host, and its socket will tell whose.
+    Open,
+    /// Nobody's of this host.
+    Outside,
+}
+
 impl Party {
-    /// Whose identity it has: by its socket, or else by its address, unless that may be several's.
+    /// By its socket, or else by its address, unless that may be several's.
     #[inline(always)]
-    fn known_owner(&self) -> CgroupId {
+    fn whose(&self) -> Whose {
         if self.owner != CgroupId::NONE {
-            return self.owner;
+            return Whose::Cgroup(self.owner);
         }
-        // SAFETY: copied at once, in one piece.
-        let owner = unsafe { ADDRESSES.get(&self.address) }.copied();
-        owner.filter(|owner| *owner != CgroupId::ROOT).unwrap_or(CgroupId::NONE)
+        if is_loopback(&self.address) || is_unspecified(&self.address) {
+            return Whose::Open;
+        }
+        match owner_of_address(&self.address) {
+            Some(CgroupId::ROOT) => Whose::Open,
+            Some(cgroup) => Whose::Cgroup(cgroup),
+            None => Whose::Outside,
+        }
     }
 }
 
@@ -105,16 +120,17 @@ impl Case {
     pub(crate) fn judge(&self) -> Judgement {
         let Self { source, target, service, generation } = self;
         let slot = (*generation & 1) as u8;
-        if source.owner != CgroupId::NONE && source.owner == target.known_owner() {
+        let whose = target.whose();
+        if source.owner != CgroupId::NONE && matches!(whose, Whose::Cgroup(owner) if owner == source.owner) {
             // No policy comes between a workload and itself.
             return Judgement::ALLOW;
         }
-        let (from, to) = (who(slot, source), who(slot, target));
+        let (from, to) = (who(slot, source, source.whose()), who(slot, target, whose));
         let mut judgement = Judgement::ALLOW;
         // Where several share an address the kernel answers an echo, and no socket will tell whom it is for.
         let to_whom = match to {
             Who::Here(to) | Who::Outside(to) => Some(to),
-            Who::Open => is_echo(*service).then_some(Identity::NOBODY),
+            Who::Open => is_echo((*service >> 16) as u8).then_some(Identity::NOBODY),
         };
         if let (Who::Here(from), Some(to)) = (from, to_whom) {
             judgement = judge_end(slot, EGRESS, from, to, *service);
@@ -148,19 +164,19 @@ const CHANGED: Judgement =
     Judgement { rule: RULE_NONE, verdict: VERDICT_HOLD, why: why::UNRESOLVED, direction: EGRESS, padding: 0 };
 
 #[inline(always)]
-fn who(slot: u8, party: &Party) -> Who {
-    if party.owner != CgroupId::NONE {
-        return Who::Here(identity(slot, party.owner));
+fn who(slot: u8, party: &Party, whose: Whose) -> Who {
+    match whose {
+        Whose::Cgroup(cgroup) => Who::Here(identity(slot, cgroup)),
+        Whose::Open => Who::Open,
+        Whose::Outside => Who::Outside(outside(slot, &party.address)),
     }
-    if is_loopback(&party.address) || is_unspecified(&party.address) {
-        return Who::Open;
-    }
+}
+
+/// Whose an address is of this host: a container's by its cgroup, or the root's where several may share it.
+#[inline(always)]
+pub(crate) fn owner_of_address(address: &Address) -> Option<CgroupId> {
     // SAFETY: copied at once, in one piece.
-    match unsafe { ADDRESSES.get(&party.address) }.copied() {
-        Some(CgroupId::ROOT) => Who::Open,
-        Some(cgroup) => Who::Here(identity(slot, cgroup)),
-        None => Who::Outside(outside(slot, &party.address)),
-    }
+    unsafe { ADDRESSES.get(address) }.copied()
 }
 
 /// Fail direction: as the policy says of workloads that are not resolved.
@@ -177,12 +193,6 @@ fn identity(slot: u8, owner: CgroupId) -> Identity {
 fn outside(slot: u8, address: &Address) -> Identity {
     let data = NetworkKey { slot: u32::from(slot).to_be_bytes(), address: address.0 };
     NETWORKS.get(Key::new(NETWORK_KEY_BITS + 128, data)).copied().unwrap_or(Identity::NOBODY)
-}
-
-/// Whether it is ping's.
-#[inline(always)]
-fn is_echo(service: u32) -> bool {
-    matches!((service >> 16) as u8, PROTOCOL_ICMP | PROTOCOL_ICMPV6)
 }
 
 /// Whose identity the socket of a packet has: its own cgroup's, or that of the container that this lies below.
