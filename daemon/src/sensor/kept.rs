@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use aya::programs::links::FdLink;
 
-use super::clock::Clock;
+use super::{clock::Clock, pins::if_there};
 
 /// The hooks that judge.
 pub(super) const STAY: [&str; 6] =
@@ -49,12 +49,7 @@ impl Kept {
     /// Lets go one of this daemon's own, if it is pinned.
     pub(super) fn unpin(&self, name: &str) -> anyhow::Result<()> {
         let path = self.path(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        if_there(fs::remove_file(&path)).with_context(|| format!("cannot remove {}", path.display()))
     }
 
     /// Lets go what earlier daemons have left.
@@ -69,12 +64,8 @@ impl Kept {
     /// Lets go all.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
         self.remove(|_| true)?;
-        match fs::remove_dir(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.directory.display()))
-            }
-            _ => Ok(()),
-        }
+        if_there(fs::remove_dir(&self.directory))
+            .with_context(|| format!("cannot remove {}", self.directory.display()))
     }
 
     fn remove(&self, which: impl Fn(&str) -> bool) -> anyhow::Result<usize> {

@@ -33,10 +33,7 @@ impl Pins {
     }
 
     fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
+        if_there(fs::remove_dir_all(&self.directory))
     }
 }
 
@@ -45,5 +42,13 @@ impl Drop for Pins {
         if let Err(error) = self.remove() {
             tracing::warn!(directory = %self.directory.display(), %error, "cannot remove the pins");
         }
+    }
+}
+
+/// What is not there need not be removed.
+pub(super) fn if_there(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

@@ -21,15 +21,17 @@ use aya::{
 use cofferdam_common::ids::CgroupId;
 use nix::errno::Errno;
 
-use super::{Sensor, kept::Kept, lock, take, walk::was_there};
+use super::{
+    Sensor,
+    hooks::{Attach, HOOKS},
+    kept::Kept,
+    lock, take,
+    walk::was_there,
+};
 
 /// Where our tc filters stand among those of others: first, and at a place that no other tool is likely to use.
 const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0xc0ff, 0xd);
-
-/// The programs, and at which side of a link's end each is.
-const PROGRAMS: [(&str, TcAttachType); 2] =
-    [("veth_ingress", TcAttachType::Ingress), ("veth_egress", TcAttachType::Egress)];
 
 /// What is attached where. The only writer of the map of links.
 pub(super) struct Veths {
@@ -41,7 +43,7 @@ pub(super) struct Veths {
 /// A program that is attached to a link.
 enum Attached {
     /// Detached when it is dropped, unless it is pinned.
-    Tcx(FdLink),
+    Tcx(#[expect(dead_code, reason = "it is there to be dropped")] FdLink),
     /// Detached when it is taken out and dropped.
     Filter(ManuallyDrop<SchedClassifierLink>),
 }
@@ -69,7 +71,7 @@ impl Veths {
                 drop(ManuallyDrop::into_inner(filter));
             }
         }
-        PROGRAMS.iter().try_for_each(|(program, _)| kept.unpin(&pin(program, index)))
+        programs().try_for_each(|(program, _)| kept.unpin(&pin(program, index)))
     }
 }
 
@@ -78,25 +80,21 @@ impl Sensor {
     /// shall stay.
     ///
     /// # Errors
-    /// When the kernel refuses, as where the link is gone.
+    /// When the kernel refuses, as where the link is gone. Then nothing is attached to it.
     pub fn cover(&self, index: u32, name: &str) -> anyhow::Result<()> {
         let mut veths = lock(&self.veths);
         if veths.attached.contains_key(&index) {
             return Ok(());
         }
-        let mut attached = Vec::new();
-        for (program, side) in PROGRAMS {
-            let link = self
-                .attach_to_veth(program, name, side)
-                .with_context(|| format!("cannot attach {program} to {name}"))?;
-            attached.push(match link {
-                Attached::Tcx(link) if self.stays() => {
-                    Attached::Tcx(self.kept.pin(&pin(program, index), link)?)
-                }
-                link => link,
-            });
+        for (program, side) in programs() {
+            let attached = self
+                .attach_to_veth(program, index, name, side)
+                .with_context(|| format!("cannot attach {program} to {name}"));
+            match attached {
+                Ok(attached) => veths.attached.entry(index).or_default().push(attached),
+                Err(error) => return veths.uncover(&self.kept, index).and(Err(error)),
+            }
         }
-        veths.attached.insert(index, attached);
         Ok(())
     }
 
@@ -119,7 +117,7 @@ impl Sensor {
 
     /// Removes what an earlier daemon, on a kernel without tcx, has left at a link.
     pub fn remove_filters(&self, name: &str) {
-        for (_, side) in PROGRAMS {
+        for (_, side) in programs() {
             // It is removed when it is dropped, if it is there.
             drop(SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None));
         }
@@ -131,19 +129,38 @@ impl Sensor {
         all.into_iter().try_for_each(|index| veths.uncover(&self.kept, index))
     }
 
-    fn attach_to_veth(&self, program: &str, name: &str, side: TcAttachType) -> anyhow::Result<Attached> {
+    fn attach_to_veth(
+        &self,
+        hook: &str,
+        index: u32,
+        name: &str,
+        side: TcAttachType,
+    ) -> anyhow::Result<Attached> {
         let mut ebpf = lock(&self.ebpf);
-        let Some(Program::SchedClassifier(program)) = ebpf.program_mut(program) else {
+        let Some(Program::SchedClassifier(program)) = ebpf.program_mut(hook) else {
             bail!("is not in the object")
         };
-        if KernelVersion::current()? >= KernelVersion::new(6, 6, 0) {
-            let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-            let id = program.attach_with_options(name, side, order)?;
-            return Ok(Attached::Tcx(program.take_link(id)?.try_into()?));
+        if KernelVersion::current()? < KernelVersion::new(6, 6, 0) {
+            let filter = add_filter(program, name, side)?;
+            return Ok(Attached::Filter(ManuallyDrop::new(filter)));
         }
-        let filter = add_filter(program, name, side)?;
-        Ok(Attached::Filter(ManuallyDrop::new(filter)))
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(name, side, order)?;
+        let link = program.take_link(id)?.try_into()?;
+        Ok(Attached::Tcx(if self.stays() { self.kept.pin(&pin(hook, index), link)? } else { link }))
     }
+}
+
+/// The programs, and at which side of a link's end each is.
+fn programs() -> impl Iterator<Item = (&'static str, TcAttachType)> {
+    HOOKS.iter().filter_map(|hook| {
+        let side = match hook.attach {
+            Attach::VethIngress => TcAttachType::Ingress,
+            Attach::VethEgress => TcAttachType::Egress,
+            _ => return None,
+        };
+        Some((hook.name, side))
+    })
 }
 
 /// Adds a tc filter, or puts the program in the place of the one that an earlier daemon has left.
