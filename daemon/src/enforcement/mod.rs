@@ -76,7 +76,6 @@ struct Content {
 impl From<Set> for Content {
     fn from(set: Set) -> Self {
         let (policies, files) = set.into_parts();
-        let policies = policies.into_iter().map(Arc::new).collect();
         Self { policies, files: Arc::new(files), settings: None }
     }
 }
@@ -277,11 +276,17 @@ impl InForce {
         let mut state = self.lock();
         state.seen = Some(now);
         let applied = loaded.and_then(|set| state.apply(set.into(), &config, attribution));
-        let applied = applied.and_then(|()| state.turn(attribution).map_err(|error| format!("{error:#}")));
         state.report.problem = applied.as_ref().err().cloned();
+        self.settle(state, attribution);
+        applied
+    }
+
+    /// After a change: takes in who lives here, and attaches what judges or lets it go. Of what fails nothing is lost: it
+    /// is tried again with each turn, and said then.
+    fn settle(&self, mut state: MutexGuard<'_, State>, attribution: &Attribution) {
+        let _ = state.turn(attribution);
         drop(state);
         self.switch();
-        applied
     }
 
     /// For whom not all is enforced.

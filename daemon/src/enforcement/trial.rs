@@ -113,11 +113,7 @@ impl InForce {
         let id = state.trials;
         let until = now + within.min(LONGEST_TRIAL);
         state.trial = Some(OnTrial { id, files: files.clone(), until, before });
-        if let Err(error) = state.turn(attribution) {
-            tracing::error!("not all that lives here is known to the policies: {error:#}");
-        }
-        drop(state);
-        self.switch();
+        self.settle(state, attribution);
         let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
         tracing::warn!(?names, seconds = within.as_secs(), "policies are in force until they are confirmed");
         Ok(Trial { id, folder, files })
@@ -193,11 +189,7 @@ impl InForce {
             state.trial = Some(OnTrial { until: now + RETRY_AFTER, ..trial });
             return Err(Refused::Unfit(error));
         }
-        if let Err(error) = state.turn(attribution) {
-            tracing::error!("not all that lives here is known to the policies: {error:#}");
-        }
-        drop(state);
-        self.switch();
+        self.settle(state, attribution);
         Ok(())
     }
 }
