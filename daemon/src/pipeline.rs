@@ -61,6 +61,8 @@ mod reload;
 
 mod supervisor;
 
+mod trouble;
+
 /// How long the loop sleeps while there is work; doubles up to [`LONGEST_PAUSE`] while there is none.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A full flow ring of 4 MiB takes 50 ms at half a million records per second.

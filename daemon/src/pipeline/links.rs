@@ -12,6 +12,7 @@ use cofferdam_common::ids::CgroupId;
 use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Trouble;
 use crate::{
     attribution::Networked,
     enforcement::Partial,
@@ -75,7 +76,7 @@ struct Keeper {
     first: bool,
     /// Whether what an earlier daemon has left is dealt with.
     taken_over: bool,
-    trouble: Option<String>,
+    trouble: Trouble,
 }
 
 struct Known {
@@ -93,16 +94,15 @@ impl Keeper {
             namespaces: HashMap::new(),
             first: true,
             taken_over: false,
-            trouble: None,
+            trouble: Trouble::default(),
         }
     }
 
     async fn turn(&mut self, view: &View, sensor: &Sensor) {
-        let trouble = self.try_turn(view, sensor).await.err().map(|error| format!("{error:#}"));
-        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+        let result = self.try_turn(view, sensor).await;
+        if let Some(trouble) = self.trouble.news(result) {
             tracing::error!("not all links of containers are covered: {trouble}");
         }
-        self.trouble = trouble;
         self.first = !sensor.stays();
     }
 

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Trouble;
 use crate::{sensor::Sensor, view::View};
 
 /// Longest time until somebody new is noticed, should nobody say that something has changed; and at which the thread
@@ -30,7 +31,7 @@ pub(super) fn keep(
     reload(view);
     drop(judging);
     let mut looked = Instant::now();
-    let (mut told, mut stuck) = (None, None);
+    let (mut trouble, mut stuck) = (Trouble::default(), Trouble::default());
     while !cancel.is_cancelled() {
         view.attribution.wait_for_change(TICK);
         take_back(view, &mut stuck);
@@ -40,11 +41,9 @@ pub(super) fn keep(
                 reload(view);
             }
         }
-        let trouble = view.policies.turn(&view.attribution).err().map(|error| format!("{error:#}"));
-        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != told) {
+        if let Some(trouble) = trouble.news(view.policies.turn(&view.attribution)) {
             tracing::error!("not all that lives here is known to the policies: {trouble}");
         }
-        told = trouble;
     }
     // Nobody could confirm any more what is on trial, and what is enforced stays when the daemon ends.
     if let Err(error) = view.policies.end(Instant::now(), &view.attribution) {
@@ -52,23 +51,20 @@ pub(super) fn keep(
     }
 }
 
-/// Takes back what nobody has confirmed in time. `stuck` is what was said of why that could not be done.
-fn take_back(view: &View, stuck: &mut Option<String>) {
+/// Takes back what nobody has confirmed in time. `stuck` is why that could not be done.
+fn take_back(view: &View, stuck: &mut Trouble) {
     match view.policies.take_back_overdue(Instant::now(), &view.attribution) {
-        Ok(true) => {
-            tracing::warn!(
-                "policies were not confirmed in time and were taken back: those before are in force"
-            );
-            *stuck = None;
-        }
         // Nothing is overdue, or it is not tried again yet.
         Ok(false) => {}
-        Err(error) => {
-            let error = error.to_string();
-            if stuck.as_ref() != Some(&error) {
+        taken_back => {
+            if taken_back.is_ok() {
+                tracing::warn!(
+                    "policies were not confirmed in time and were taken back: those before are in force"
+                );
+            }
+            if let Some(error) = stuck.news(taken_back) {
                 tracing::error!("policies that were not confirmed cannot be taken back yet: {error}");
             }
-            *stuck = Some(error);
         }
     }
 }
