@@ -45,7 +45,7 @@ pub struct NoRoom(Vec<TooLarge>);
 pub struct Size {
     /// Rules of all policies.
     pub rules: usize,
-    /// Classes of workloads and of networks, the two reserved identities among them.
+    /// Classes of workloads and of networks, the reserved identities among them.
     pub identities: usize,
     /// Pairs of identities with a span of their own.
     pub pairs: usize,
@@ -237,10 +237,10 @@ mod tests {
         // As the test of the compiler finds it.
         let size = Size {
             rules,
-            identities: workloads + 2,
+            identities: workloads + 3,
             pairs: rules,
-            spans: workloads + rules,
-            intervals: workloads + 3 * rules,
+            spans: 1 + workloads + rules,
+            intervals: 1 + workloads + 3 * rules,
             networks: 0,
         };
         assert_eq!(Room::default().check(&size), Ok(()));
