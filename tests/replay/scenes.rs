@@ -30,7 +30,7 @@ fn plan(scene: &Scene) -> Result<Plan> {
     let mut set = Set::default();
     let added = set.add_text(Path::new("scene.yaml"), scene.policies.clone());
     added.map_err(|problem| anyhow::anyhow!("{}", problem.line().to_owned()))?;
-    let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
+    let policies = set.into_parts().0;
     Plan::new(policies, settings(scene)?, &mut RuleNumbers::default()).map_err(anyhow::Error::from)
 }
 

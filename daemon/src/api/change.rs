@@ -177,7 +177,7 @@ fn compared(view: &View, files: &[NamedText]) -> Result<Compared, Refused> {
     let set = Set::load_with(folder.as_ref(), files).map_err(Refused::Broken)?;
     let (policies, settings) = view.policies.policies();
     let unfit = |error: TooLarge| Refused::Unfit(error.to_string());
-    let candidate = set.into_parts().0.into_iter().map(Into::into).collect();
+    let candidate = set.into_parts().0;
     let mut before = Plan::new(policies, settings, &mut RuleNumbers::default()).map_err(unfit)?;
     let mut after =
         Plan::new(candidate, view.policies.settings(), &mut RuleNumbers::default()).map_err(unfit)?;

@@ -151,7 +151,8 @@ pub(super) fn ago(time: Timestamp, now: Timestamp, for_people: bool) -> String {
 }
 
 /// `1 hook`, `2 hooks`
-pub(super) fn plural(count: u64, thing: &str) -> String {
+pub(super) fn plural(count: impl TryInto<u64>, thing: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
     format!("{} {thing}{}", number(count), if count == 1 { "" } else { "s" })
 }
 

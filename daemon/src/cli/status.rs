@@ -106,10 +106,10 @@ fn policies(report: &enforcement::Report) -> String {
         let mut parts = vec![
             format!("policies of {since:.0} (generation {generation})"),
             format!("{enforced} enforced, {audited} in audit"),
-            plural(*rules as u64, "rule"),
+            plural(*rules, "rule"),
         ];
         if *unresolved > 0 {
-            parts.push(notable(*unresolved as u64, &(plural(*unresolved as u64, "cgroup") + " unresolved")));
+            parts.push(notable(*unresolved as u64, &(plural(*unresolved, "cgroup") + " unresolved")));
         }
         text = format!("  {}\n", parts.join("   "));
         if report.partial_workloads > 0 {

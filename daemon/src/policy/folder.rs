@@ -139,8 +139,8 @@ impl Set {
 
     /// The policies, and the files that they are from, in order.
     #[must_use]
-    pub fn into_parts(self) -> (Vec<Policy>, Vec<File>) {
-        (self.documents.into_iter().map(|document| document.policy).collect(), self.files)
+    pub fn into_parts(self) -> (Vec<Arc<Policy>>, Vec<File>) {
+        (self.documents.into_iter().map(|document| document.policy.into()).collect(), self.files)
     }
 
     /// How many bytes of text there may still be.

@@ -42,7 +42,7 @@ pub mod import;
 mod reference;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub use self::{
     compile::{Additions, Plan, RuleInfo},

@@ -5,12 +5,29 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    ByDefault, Settings, Unresolved,
+    ByDefault, Plan, RuleNumbers, Settings, Unresolved,
+    folder::Set,
     model::{Direction, Entry, Mode, Network, Peer, Place, Policy, Protocol, Rule, Services, Verdict},
 };
 use crate::event::{Workload, WorkloadKind};
 
-pub(super) const OPEN: Settings = Settings {
+/// Only `shop/api` may send to `shop/db`, and only to its port.
+pub(crate) const SHOP: &str = "policy: shop
+mode: enforce
+rules:
+  - to: shop/db
+    allow:
+      - {from: shop/api, port: tcp/5432}
+";
+
+/// The plan of a text, as if it stood in this file.
+pub(crate) fn plan(file: &str, text: &str, settings: Settings) -> Plan {
+    let mut set = Set::default();
+    set.add_text(Path::new(file), text.to_owned()).unwrap_or_else(|problem| panic!("{problem}\n{text}"));
+    Plan::new(set.into_parts().0, settings, &mut RuleNumbers::default()).unwrap()
+}
+
+pub(crate) const OPEN: Settings = Settings {
     default_egress: ByDefault::Allow,
     default_ingress: ByDefault::Allow,
     unresolved: Unresolved::Allow,

@@ -18,7 +18,7 @@ use cofferdam_common::ids::CgroupId;
 use serde_json::Value;
 
 use super::judge::got;
-use crate::node::Node;
+use crate::node::{Cgroup, Node};
 
 #[test]
 fn what_is_in_force_counts_whatever_was_in_its_place_before() {
@@ -28,12 +28,7 @@ fn what_is_in_force_counts_whatever_was_in_its_place_before() {
     let before = "  - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}\n".to_owned();
     let node = Node::start();
     let (web, db) = (node.cgroup(), node.cgroup());
-    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| Placed {
-        cgroup: cgroup.id,
-        workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
-        own: false,
-        told: true,
-    });
+    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("it binds");
     let (sender, receivers) = (web.enter(|| bind(0)), PORTS.map(|port| db.enter(|| bind(port))));
     let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
@@ -71,11 +66,8 @@ rules:
     // What is unresolved and what is forged have one each, the first workload three; the second needs five.
     let node = Node::with(|options| options.policies.intervals = 5);
     let (web, db) = (node.cgroup(), node.cgroup());
-    let placed = |cgroup, workload| Placed { cgroup, workload: Arc::new(workload), own: false, told: true };
-    let container = |name| Workload::named(WorkloadKind::Container, name);
     let mut sync = Sync::new(node.loaded.policy);
-    let host = placed(CgroupId::ROOT, Workload::host());
-    let placed = [host, placed(db.id, container("db")), placed(web.id, container("web"))];
+    let placed = [placed(CgroupId::ROOT, Workload::host()), container(&db, "db"), container(&web, "web")];
     sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2])
         .expect("there is room for one");
     let receiver = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
@@ -106,12 +98,7 @@ rules:
 ";
     let node = Node::with(|options| options.policies.intervals = 5);
     let (web, db) = (node.cgroup(), node.cgroup());
-    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| Placed {
-        cgroup: cgroup.id,
-        workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
-        own: false,
-        told: true,
-    });
+    let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
     let mut sync = Sync::new(node.loaded.policy);
     sync.apply(policies(FITS), settings, &placed).expect("there is room");
@@ -135,8 +122,16 @@ fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has
     assert_eq!(Value::Object(told), serde_json::to_value(Room::default()).expect("keys and values"));
 }
 
+fn placed(cgroup: CgroupId, workload: Workload) -> Placed {
+    Placed { cgroup, workload: Arc::new(workload), own: false, told: true }
+}
+
+fn container(cgroup: &Cgroup, name: &str) -> Placed {
+    placed(cgroup.id, Workload::named(WorkloadKind::Container, name))
+}
+
 fn policies(text: &str) -> Vec<Arc<Policy>> {
     let mut set = Set::default();
     set.add_text(Path::new("shop.yaml"), text.to_owned()).expect("policies");
-    set.into_parts().0.into_iter().map(Arc::new).collect()
+    set.into_parts().0
 }

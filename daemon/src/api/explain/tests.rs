@@ -8,29 +8,16 @@ use crate::{
     event::WorkloadKind,
     interaction::Verdicts,
     metrics::samples::edge,
-    policy::{ByDefault, Plan, RuleNumbers, Settings, Unresolved, explain, folder::Set},
+    policy::{
+        Plan, explain,
+        samples::{self, SHOP},
+    },
     sink::samples::{API_ID, WEB_ID, container, web},
 };
 
 const FILE: &str = "/etc/cofferdam/policies/shop.yaml";
-const SHOP: &str = "policy: shop
-mode: enforce
-rules:
-  - to: shop/db
-    allow:
-      - {from: shop/api, port: tcp/5432}
-";
-
 fn plan() -> Plan {
-    let mut set = Set::default();
-    set.add_text(Path::new(FILE), SHOP.to_owned()).expect("a policy");
-    let settings = Settings {
-        default_egress: ByDefault::Allow,
-        default_ingress: ByDefault::Allow,
-        unresolved: Unresolved::Allow,
-    };
-    let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
-    Plan::new(policies, settings, &mut RuleNumbers::default()).expect("a plan")
+    samples::plan(FILE, SHOP, samples::OPEN)
 }
 
 fn db(id: &str) -> Arc<Workload> {

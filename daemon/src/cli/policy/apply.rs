@@ -102,7 +102,7 @@ fn keep(trial: &Trial, client: &Client) -> Result<(), Failure> {
     let Changed { policies, .. } = client.post("/v1/policy/confirm", &Confirmed { id: trial.id })?;
     print(&format!(
         "{} written to {}\n{}",
-        files(trial.files.len()),
+        plural(trial.files.len(), "file"),
         shown(&trial.folder),
         standing(&policies)
     ))
@@ -127,13 +127,9 @@ fn standing(report: &Report) -> String {
         0 => "no policy is in force\n".to_owned(),
         _ => format!(
             "in force (generation {generation}): {enforced} enforced, {audited} in audit, {}\n",
-            plural(*rules as u64, "rule")
+            plural(*rules, "rule")
         ),
     }
-}
-
-fn files(count: usize) -> String {
-    plural(u64::try_from(count).unwrap_or(u64::MAX), "file")
 }
 
 fn shown(path: &std::path::Path) -> String {

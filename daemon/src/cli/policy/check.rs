@@ -94,17 +94,17 @@ fn text(set: &Set, findings: &[Finding]) -> String {
         let mark = Mark { line: number(place.line), column: number(place.column), length: 1 };
         text += &file.show(gravity, mark, &format!("{subject}: {message}"), "");
     }
-    let rules = set.documents().iter().map(|document| document.policy.rules.len()).sum();
-    let state = if findings.is_empty() { "fine".to_owned() } else { count(findings.len(), "warning") };
+    let rules: usize = set.documents().iter().map(|document| document.policy.rules.len()).sum();
+    let state = if findings.is_empty() { "fine".to_owned() } else { plural(findings.len(), "warning") };
     let policies = match set.documents().len() {
         1 => "1 policy".to_owned(),
         count => format!("{count} policies"),
     };
-    text + &format!("{policies}, {} in {}: {state}\n", count(rules, "rule"), count(set.files().len(), "file"))
-}
-
-fn count(count: usize, thing: &str) -> String {
-    plural(u64::try_from(count).unwrap_or(u64::MAX), thing)
+    text + &format!(
+        "{policies}, {} in {}: {state}\n",
+        plural(rules, "rule"),
+        plural(set.files().len(), "file")
+    )
 }
 
 pub(super) fn of_problem(problem: &Problem) -> Line<'_> {

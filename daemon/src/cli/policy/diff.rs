@@ -44,15 +44,12 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
 pub(in crate::cli) fn text(compared: &Compared, now: Timestamp, for_people: bool) -> String {
     let Compared { generation, problem, comparison, .. } = compared;
     let mut text: String = comparison.changes.iter().map(|change| line(change, now, for_people)).collect();
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     if comparison.left_out > 0 {
-        text += &format!("… and {} that are not shown\n", plural(count(comparison.left_out), "change"));
+        text += &format!("… and {} that are not shown\n", plural(comparison.left_out, "change"));
     }
     if comparison.not_compared > 0 {
-        text += &format!(
-            "{} were not compared: there are too many\n",
-            plural(count(comparison.not_compared), "pair")
-        );
+        text +=
+            &format!("{} were not compared: there are too many\n", plural(comparison.not_compared, "pair"));
     }
     if let Some(problem) = problem {
         text += &format!(
@@ -61,8 +58,8 @@ pub(in crate::cli) fn text(compared: &Compared, now: Timestamp, for_people: bool
         );
     }
     let stricter = comparison.changes.iter().filter(|change| change.after.verdict > change.before.verdict);
-    let stricter = count(stricter.count());
-    let all = count(comparison.changes.len() + comparison.left_out);
+    let stricter = u64::try_from(stricter.count()).unwrap_or(u64::MAX);
+    let all = comparison.changes.len() + comparison.left_out;
     text + &match (all, comparison.not_compared) {
         (0, 0) => "Nothing changes for anybody who is here or was seen.\n".to_owned(),
         (0, _) => "Nothing changes for those who were compared.\n".to_owned(),
@@ -116,38 +113,22 @@ fn when(seen: Seen, now: Timestamp, for_people: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::Arc};
+    use std::sync::Arc;
 
     use super::*;
     use crate::{
         event::Workload,
         policy::{
-            ByDefault, Plan, RuleNumbers, Settings, Unresolved,
+            Plan,
             diff::{Comparison, Lane, Parties, compare},
             explain::End,
-            folder::Set,
+            samples::{self, OPEN, SHOP},
         },
         sink::samples::{api, container, web},
     };
 
-    const SHOP: &str = "policy: shop
-mode: enforce
-rules:
-  - to: shop/db
-    allow:
-      - {from: shop/api, port: tcp/5432}
-";
-
     fn plan(text: &str) -> Plan {
-        let mut set = Set::default();
-        set.add_text(Path::new("/etc/cofferdam/policies/shop.yaml"), text.to_owned()).unwrap();
-        let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
-        let settings = Settings {
-            default_egress: ByDefault::Allow,
-            default_ingress: ByDefault::Allow,
-            unresolved: Unresolved::Hold,
-        };
-        Plan::new(policies, settings, &mut RuleNumbers::default()).unwrap()
+        samples::plan("/etc/cofferdam/policies/shop.yaml", text, OPEN)
     }
 
     fn compared(before: &str, after: &str) -> Compared {

@@ -103,7 +103,6 @@ fn tried(arguments: &Arguments) -> Result<(Outcomes, Vec<File>), Failure> {
     let settings = settings(arguments)?;
     let Sources { set, expectations } = sources::load(&arguments.paths).map_err(Failure::Policies)?;
     let (policies, files) = set.into_parts();
-    let policies = policies.into_iter().map(Into::into).collect();
     let refused = |error| Failure::Refused(format!("{error}"));
     let mut plan = Plan::new(policies, settings, &mut RuleNumbers::default()).map_err(refused)?;
     let mut outcomes = Outcomes::new();
@@ -152,10 +151,9 @@ fn text(outcomes: &Outcomes, files: &[File]) -> String {
         text += &format!("✖ {}\n", printable(&head));
         text.extend(explanation.text(&texts).lines().map(|line| format!("  {}\n", printable(line))));
     }
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let Report { met, failed, .. } = report(outcomes);
-    let tried = plural(count(met + failed), "expectation");
-    let whole = plural(count(outcomes.len()), "file");
+    let tried = plural(met + failed, "expectation");
+    let whole = plural(outcomes.len(), "file");
     text + &match failed {
         0 => format!("✔ {tried} in {whole}: all met\n"),
         _ => format!("{tried} in {whole}: {failed} not met\n"),
@@ -172,14 +170,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    const SHOP: &str = "policy: shop
-mode: enforce
-rules:
-  - to: shop/db
-    allow:
-      - {from: shop/api, port: tcp/5432}
-";
+    use crate::policy::samples::SHOP;
 
     /// What is asked for a folder of its own with `shop.yaml` and these expectations.
     fn folder(name: &str, expectations: &str) -> Arguments {

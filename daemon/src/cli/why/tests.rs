@@ -11,9 +11,8 @@ use crate::{
     interaction::{Edge, Verdicts},
     metrics::samples::edge,
     policy::{
-        ByDefault, Plan, RuleNumbers, Settings, Unresolved,
         explain::{End, explain},
-        folder::Set,
+        samples,
     },
     sink::samples::{api, container, web},
 };
@@ -37,15 +36,7 @@ fn explained(mode: &str, list: &str, source: &Workload, port: u16) -> PairExplai
     let policy = format!(
         "policy: shop\nmode: {mode}\nrules:\n  - to: shop/db\n    {list}:\n      - {{from: shop/api, port: tcp/5432}}\n"
     );
-    let mut set = Set::default();
-    set.add_text(Path::new(FILE), policy.clone()).expect("a policy");
-    let settings = Settings {
-        default_egress: ByDefault::Allow,
-        default_ingress: ByDefault::Allow,
-        unresolved: Unresolved::Allow,
-    };
-    let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
-    let plan = Plan::new(policies, settings, &mut RuleNumbers::default()).expect("a plan");
+    let plan = samples::plan(FILE, &policy, samples::OPEN);
     let explanation = explain(&plan, End::Workload(source), End::Workload(&db()), 6, port);
     PairExplained {
         source: source.to_string(),

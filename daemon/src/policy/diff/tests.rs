@@ -1,26 +1,18 @@
 //! What is told of two sets of policies.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use super::*;
 use crate::{
     event::Workload,
-    policy::{ByDefault, RuleNumbers, Settings, folder::Set, samples},
+    policy::{
+        ByDefault, Settings,
+        samples::{self, SHOP},
+    },
 };
 
-const SHOP: &str = "policy: shop
-mode: enforce
-rules:
-  - to: shop/db
-    allow:
-      - {from: shop/api, port: tcp/5432}
-";
-
 fn plan(text: &str, settings: Settings) -> Plan {
-    let mut set = Set::default();
-    set.add_text(Path::new("shop.yaml"), text.to_owned()).unwrap_or_else(|problem| panic!("{problem}"));
-    let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
-    Plan::new(policies, settings, &mut RuleNumbers::default()).unwrap()
+    samples::plan("shop.yaml", text, settings)
 }
 
 /// `shop/web`, `shop/api`, `shop/db`, two replicas of `ci/runner`, and `host`.

@@ -8,7 +8,7 @@ mod many_policies;
 
 mod many_projects;
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use cofferdam_common::{
     network::VERDICT_DENY,
@@ -18,7 +18,7 @@ use cofferdam_common::{
 use super::*;
 use crate::{
     event::Workload,
-    policy::{Plan, RuleNumbers, check, samples},
+    policy::{Plan, check, samples},
 };
 
 fn options() -> Options {
@@ -59,11 +59,7 @@ struct Judge(Plan);
 
 impl Judge {
     fn new(text: &str) -> Self {
-        let mut set = Set::default();
-        set.add_text(Path::new("output"), text.to_owned())
-            .unwrap_or_else(|problem| panic!("{problem}\n{text}"));
-        let policies = set.into_parts().0.into_iter().map(Arc::new).collect();
-        Self(Plan::new(policies, samples::OPEN, &mut RuleNumbers::default()).unwrap())
+        Self(samples::plan("output", text, samples::OPEN))
     }
 
     fn workload(&mut self, workload: &Workload) -> Identity {

@@ -195,7 +195,7 @@ impl Bench<'_> {
 fn read(text: &str) -> anyhow::Result<Vec<Arc<Policy>>> {
     let mut set = Set::default();
     set.add_text(Path::new("bench.yaml"), text.to_owned())?;
-    Ok(set.into_parts().0.into_iter().map(Arc::new).collect())
+    Ok(set.into_parts().0)
 }
 
 /// What [`Sync::apply`] does before it writes.
