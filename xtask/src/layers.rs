@@ -168,7 +168,7 @@ impl Run {
             Layer::Containers => self.artifacts()?.test("containers")?.run(true),
             Layer::Fuzz => fuzz::run(&[], fuzz::SECONDS),
             Layer::Vm => {
-                let payload = vm::kernel::Payload::tests(self.artifacts()?)?;
+                let payload = self.artifacts()?.test("kernel")?.path;
                 let mut tally = Tally::default();
                 for kernel in Kernel::ALL {
                     let result = vm::kernel::under(kernel, &payload)?;

@@ -81,12 +81,8 @@ impl Container {
         result.recv().expect("it is done")
     }
 
-    fn v4(&self) -> SocketAddr {
-        v4(self.last, 4_000)
-    }
-
-    fn v6(&self) -> SocketAddr {
-        v6(self.last.into(), 4_000)
+    fn at(&self, is_v6: bool) -> SocketAddr {
+        if is_v6 { v6(self.last.into(), 4_000) } else { v4(self.last, 4_000) }
     }
 
     /// A socket that packets arrive at.
@@ -221,7 +217,7 @@ fn scene(act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])) {
 fn a_frame_past_the_ip_stack_is_judged_as_its_sender_whatever_address_it_bears() {
     scene(|judge, [(web, web_cgroup), (db, db_cgroup), (api, api_cgroup)]| {
         for v6 in [false, true] {
-            let at = |container: &Container| if v6 { container.v6() } else { container.v4() };
+            let at = |container: &Container| container.at(v6);
             let receiver = db.receiver(db_cgroup, at(db));
             let tries = |sender: &Container, cgroup, source| {
                 sender.sends(cgroup, frame((sender, db), source, at(db)));
@@ -247,7 +243,7 @@ fn a_frame_past_the_ip_stack_is_judged_as_its_sender_whatever_address_it_bears()
 fn what_sockets_send_passes_the_link_as_it_was_judged_and_so_do_the_answers() {
     scene(|judge, [(web, web_cgroup), (db, db_cgroup), (api, api_cgroup)]| {
         for v6 in [false, true] {
-            let at = |container: &Container| if v6 { container.v6() } else { container.v4() };
+            let at = |container: &Container| container.at(v6);
             let server = db.receiver(db_cgroup, at(db));
             let client = api.receiver(api_cgroup, at(api));
             let denied = web.receiver(web_cgroup, at(web));
@@ -315,7 +311,7 @@ fn a_frame_that_is_not_ip_is_of_a_protocol_of_its_own() {
 #[test]
 fn what_no_socket_sends_is_judged_as_of_whoever_has_the_link() {
     scene(|judge, [(web, web_cgroup), (db, db_cgroup), (_, api_cgroup)]| {
-        let receiver = db.receiver(db_cgroup, db.v4());
+        let receiver = db.receiver(db_cgroup, db.at(false));
         // Somebody behind `web`, of whom nobody knows.
         let hidden = SocketAddr::from(([198, 18, 9, 1], 4_000));
         db.does(|| ip("route add 198.18.9.0/24 via 198.18.0.1"));
@@ -327,7 +323,7 @@ fn what_no_socket_sends_is_judged_as_of_whoever_has_the_link() {
             ip("link set beyond up");
             fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("it forwards");
         });
-        let mut bytes = frame((web, db), hidden, db.v4());
+        let mut bytes = frame((web, db), hidden, db.at(false));
         EthernetFrame::new_unchecked(&mut bytes[..]).set_dst_addr(hardware(9));
         let tries = || {
             web.sends_at("inner", web_cgroup, bytes.clone());

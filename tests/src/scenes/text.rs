@@ -23,7 +23,6 @@ macro_rules! files {
     ($($name:literal),*) => { [$(($name, include_str!(concat!("../../scenes/", $name)))),*] };
 }
 
-/// Part of the program, since there are no files in the machines of other kernels.
 const FILES: [(&str, &str); 12] = files!(
     "open.md",
     "names.md",
@@ -87,6 +86,7 @@ pub fn all() -> Result<Vec<Scene>> {
         }
     }
     scenes.retain(|scene: &Scene| scene.name.contains(&wanted));
+    ensure!(!scenes.is_empty(), "no scene is called so: {wanted}");
     Ok(scenes)
 }
 

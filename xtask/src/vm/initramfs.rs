@@ -13,7 +13,7 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 12] = [
     "sctp",
     "veth",
     "bridge",
@@ -21,7 +21,6 @@ const MODULES: [&str; 13] = [
     "overlay",
     "sch_ingress",
     "cls_bpf",
-    "tun",
     "nft_chain_nat",
     "nft_compat",
     "xt_nat",

@@ -22,31 +22,11 @@ const TOOLS: [&str; 1] = ["ip"];
 /// Longest that a machine may run; a native run takes a tenth of that.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Programs of our own that the kernel tests call: they look for them beside themselves.
-const COMPANIONS: [&str; 2] = ["traffic", "outside"];
-
-/// What a machine runs, and what that runs.
-pub(crate) struct Payload {
-    program: PathBuf,
-    companions: Vec<PathBuf>,
-}
-
-impl Payload {
-    /// The kernel tests.
-    pub(crate) fn tests(artifacts: &Artifacts) -> Result<Self> {
-        let companions = COMPANIONS.iter().map(|name| artifacts.binary(name)).collect::<Result<_>>()?;
-        Ok(Self { program: artifacts.test("kernel")?.path, companions })
-    }
-}
-
 /// Builds the kernel tests, or takes another payload, and runs it under each kernel.
 pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
     let payload = match payload {
-        Some(path) => {
-            let program = path.canonicalize().with_context(|| format!("no payload {}", path.display()))?;
-            Payload { program, companions: Vec::new() }
-        }
-        None => Payload::tests(&Artifacts::build()?)?,
+        Some(path) => path.canonicalize().with_context(|| format!("no payload {}", path.display()))?,
+        None => Artifacts::build()?.test("kernel")?.path,
     };
     let mut tally = Tally::default();
     for kernel in kernels {
@@ -57,10 +37,10 @@ pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
 }
 
 /// Runs a payload under one kernel.
-pub(crate) fn under(kernel: Kernel, payload: &Payload) -> Result<Tally> {
+pub(crate) fn under(kernel: Kernel, payload: &Path) -> Result<Tally> {
     let image = Image::fetch(kernel)?;
     let initramfs = build(kernel, &image, payload)?;
-    shell::step(&format!("running {} under {kernel}", payload.program.display()));
+    shell::step(&format!("running {} under {kernel}", payload.display()));
     let machine = Machine {
         name: kernel.to_string(),
         kernel: image.vmlinuz,
@@ -73,13 +53,10 @@ pub(crate) fn under(kernel: Kernel, payload: &Payload) -> Result<Tally> {
     machine.run()
 }
 
-fn build(kernel: Kernel, image: &Image, payload: &Payload) -> Result<PathBuf> {
+fn build(kernel: Kernel, image: &Image, payload: &Path) -> Result<PathBuf> {
     let directory = super::directory()?;
     let tree = base(directory.join(format!("{kernel}.tree")))?;
-    tree.program(&payload.program, "payload")?;
-    for companion in &payload.companions {
-        tree.program(companion, &companion.file_name().unwrap_or_default().to_string_lossy())?;
-    }
+    tree.program(payload, "payload")?;
     for tool in TOOLS {
         tree.tool(tool)?;
     }
