@@ -91,11 +91,10 @@ fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over()
         let listed = node.command("ls").arg("/sys/fs/bpf/cofferdam-enforce").output()?;
         Ok(String::from_utf8(listed.stdout)?.lines().count())
     };
-    let hooks = pinned()?;
-    let (allowed, stage) = thread::scope(|scope| -> Result<(u64, Stage)> {
-        let mut stage = stage;
-        let flood =
-            scope.spawn(|| runner.connect(&format!("{to} --count 100000000 --parallel 2 --timeout 20")));
+    // Six hooks at the root of all cgroups, and two at the link of each container.
+    let hooks = 6 + 2 * 3;
+    wait_for("all hooks to be pinned", SOON, || (pinned().ok()? == hooks).then_some(()))?;
+    let live_and_die = |mut stage: Stage| -> Result<(u64, Stage)> {
         let mut allowed = 0;
         for _ in 0..DEATHS {
             stage.daemon.die()?;
@@ -105,9 +104,16 @@ fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over()
             allowed += api.connect(&format!("{to} --count 5"))?.connections;
             ensure!(pinned()? == hooks, "{} links are pinned, not {hooks}", pinned()?);
         }
+        Ok((allowed, stage))
+    };
+    let (allowed, stage) = thread::scope(|scope| -> Result<(u64, Stage)> {
+        let flood =
+            scope.spawn(|| runner.connect(&format!("{to} --count 100000000 --parallel 2 --timeout 20")));
+        let allowed = live_and_die(stage);
+        // In any case, for the flood ends with it alone.
         runner.clone().remove()?;
         let _ = flood.join();
-        Ok((allowed, stage))
+        allowed
     })?;
     ensure!(allowed == DEATHS * 10, "{allowed} allowed connections of {}", DEATHS * 10);
     assert_eq!(db.counts()?.connections, allowed, "what the database got");
