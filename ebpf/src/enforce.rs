@@ -20,7 +20,7 @@ use crate::{
     emit::{count_failure, monotonic_time},
     flow::{find, remove, service_port},
     packet::{Packet, is_kernels},
-    policy::{Case, Party, generation, owner_of_socket},
+    policy::{Case, Party, generation, judge_forged, owner_of_socket},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
 };
@@ -29,26 +29,17 @@ use crate::{
 #[inline(always)]
 pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flow: &mut Flow) -> bool {
     let generation = generation();
-    if flow.generation == generation && flow.judgement.verdict < VERDICT_DENY {
-        if generation == 0 || (!egress && (packet.is_tcp() || packet.is_echo())) {
-            return true;
-        }
-        // Whoever has come to the address of another gets what may come to himself. A connection does not outlive its end,
-        // and several may listen for the answer to a ping.
-        if !egress {
-            let receiver = receiver(packet, flow);
-            return receiver == packet.cgroup
-                || receiver == CgroupId::NONE
-                || passes_alone(context, packet, false);
-        }
-        // Whoever forges the addresses of another's flow is judged for himself. The kernel answers pings for others.
-        let from_client = packet.is_from_client(flow);
-        let sender = if from_client { flow.client } else { flow.server };
-        return sender == packet.cgroup || is_kernels(context) || passes_alone(context, packet, true);
-    }
     if generation == 0 {
-        flow.generation = 0;
-        flow.judgement = Judgement::ALLOW;
+        if flow.generation != 0 {
+            flow.generation = 0;
+            flow.judgement = Judgement::ALLOW;
+        }
+        return true;
+    }
+    if let Some(how) = of_stranger(context, packet, egress, flow) {
+        return passes_alone(context, packet, how);
+    }
+    if flow.generation == generation && flow.judgement.verdict < VERDICT_DENY {
         return true;
     }
     if flow.generation != generation {
@@ -75,6 +66,34 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
     false
 }
 
+/// How a packet is judged of which the flow does not speak, because another socket sends or receives it than the flow's.
+#[inline(always)]
+fn of_stranger(context: &SkBuffContext, packet: &Packet, egress: bool, flow: &Flow) -> Option<u32> {
+    if !egress {
+        // A connection does not outlive its end, and several may listen for the answer to a ping.
+        if packet.is_tcp() || packet.is_echo() {
+            return None;
+        }
+        // Whoever has come to the address of another gets what may come to himself.
+        let receiver = receiver(packet, flow);
+        return (receiver != packet.cgroup && receiver != CgroupId::NONE).then_some(INGRESS);
+    }
+    let sender = sender(packet, flow);
+    // The kernel answers pings for others.
+    if sender == packet.cgroup || is_kernels(context) {
+        return None;
+    }
+    // A connection is its socket's: whoever else sends there forges it.
+    Some(if packet.is_tcp() && sender != CgroupId::NONE { FORGED } else { EGRESS })
+}
+
+/// Whose packet a flow says that this is, where it has its socket here.
+#[inline(always)]
+pub(crate) fn sender(packet: &Packet, flow: &Flow) -> CgroupId {
+    let (client, server) = parties(flow);
+    if packet.is_from_client(flow) { client } else { server }
+}
+
 /// Whom a flow says that a packet is for.
 #[inline(always)]
 fn receiver(packet: &Packet, flow: &Flow) -> CgroupId {
@@ -98,9 +117,12 @@ extern "C" fn judge_flow(
     let from_client = packet.is_from_client(flow);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
+    // Not where the kernel answers in another's place.
     if from_client == (egress != 0) {
-        flow.client_owner = owner;
-    } else if target_is_local {
+        if packet.cgroup == flow.client {
+            flow.client_owner = owner;
+        }
+    } else if target_is_local && packet.cgroup == flow.server {
         flow.server_owner = owner;
     }
     let (client, server) = packet.key.ends(flow.flags);
@@ -145,39 +167,48 @@ extern "C" fn report_flow(packet: *const Packet, flow: *const Flow, egress: u32)
     0
 }
 
+/// Where a packet is judged alone: at its receiver's socket; at its sender's; there, where it pretends to be of a
+/// connection that is another socket's.
+pub(crate) const INGRESS: u32 = 0;
+pub(crate) const EGRESS: u32 = 1;
+const FORGED: u32 = 2;
+
 /// Whether a packet may pass that belongs to no flow, or not to the flow that it says.
 #[inline(always)]
-pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, egress: bool) -> bool {
+pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -> bool {
     // Nothing is in it that anybody could read.
     let empty = packet.is_tcp() && packet.payload == 0 && !packet.is_syn();
     if generation() == 0 || empty {
         return true;
     }
-    let judgement = judge_alone(context.skb.skb, packet, egress.into());
+    let judgement = judge_alone(context.skb.skb, packet, how);
     if unpacked(judgement).passes() {
         return true;
     }
-    tell_alone(packet, judgement, at(egress).into());
+    tell_alone(packet, judgement, at(how != INGRESS).into());
     false
 }
 
 /// Judges a packet.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, egress: u32) -> u64 {
+extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u32) -> u64 {
     // SAFETY: as in `judge_flow`.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let (egress, none) = (egress != 0, CgroupId::NONE);
-    let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
+    let (generation, none) = (generation(), CgroupId::NONE);
     let (source, target) = packet.ends();
-    let case = Case {
-        source: Party { owner: if egress { owner } else { none }, address: *source.0 },
-        target: Party { owner: if egress { none } else { owner }, address: *target.0 },
-        service: service(packet.key.protocol, service_port(target)),
-        generation: generation(),
+    let service = service(packet.key.protocol, service_port(target));
+    let judgement = if how == FORGED {
+        judge_forged(generation, service)
+    } else {
+        let egress = how == EGRESS;
+        let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
+        let source = Party { owner: if egress { owner } else { none }, address: *source.0 };
+        let target = Party { owner: if egress { none } else { owner }, address: *target.0 };
+        Case { source, target, service, generation }.judge()
     };
     // SAFETY: plain bytes, as many.
-    unsafe { mem::transmute::<Judgement, u64>(case.judge()) }
+    unsafe { mem::transmute::<Judgement, u64>(judgement) }
 }
 
 /// Counts a packet that may not pass, or not unnoticed, and reports it unless it is to be sent again.
@@ -213,7 +244,7 @@ pub(crate) fn copy_passes(context: &SkBuffContext, packet: &Packet) -> bool {
     }
     match find(&packet.key) {
         Some(flow) if flow.generation == generation => flow.judgement.passes(),
-        _ => passes_alone(context, packet, false),
+        _ => passes_alone(context, packet, INGRESS),
     }
 }
 

@@ -18,12 +18,12 @@ use cofferdam_common::{
     record::{family, kind},
 };
 
-use self::begin::{begin, begins_anew, note_sender};
+use self::begin::{begin, begins_anew, is_anothers, is_for_another, note_sender};
 use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
     emit::{coarse_time, emit, header},
-    enforce::{passes, passes_alone, tell},
+    enforce::{EGRESS, INGRESS, passes, passes_alone, tell},
     ledger,
     maps::{FLOW_RECORDS, FLOWS},
     packet::Packet,
@@ -43,6 +43,17 @@ pub(crate) enum Hook {
     Ingress,
 }
 
+impl Hook {
+    /// How a packet is judged there that is of no flow.
+    #[inline(always)]
+    pub(crate) fn alone(self) -> u32 {
+        match self {
+            Self::Egress => EGRESS,
+            Self::Ingress => INGRESS,
+        }
+    }
+}
+
 /// One packet: whether it passes.
 #[inline(always)]
 pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) -> bool {
@@ -51,11 +62,19 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         packet.key.namespace = packet.cgroup.0;
     }
     if let Some(flow) = find(&packet.key) {
-        if !begins_anew(packet, hook, flow) {
+        let client = is_for_another(packet, hook, flow).then_some((flow.client, flow.client_owner));
+        if client.is_none() && !begins_anew(packet, hook, flow) && !is_anothers(context, packet, hook, flow) {
             return go_on(context, packet, hook, flow);
         }
         let end = flow.end_by_remains();
         close(&packet.key, flow, end);
+        if let Some(client) = client
+            && begin(packet, false)
+            && let Some(flow) = find(&packet.key)
+        {
+            (flow.client, flow.client_owner) = client;
+            return go_on(context, packet, hook, flow);
+        }
     }
     if !packet.is_syn()
         && rename_answer(packet, hook == Hook::Egress)
@@ -73,7 +92,7 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         }
         return go_on(context, packet, hook, flow);
     }
-    passes_alone(context, packet, hook == Hook::Egress)
+    passes_alone(context, packet, hook.alone())
 }
 
 #[inline(always)]

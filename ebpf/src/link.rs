@@ -18,7 +18,7 @@ use aya_ebpf::{
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{Flow, VERDICT_ALLOW, flag},
-    policy::{EGRESS, Identity, Judgement, layer, service},
+    policy::{Judgement, layer, service},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     flow::{find, service_port},
     maps::{LINKS, WAYS},
     packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
-    policy::{Case, Party, generation, judge_end, owner_of_address, owner_of_socket},
+    policy::{Case, Party, generation, judge_forged, owner_of_address, owner_of_socket},
 };
 
 /// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.
@@ -140,12 +140,12 @@ fn no_packet(reason: u32) -> bool {
 #[inline(never)]
 fn is_of_flow(packet: &Packet, owner: CgroupId) -> bool {
     let Some(flow) = find(&packet.key) else { return false };
-    flow.generation == generation() && flow.judgement.passes() && sender_of(packet, flow) == owner
+    flow.generation == generation() && flow.judgement.passes() && owner_of_sender(packet, flow) == owner
 }
 
 /// Whose packet a flow says that this is.
 #[inline(always)]
-fn sender_of(packet: &Packet, flow: &Flow) -> CgroupId {
+fn owner_of_sender(packet: &Packet, flow: &Flow) -> CgroupId {
     if packet.is_from_client(flow) { flow.client_owner } else { flow.server_owner }
 }
 
@@ -213,8 +213,7 @@ extern "C" fn judge_frame(packet: *const Packet, owner: u64, answers: u32) -> u6
     let there = Party { owner: CgroupId::NONE, address: *target.0 };
     let protocol = packet.key.protocol;
     let judgement = if is_forged(&here.address, &there.address, owner) {
-        let slot = (generation & 1) as u8;
-        judge_end(slot, EGRESS, Identity::FORGED, Identity::NOBODY, service(protocol, target.1))
+        judge_forged(generation, service(protocol, target.1))
     } else if answers == IS_AWAITED {
         Judgement::ALLOW
     } else {

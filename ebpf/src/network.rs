@@ -46,7 +46,7 @@ fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
             if packet.unfollowed != FOLLOWED {
                 count_failure(packet.unfollowed);
                 let kernels = hook == Hook::Egress && is_kernels(context);
-                return i32::from(kernels || passes_alone(context, &packet, hook == Hook::Egress));
+                return i32::from(kernels || passes_alone(context, &packet, hook.alone()));
             }
             // First, for the verifier's sake: behind this all paths are the same again.
             if hook == Hook::Ingress && dns::may_answer(&packet) {

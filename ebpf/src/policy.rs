@@ -149,14 +149,14 @@ impl Case {
 
 /// What holds for one end towards another.
 #[inline(never)]
-pub(crate) fn judge_end(
-    slot: u8,
-    direction: u8,
-    subject: Identity,
-    peer: Identity,
-    service: u32,
-) -> Judgement {
+fn judge_end(slot: u8, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
     judge(&Kernel, slot, direction, subject, peer, service)
+}
+
+/// What holds for what pretends to be another's.
+#[inline(always)]
+pub(crate) fn judge_forged(generation: u32, service: u32) -> Judgement {
+    judge_end((generation & 1) as u8, EGRESS, Identity::FORGED, Identity::NOBODY, service)
 }
 
 /// The generation changed meanwhile: what was found may be of both. What is sent again is judged again.

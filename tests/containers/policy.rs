@@ -1,6 +1,7 @@
 //! Policies on real containers. The oracle is what the server has received.
 
 mod matrix;
+mod published;
 
 use std::{fs, path::PathBuf, thread, time::Duration};
 

@@ -1,12 +1,18 @@
 //! Family policy: what the kernel lets pass, what it denies, and what it says of that. The oracle is always the receiver.
 
+mod adversary;
+
 mod apply;
+
+mod bridge;
 
 mod forged;
 
 mod judge;
 
 mod link;
+
+mod race;
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},

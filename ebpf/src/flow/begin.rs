@@ -1,6 +1,6 @@
 //! The first packet of a flow.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, programs::SkBuffContext};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{Flow, Sender, Volume, flag},
@@ -10,9 +10,10 @@ use cofferdam_common::{
 
 use crate::{
     emit::{boot_time, coarse_time, count_failure},
+    enforce::sender,
     flow::Hook,
     maps::{FLOWS, SENDERS},
-    packet::Packet,
+    packet::{Packet, is_kernels},
 };
 
 /// A handshake over the remains of a connection between the same two ports.
@@ -23,6 +24,27 @@ pub(super) fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
     let first_to_see =
         hook == Hook::Egress || flow.client == CgroupId::NONE || flow.flags & flag::TRANSLATED != 0;
     packet.is_syn() && flow.flags & USED != 0 && first_to_see
+}
+
+/// Whether it is somebody else who sends now from one of the ends: nothing but a connection holds a port for whoever had it.
+#[inline(always)]
+pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &Flow) -> bool {
+    if hook == Hook::Ingress || packet.is_tcp() || packet.is_echo() {
+        return false;
+    }
+    let sender = sender(packet, flow);
+    sender != CgroupId::NONE && sender != packet.cgroup && !is_kernels(context)
+}
+
+/// Whether it is somebody else who receives now what a client sends. Who that is, he has not said anew.
+#[inline(always)]
+pub(super) fn is_for_another(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
+    let is_datagram = !packet.is_tcp() && !packet.is_echo();
+    hook == Hook::Ingress
+        && is_datagram
+        && packet.is_from_client(flow)
+        && flow.flags & flag::SERVER_IS_LOCAL != 0
+        && flow.server != packet.cgroup
 }
 
 /// Enters a new flow; false when there is none to enter.

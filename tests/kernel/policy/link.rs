@@ -2,11 +2,10 @@
 //! sender's virtual Ethernet link.
 
 use std::{
-    fs::{self, File},
-    net::{SocketAddr, UdpSocket},
-    process::Command,
-    sync::mpsc::{Receiver, Sender, channel},
-    thread::{self, Scope},
+    fs,
+    net::SocketAddr,
+    sync::mpsc::{Receiver, channel},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,84 +13,27 @@ use cofferdam::sensor::record::Record;
 use cofferdam_common::{
     ids::CgroupId,
     network::VERDICT_DENY,
-    policy::{Identity, layer, why},
-};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    unistd::gettid,
+    policy::{layer, why},
 };
 use smoltcp::{
-    phy::{ChecksumCapabilities, Device as _, Medium, RawSocket, RxToken as _, TxToken as _},
+    phy::{Device as _, Medium, RawSocket, RxToken as _},
     time::Instant as At,
-    wire::{EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, IpRepr, UdpPacket, UdpRepr},
+    wire::{EthernetFrame, EthernetProtocol},
 };
 
-use super::judge::{Judge, RULE, WEB, WHILE, got, v4, v6};
-use crate::node::{Cgroup, Node};
+use super::{
+    bridge::{Container, SIZE, frame, hardware, ip, scene},
+    judge::{RULE, WEB, WHILE, got, v4},
+};
 
-/// Who may, besides `WEB` and `DB`.
-const API: Identity = Identity(5);
 /// A type that is free for experiments (IEEE 802: local experimental EtherType 1).
 const EXPERIMENT: u16 = 0x88b5;
 /// A listener for frames, until one comes or none has come for a while.
 struct Tap(Receiver<bool>);
 
-/// Bytes of a payload.
-const SIZE: usize = 100;
-
-type Task = Box<dyn FnOnce() + Send>;
-
-/// A network namespace with one link to a bridge on the "host", as Docker makes them.
-struct Container {
-    tasks: Sender<Task>,
-    last: u8,
-}
-
-impl Container {
-    /// Joins 198.18.0.`last` and fd00:c0ff:d::`last` to the bridge of the namespace that this is called in.
-    fn start<'scope>(scope: &'scope Scope<'scope, '_>, last: u8) -> Self {
-        let (tasks, inbox): (Sender<Task>, Receiver<Task>) = channel();
-        let (started, number) = channel();
-        scope.spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
-            started.send(gettid()).expect("it is waited for");
-            inbox.into_iter().for_each(|task| task());
-        });
-        let thread = number.recv().expect("it starts");
-        ip(&format!("link add veth{last} type veth peer name eth0 netns {thread}"));
-        ip(&format!("link set veth{last} master bridge0 up"));
-        let container = Self { tasks, last };
-        container.does(move || {
-            ip("link set lo up");
-            ip(&format!("link set eth0 address 02:00:00:00:00:{last:02}"));
-            ip(&format!("addr add 198.18.0.{last}/24 dev eth0"));
-            ip(&format!("addr add fd00:c0ff:d::{last}/64 dev eth0 nodad"));
-            ip("link set eth0 up");
-        });
-        container
-    }
-
-    /// Does something within.
-    fn does<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = channel();
-        let task = move || {
-            let _ = done.send(act());
-        };
-        self.tasks.send(Box::new(task)).expect("it lives");
-        result.recv().expect("it is done")
-    }
-
-    fn at(&self, is_v6: bool) -> SocketAddr {
-        if is_v6 { v6(self.last.into(), 4_000) } else { v4(self.last, 4_000) }
-    }
-
-    /// A socket that packets arrive at.
-    fn receiver(&self, cgroup: &Cgroup, at: SocketAddr) -> UdpSocket {
-        cgroup.enter(|| self.does(move || UdpSocket::bind(at).expect("it binds")))
-    }
-
-    /// Listens for a frame of a type that is as long, past the IP stack.
-    fn taps(&self, wanted: EthernetProtocol, length: usize) -> Tap {
+impl Tap {
+    /// Listens in a container for a frame of a type that is as long, past the IP stack.
+    fn at(container: &Container, wanted: EthernetProtocol, length: usize) -> Self {
         let (heard, result) = channel();
         let (ready, listens) = channel();
         let task = move || {
@@ -111,106 +53,14 @@ impl Container {
             }
             let _ = heard.send(found);
         };
-        self.tasks.send(Box::new(task)).expect("it lives");
+        container.tasks.send(Box::new(task)).expect("it lives");
         listens.recv().expect("it listens");
-        Tap(result)
+        Self(result)
     }
 
-    /// Sends a frame past the IP stack, as a process of `cgroup`.
-    fn sends(&self, cgroup: &Cgroup, frame: Vec<u8>) {
-        self.sends_at("eth0", cgroup, frame);
-    }
-
-    fn sends_at(&self, interface: &'static str, cgroup: &Cgroup, frame: Vec<u8>) {
-        let send = move || {
-            let mut raw = RawSocket::new(interface, Medium::Ethernet).expect("a packet socket");
-            let token = raw.transmit(At::now()).expect("there is room");
-            token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
-        };
-        cgroup.enter(|| self.does(send));
-    }
-}
-
-/// This thread is in a network namespace of its own until it is dropped.
-struct Away(File);
-
-impl Away {
-    fn from_here() -> Self {
-        let here = File::open("/proc/thread-self/ns/net").expect("a namespace");
-        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
-        Self(here)
-    }
-}
-
-impl Drop for Away {
-    fn drop(&mut self) {
-        setns(&self.0, CloneFlags::CLONE_NEWNET).expect("the way back");
-    }
-}
-
-impl Tap {
     fn heard(self) -> bool {
         self.0.recv().expect("it ends")
     }
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("ip runs");
-    assert!(status.success(), "ip {arguments}");
-}
-
-fn hardware(last: u8) -> EthernetAddress {
-    EthernetAddress([2, 0, 0, 0, 0, last])
-}
-
-/// A frame from container to container, with whatever addresses in its IP header.
-fn frame((from, to): (&Container, &Container), source: SocketAddr, target: SocketAddr) -> Vec<u8> {
-    let udp = UdpRepr { src_port: source.port(), dst_port: target.port() };
-    let length = udp.header_len() + SIZE;
-    let (source, target) = (source.ip().into(), target.ip().into());
-    let ip = IpRepr::new(source, target, IpProtocol::Udp, length, 64);
-    let mut bytes = vec![0; 14 + ip.buffer_len()];
-    let mut ethernet = EthernetFrame::new_unchecked(&mut bytes[..]);
-    ethernet.set_src_addr(hardware(from.last));
-    ethernet.set_dst_addr(hardware(to.last));
-    ethernet.set_ethertype(if matches!(target, smoltcp::wire::IpAddress::Ipv4(_)) {
-        EthernetProtocol::Ipv4
-    } else {
-        EthernetProtocol::Ipv6
-    });
-    let checksums = ChecksumCapabilities::default();
-    ip.emit(ethernet.payload_mut(), &checksums);
-    let mut packet = UdpPacket::new_unchecked(&mut bytes[14 + ip.header_len()..]);
-    udp.emit(&mut packet, &source, &target, SIZE, |payload| payload.fill(7), &checksums);
-    bytes
-}
-
-/// Three containers on a bridge, whose links are covered; `web` may not send to `db`.
-fn scene(act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])) {
-    let mut node = Node::start();
-    let (web, db, api) = (node.cgroup(), node.cgroup(), node.cgroup());
-    let mut judge = Judge::new(&mut node, &web, &db);
-    judge.place(&api, API, false);
-    judge.address(&[
-        (v4(1, 0), &web),
-        (v6(1, 0), &web),
-        (v4(2, 0), &db),
-        (v6(2, 0), &db),
-        (v4(3, 0), &api),
-        (v6(3, 0), &api),
-    ]);
-    judge.says(Some(WEB), VERDICT_DENY);
-    let _host = Away::from_here();
-    ip("link add bridge0 type bridge");
-    ip("link set bridge0 up");
-    thread::scope(|scope| {
-        let containers = [1, 2, 3].map(|last| Container::start(scope, last));
-        for (container, cgroup) in containers.iter().zip([&web, &db, &api]) {
-            judge.covers(&format!("veth{}", container.last), cgroup.id);
-        }
-        let [one, two, three] = &containers;
-        act(&mut judge, [(one, &web), (two, &db), (three, &api)]);
-    });
 }
 
 #[test]
@@ -276,11 +126,11 @@ fn who_answers_past_the_ip_stack_is_not_taken_for_one_who_begins() {
         let answer = || {
             web.sends(web_cgroup, frame((web, db), from_web, from_db));
         };
-        let tap = db.taps(EthernetProtocol::Ipv4, 28 + SIZE);
+        let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
         answer();
         assert!(!tap.heard(), "nobody has asked");
         db.sends(db_cgroup, frame((db, web), from_db, from_web));
-        let tap = db.taps(EthernetProtocol::Ipv4, 28 + SIZE);
+        let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
         answer();
         assert!(tap.heard());
     });
@@ -296,7 +146,7 @@ fn a_frame_that_is_not_ip_is_of_a_protocol_of_its_own() {
         ethernet.set_dst_addr(hardware(2));
         ethernet.set_ethertype(experiment);
         let tries = || {
-            let tap = db.taps(experiment, SIZE);
+            let tap = Tap::at(db, experiment, SIZE);
             web.sends(web_cgroup, bytes.clone());
             tap.heard()
         };

@@ -13,7 +13,7 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 14] = [
     "sctp",
     "veth",
     "bridge",
@@ -21,6 +21,8 @@ const MODULES: [&str; 12] = [
     "overlay",
     "sch_ingress",
     "cls_bpf",
+    "tun",
+    "vxlan",
     "nft_chain_nat",
     "nft_compat",
     "xt_nat",

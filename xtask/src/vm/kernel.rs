@@ -20,7 +20,7 @@ const INIT: &str = include_str!("../../vm/init.sh");
 const TOOLS: [&str; 1] = ["ip"];
 
 /// Longest that a machine may run; a native run takes a tenth of that.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+const LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// Builds the kernel tests, or takes another payload, and runs it under each kernel.
 pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
