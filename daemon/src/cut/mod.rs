@@ -1,0 +1,120 @@
+//! Cuts connections that were open when policies began to deny them: destroys their sockets, so that whoever has one is
+//! told (ECONNRESET) and what is queued there never arrives.
+//!
+//! A socket is copied out of a process that has it (`pidfd_getfd`) and disconnected (`connect` with AF_UNSPEC, in the
+//! kernel `tcp_disconnect`), which needs no capability but CAP_SYS_PTRACE. Of a copy it is certain what it is, for nobody
+//! else can put another socket in its place.
+
+mod backlog;
+
+mod ends;
+
+mod search;
+
+mod socket;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::mpsc::sync_channel,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use cofferdam_common::{
+    ids::CgroupId,
+    network::{Flow, FlowKey},
+};
+
+use self::{
+    backlog::Backlog,
+    ends::{Ends, ends_here},
+};
+use crate::{attribution::Home, enforcement::Uncut};
+
+/// How long the sockets of one workload are looked for at most.
+const LOOK_FOR: Duration = Duration::from_secs(2);
+/// How long that is waited for. A process can keep the thread that looks through its sockets: closing a copy waits where
+/// the process has closed its own meanwhile and wants to wait (SO_LINGER). It keeps the thread of its own workload only.
+const WAIT_FOR: Duration = Duration::from_secs(3);
+
+/// What became of one connection.
+pub type Outcome = Result<(), Uncut>;
+
+/// Cuts connections, and remembers which were tried.
+#[derive(Default)]
+pub struct Cutter {
+    backlog: Backlog,
+    /// Threads that were not waited for any longer, by whose sockets they look through.
+    kept: HashMap<CgroupId, JoinHandle<()>>,
+}
+
+/// The ends of connections of one workload.
+struct Job {
+    home: Home,
+    /// With the number of their connection.
+    ends: Vec<(usize, Ends)>,
+}
+
+impl Cutter {
+    /// Of connections that are denied, those that are to be tried now. All others than `denied` are forgotten.
+    pub fn due(&mut self, denied: Vec<(FlowKey, Flow)>, now: Instant) -> Vec<(FlowKey, Flow)> {
+        self.backlog.due(denied, now)
+    }
+
+    /// Cuts connections, at both ends where both are on this host. Returns what became of those of which that was not
+    /// returned before. Blocks, for some seconds at most for each workload.
+    pub fn cut(&mut self, due: &[(FlowKey, Flow)], home: impl Fn(CgroupId) -> Option<Home>) -> Vec<Outcome> {
+        self.kept.retain(|_, thread| !thread.is_finished());
+        let mut outcomes = vec![Err(Uncut::NotFound); due.len()];
+        let mut jobs = BTreeMap::<CgroupId, Job>::new();
+        for (number, (key, flow)) in due.iter().enumerate() {
+            for (cgroup, ends) in ends_here(key, flow) {
+                let Some(home) = home(cgroup) else { continue };
+                let job = jobs.entry(home.cgroup).or_insert_with(|| Job { home, ends: Vec::new() });
+                job.ends.push((number, ends));
+            }
+        }
+        for (cgroup, job) in jobs {
+            for (number, outcome) in self.run(cgroup, job) {
+                if let Some(known) = outcomes.get_mut(number) {
+                    *known = better(*known, outcome);
+                }
+            }
+        }
+        let now = Instant::now();
+        let told = due.iter().zip(outcomes);
+        told.filter(|((key, flow), outcome)| self.backlog.tried(key, flow, *outcome, now))
+            .map(|(_, outcome)| outcome)
+            .collect()
+    }
+
+    /// Does a job on a thread of its own, which is not waited for for ever.
+    fn run(&mut self, cgroup: CgroupId, job: Job) -> Vec<(usize, Outcome)> {
+        let late = |numbers: Vec<usize>| numbers.into_iter().map(|number| (number, Err(Uncut::Late)));
+        let numbers: Vec<_> = job.ends.iter().map(|(number, _)| *number).collect();
+        if self.kept.contains_key(&cgroup) {
+            return late(numbers).collect();
+        }
+        let (sender, done) = sync_channel(1);
+        let work = move || {
+            let outcomes = search::cut(&job.home, &job.ends, Instant::now() + LOOK_FOR);
+            // Nobody may be waiting any more.
+            let _ = sender.send(outcomes);
+        };
+        let Ok(thread) = thread::Builder::new().name("cut".to_owned()).spawn(work) else {
+            return late(numbers).collect();
+        };
+        done.recv_timeout(WAIT_FOR).unwrap_or_else(|_| {
+            self.kept.insert(cgroup, thread);
+            late(numbers).collect()
+        })
+    }
+}
+
+/// A connection is cut where one of its ends is; else the worst that hindered it counts.
+fn better(one: Outcome, other: Outcome) -> Outcome {
+    match (one, other) {
+        (Err(one), Err(other)) => Err(one.max(other)),
+        _ => Ok(()),
+    }
+}
