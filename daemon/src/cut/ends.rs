@@ -1,5 +1,7 @@
 //! What the sockets of a flow are called: their own address and their peer's. Pure.
 
+use std::collections::HashSet;
+
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{Flow, FlowKey, flag},
@@ -41,6 +43,16 @@ pub(super) fn ends_here(key: &FlowKey, flow: &Flow) -> Vec<(CgroupId, Ends)> {
         found.truncate(1);
     }
     found
+}
+
+/// Each connection once: without the client's view of one of which the server's view is there as well.
+pub(super) fn once_each(mut flows: Vec<(FlowKey, Flow)>) -> Vec<(FlowKey, Flow)> {
+    let is_shadow = |flow: &Flow| flow.flags & flag::SHADOW != 0;
+    let clients_end = |(key, flow): &(FlowKey, Flow)| ends_here(key, flow).first().copied();
+    let whole = flows.iter().filter(|(_, flow)| !is_shadow(flow));
+    let whole: HashSet<_> = whole.filter_map(clients_end).collect();
+    flows.retain(|known| !is_shadow(&known.1) || clients_end(known).is_none_or(|end| !whole.contains(&end)));
+    flows
 }
 
 #[cfg(test)]
@@ -100,10 +112,16 @@ mod tests {
 
         let clients_view = Flow {
             client: WEB,
-            other_end: Address::mapped(9),
-            other_end_port: 80,
+            other_end: Address::mapped(2),
+            other_end_port: 5_432,
             ..flow(flag::CLIENT_IS_LOW | flag::SHADOW)
         };
-        assert_eq!(ends_here(&key(), &clients_view), [(WEB, Ends { here: client, there: server })]);
+        let dialled = FlowKey { high: Address::mapped(9), high_port: 80, ..key() };
+        let clients_view = (dialled, clients_view);
+        assert_eq!(ends_here(&clients_view.0, &clients_view.1), expected[..1]);
+
+        let both = || vec![clients_view, (key(), servers_view)];
+        assert_eq!(once_each(both()), both()[1..], "it is one connection");
+        assert_eq!(once_each(both()[..1].to_vec()), both()[..1]);
     }
 }

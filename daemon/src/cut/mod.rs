@@ -27,7 +27,7 @@ use cofferdam_common::{
 
 use self::{
     backlog::Backlog,
-    ends::{Ends, ends_here},
+    ends::{Ends, ends_here, once_each},
 };
 use crate::{attribution::Home, enforcement::Uncut};
 
@@ -56,9 +56,9 @@ struct Job {
 }
 
 impl Cutter {
-    /// Of connections that are denied, those that are to be tried now. All others than `denied` are forgotten.
+    /// Of flows that are denied, those whose connections are to be tried now. All others than `denied` are forgotten.
     pub fn due(&mut self, denied: Vec<(FlowKey, Flow)>, now: Instant) -> Vec<(FlowKey, Flow)> {
-        self.backlog.due(denied, now)
+        self.backlog.due(once_each(denied), now)
     }
 
     /// Cuts connections, at both ends where both are on this host. Returns what became of those of which that was not
