@@ -98,29 +98,26 @@ fn a_reset_tells_the_other_end_that_a_denied_connection_is_over_and_nothing_else
 
 #[test]
 fn one_that_was_open_before_the_hooks_is_known_once_it_is_denied() {
-    for address in [v4(1, 0), v6(1, 0)] {
+    for to in [v4(2, 0), v6(2, 0)] {
         let mut node = Node::start();
         let (web, db) = (node.cgroup(), node.cgroup());
         let mut judge = Judge::new(&mut node, &web, &db);
-        in_namespace(&ADDRESSES, || {
-            let to = if address.is_ipv4() { v4(2, 0) } else { v6(2, 0) };
-            let (mut client, mut server) = connect(&web, &db, to);
-            let from = client.local_addr().expect("an address");
-            let to = client.peer_addr().expect("an address");
-            judge.address(&[(SocketAddr::new(from.ip(), 0), &web), (SocketAddr::new(to.ip(), 0), &db)]);
-            let ledger = &judge.node.loaded.ledger;
-            for (key, flow) in flows(ledger, from) {
-                assert!(ledger.give_up(&key, &flow, end::IDLE).expect("a map"));
-            }
-            judge.says(Some(WEB), VERDICT_DENY);
-            client.write_all(&[1; 10]).expect("it is queued");
-            assert_eq!(told(&mut server), ErrorKind::WouldBlock);
-            let known = flows(&judge.node.loaded.ledger, from);
-            let [(_, flow)] = known[..] else { panic!("not one flow: {known:?}") };
-            assert_eq!((flow.judgement.verdict, flow.flags & flag::ADOPTED), (VERDICT_DENY, flag::ADOPTED));
-            reset(client);
-            assert_eq!(told(&mut server), ErrorKind::ConnectionReset);
-        });
+        let (mut client, mut server) = in_namespace(&ADDRESSES, || connect(&web, &db, to));
+        let from = client.local_addr().expect("an address");
+        let to = client.peer_addr().expect("an address");
+        judge.address(&[(from, &web), (to, &db)]);
+        let ledger = &judge.node.loaded.ledger;
+        for (key, flow) in flows(ledger, from) {
+            assert!(ledger.give_up(&key, &flow, end::IDLE).expect("a map"));
+        }
+        judge.says(Some(WEB), VERDICT_DENY);
+        client.write_all(&[1; 10]).expect("it is queued");
+        assert_eq!(told(&mut server), ErrorKind::WouldBlock);
+        let known = flows(&judge.node.loaded.ledger, from);
+        let [(_, flow)] = known[..] else { panic!("not one flow: {known:?}") };
+        assert_eq!((flow.judgement.verdict, flow.flags & flag::ADOPTED), (VERDICT_DENY, flag::ADOPTED));
+        reset(client);
+        assert_eq!(told(&mut server), ErrorKind::ConnectionReset);
     }
 }
 
