@@ -7,12 +7,15 @@ use std::{
 
 use cofferdam_common::network::{Flow, FlowKey};
 
-use super::Outcome;
+use super::{Outcome, silent::UNSEEN};
 
 /// When a connection is tried again that is still there. The time doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest time between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// How long one is remembered that no hook has seen, when it could be tried again: these are not looked for each time.
+const KEPT: Duration = Duration::from_mins(2);
 
 /// Connections that were tried and are still there.
 #[derive(Default)]
@@ -30,7 +33,10 @@ impl Backlog {
     /// Those of which it is time. All others than `denied` are forgotten.
     pub(super) fn due(&mut self, denied: Vec<(FlowKey, Flow)>, now: Instant) -> Vec<(FlowKey, Flow)> {
         let begun: HashMap<_, _> = denied.iter().map(|(key, flow)| (*key, flow.opened_at)).collect();
-        self.0.retain(|key, tried| begun.get(key) == Some(&tried.opened_at));
+        self.0.retain(|key, tried| {
+            let waits = tried.opened_at == UNSEEN && now < tried.next + KEPT;
+            waits || begun.get(key) == Some(&tried.opened_at)
+        });
         let is_due = |key: &FlowKey| self.0.get(key).is_none_or(|tried| tried.next <= now);
         denied.into_iter().filter(|(key, _)| is_due(key)).collect()
     }
@@ -124,6 +130,23 @@ pub(super) mod tests {
         assert!(told(Err(Uncut::NotFound)));
         assert!(told(Ok(())));
         assert!(!told(Ok(())) && !told(Err(Uncut::NotFound)));
+    }
+
+    #[test]
+    fn one_that_no_hook_has_seen_is_told_once_though_it_is_seldom_looked_for() {
+        let (mut backlog, mut now) = (Backlog::default(), Instant::now());
+        let unseen = Flow { opened_at: UNSEEN, ..flow(0) };
+        let mut told = 0;
+        for minute in 0..60 {
+            for (key, flow) in backlog.due(vec![(key(), unseen)], now) {
+                told += u32::from(backlog.tried(&key, &flow, Err(Uncut::NotFound), now));
+            }
+            assert_eq!(told, 1, "after {minute} minutes");
+            assert!(backlog.due(Vec::new(), now + Duration::from_secs(5)).is_empty());
+            now += Duration::from_mins(1);
+        }
+        backlog.due(Vec::new(), now + Duration::from_mins(10));
+        assert!(backlog.0.is_empty());
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod ends;
 
 mod search;
 
+mod silent;
+
 mod socket;
 
 use std::{
@@ -25,6 +27,7 @@ use cofferdam_common::{
     network::{Flow, FlowKey},
 };
 
+pub use self::silent::{is_unseen, unseen};
 use self::{
     backlog::Backlog,
     ends::{Ends, ends_here, once_each},

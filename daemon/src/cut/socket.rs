@@ -31,16 +31,17 @@ pub(super) fn ends(socket: impl AsFd) -> Option<Ends> {
     if !tcp || sockopt::socket_acceptconn(socket).ok()? {
         return None;
     }
+    let endpoint = |address: SocketAddrAny| SocketAddr::try_from(address).ok().map(endpoint);
     Some(Ends { here: endpoint(getsockname(socket).ok()?)?, there: endpoint(getpeername(socket).ok()??)? })
 }
 
-fn endpoint(address: SocketAddrAny) -> Option<Endpoint> {
-    let address = SocketAddr::try_from(address).ok()?;
+/// An address as flows have it.
+pub(super) fn endpoint(address: SocketAddr) -> Endpoint {
     let octets = match address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),
     };
-    Some((Address(octets), address.port()))
+    (Address(octets), address.port())
 }
 
 /// Ends the connection of a socket at once: the other end is sent a reset, what is queued is thrown away, and whoever has

@@ -233,12 +233,13 @@ impl InForce {
         }
     }
 
-    /// By which generation open connections that it denies are to be cut; `None` while none are.
+    /// By which generation open connections that it denies are to be cut, and since when its policies are in force; `None`
+    /// while none are.
     #[must_use]
-    pub fn cuts_by(&self) -> Option<u32> {
+    pub fn cuts_by(&self) -> Option<(u32, Timestamp)> {
         let state = self.lock();
         let generation = state.sync.as_ref().map_or(0, Sync::generation);
-        (state.config.cut_open_connections && generation != 0).then_some(generation)
+        (state.config.cut_open_connections && generation != 0).then_some((generation, state.report.since))
     }
 
     /// Of these flows, open connections that the policies in force deny.

@@ -115,3 +115,28 @@ fn where_connections_are_not_to_be_cut_they_go_on_when_the_policy_is_taken_back(
     assert_eq!(cut(&stage.daemon)?, 0);
     Ok(())
 }
+
+#[test]
+fn connections_that_were_open_before_the_daemon_are_cut_whether_they_send_or_wait() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, api, runner] = shop(&docker)?;
+    let to = SocketAddr::new(db.address("shop")?, 5432);
+    let (sends, waits) = (keep(&runner, to, "--every 200"), keep(&runner, to, "--every 0"));
+    let allowed = thread::spawn(move || api.connect(&format!("{to} --exchanges 2 --hold 20000")));
+    wait_for_connections(&db, 3)?;
+
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let since = Instant::now();
+    let arrived = db.counts()?.bytes_received;
+    let (sent, waited) = (ended(sends)?, ended(waits)?);
+    // One that sends is seen anew; it is looked for those every few seconds.
+    ensure!(since.elapsed() < 3 * AT_ONCE, "it took {:?}", since.elapsed());
+    ensure!(sent.ended == "reset" && waited.ended == "reset", "{sent:?}, {waited:?}: {}", stage.daemon.log());
+    assert_eq!(db.counts()?.bytes_received, arrived, "something arrived after it was denied");
+    assert_eq!(cut(&stage.daemon)?, 2);
+    let allowed = allowed.join().map_err(|_| anyhow!("the allowed client panicked"))??;
+    ensure!((allowed.connections, allowed.failed) == (1, 0), "the allowed connection broke: {allowed:?}");
+    Ok(())
+}
