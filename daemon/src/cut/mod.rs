@@ -34,6 +34,8 @@ use self::{
 };
 use crate::{attribution::Home, enforcement::Uncut};
 
+/// Most connections that are cut at the same time: twice as many copies of sockets may be held.
+const AT_ONCE: usize = 4_096;
 /// How long the sockets of one workload are looked for at most.
 const LOOK_FOR: Duration = Duration::from_secs(2);
 /// How long that is waited for. A process can keep the thread that looks through its sockets: closing a copy waits where
@@ -68,7 +70,24 @@ impl Cutter {
     /// returned before. Blocks, for some seconds at most for each workload.
     pub fn cut(&mut self, due: &[(FlowKey, Flow)], home: impl Fn(CgroupId) -> Option<Home>) -> Vec<Outcome> {
         self.kept.retain(|_, thread| !thread.is_finished());
-        let mut outcomes = vec![Err(Uncut::NotFound); due.len()];
+        let mut news = Vec::new();
+        for part in due.chunks(AT_ONCE) {
+            let outcomes = self.cut_part(part, &home);
+            let now = Instant::now();
+            for ((key, flow), outcome) in part.iter().zip(outcomes) {
+                if self.backlog.tried(key, flow, outcome, now) {
+                    news.push(outcome);
+                }
+            }
+        }
+        news
+    }
+
+    fn cut_part(
+        &mut self,
+        due: &[(FlowKey, Flow)],
+        home: &impl Fn(CgroupId) -> Option<Home>,
+    ) -> Vec<Outcome> {
         let mut jobs = BTreeMap::<CgroupId, Job>::new();
         for (number, (key, flow)) in due.iter().enumerate() {
             for (cgroup, ends) in ends_here(key, flow) {
@@ -77,40 +96,52 @@ impl Cutter {
                 job.ends.push((number, ends));
             }
         }
-        for (cgroup, job) in jobs {
-            for (number, outcome) in self.run(cgroup, job) {
-                if let Some(known) = outcomes.get_mut(number) {
-                    *known = better(*known, outcome);
-                }
+        let mut outcomes = vec![Err(Uncut::NotFound); due.len()];
+        let mut note = |number: usize, outcome| {
+            if let Some(known) = outcomes.get_mut(number) {
+                *known = better(*known, outcome);
+            }
+        };
+        // All before the first is destroyed: its reset would end the other, and leave what that has received.
+        let mut found = Vec::new();
+        for (cgroup, Job { home, ends }) in jobs {
+            let wanted = ends.iter().map(|(_, ends)| *ends).collect();
+            match self.run(cgroup, move || search::find(&home, &wanted, Instant::now() + LOOK_FOR)) {
+                Some(sockets) => found.push((cgroup, ends, sockets)),
+                None => ends.iter().for_each(|(number, _)| note(*number, Err(Uncut::Late))),
             }
         }
-        let now = Instant::now();
-        let told = due.iter().zip(outcomes);
-        told.filter(|((key, flow), outcome)| self.backlog.tried(key, flow, *outcome, now))
-            .map(|(_, outcome)| outcome)
-            .collect()
+        for (cgroup, ends, sockets) in found {
+            let numbers: Vec<_> = ends.iter().map(|(number, _)| *number).collect();
+            let destroyed = self.run(cgroup, move || -> Vec<Outcome> {
+                ends.iter().map(|(_, ends)| sockets.destroy(ends)).collect()
+            });
+            let late = || vec![Err(Uncut::Late); numbers.len()];
+            let destroyed = destroyed.unwrap_or_else(late);
+            numbers.iter().zip(destroyed).for_each(|(number, outcome)| note(*number, outcome));
+        }
+        outcomes
     }
 
-    /// Does a job on a thread of its own, which is not waited for for ever.
-    fn run(&mut self, cgroup: CgroupId, job: Job) -> Vec<(usize, Outcome)> {
-        let late = |numbers: Vec<usize>| numbers.into_iter().map(|number| (number, Err(Uncut::Late)));
-        let numbers: Vec<_> = job.ends.iter().map(|(number, _)| *number).collect();
+    /// Does something for a workload on a thread of its own. `None` where it takes too long, or where the thread before it
+    /// has taken too long and is still there.
+    fn run<T: Send + 'static>(
+        &mut self,
+        cgroup: CgroupId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         if self.kept.contains_key(&cgroup) {
-            return late(numbers).collect();
+            return None;
         }
         let (sender, done) = sync_channel(1);
-        let work = move || {
-            let outcomes = search::cut(&job.home, &job.ends, Instant::now() + LOOK_FOR);
-            // Nobody may be waiting any more.
-            let _ = sender.send(outcomes);
-        };
-        let Ok(thread) = thread::Builder::new().name("cut".to_owned()).spawn(work) else {
-            return late(numbers).collect();
-        };
-        done.recv_timeout(WAIT_FOR).unwrap_or_else(|_| {
+        // Nobody may be waiting any more.
+        let work = move || drop(sender.send(work()));
+        let thread = thread::Builder::new().name("cut".to_owned()).spawn(work).ok()?;
+        let result = done.recv_timeout(WAIT_FOR);
+        if result.is_err() {
             self.kept.insert(cgroup, thread);
-            late(numbers).collect()
-        })
+        }
+        result.ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Finds the sockets of a workload by their ends, among all that its processes have open, and destroys their connections.
+//! Finds the sockets of a workload by their ends, among all that its processes have open.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,8 +18,6 @@ use rustix::{
 use super::{Outcome, ends::Ends, socket};
 use crate::{attribution::Home, enforcement::Uncut};
 
-/// How many sockets are looked for at once: as many copies may be held.
-const AT_ONCE: usize = 1_024;
 /// Most cgroups, and most processes, of one workload that are looked at.
 const MEMBERS_LIMIT: usize = 16_384;
 
@@ -33,7 +31,7 @@ struct Copy {
 
 /// What was found.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     copies: HashMap<Ends, Vec<Copy>>,
     /// The kernel did not hand out some socket.
     refused: bool,
@@ -41,23 +39,18 @@ struct Found {
     late: bool,
 }
 
-/// Destroys the connections with these ends, each with its number. Looks for them until `until`.
-pub(super) fn cut(home: &Home, ends: &[(usize, Ends)], until: Instant) -> Vec<(usize, Outcome)> {
-    ends.chunks(AT_ONCE).flat_map(|part| cut_part(home, part, until)).collect()
-}
-
-fn cut_part(home: &Home, ends: &[(usize, Ends)], until: Instant) -> Vec<(usize, Outcome)> {
-    let wanted: HashSet<Ends> = ends.iter().map(|(_, ends)| *ends).collect();
-    let mut found = Found::default();
-    for pid in processes(home) {
-        found.look_through(pid, &wanted, until);
+/// Looks for sockets with these ends until `until`.
+pub(super) fn find(home: &Home, wanted: &HashSet<Ends>, until: Instant) -> Found {
+    let processes_here = processes(home);
+    let mut found = Found { late: processes_here.len() >= MEMBERS_LIMIT, ..Found::default() };
+    for pid in processes_here {
+        found.look_through(pid, wanted, until);
     }
     // A number may have been given to another process since: whoever had it then is not among them now.
     let members: HashSet<i32> =
         if found.copies.is_empty() { HashSet::new() } else { processes(home).into_iter().collect() };
     found.copies.values_mut().for_each(|copies| copies.retain(|copy| members.contains(&copy.pid)));
-    let destroyed = ends.iter().map(|(number, ends)| (*number, found.destroy(ends)));
-    destroyed.collect()
+    found
 }
 
 impl Found {
@@ -78,6 +71,7 @@ impl Found {
                 Ok(socket) => socket,
                 Err(error) => {
                     self.refused |= error == Errno::PERM;
+                    self.late |= error == Errno::MFILE;
                     continue;
                 }
             };
@@ -93,7 +87,7 @@ impl Found {
     }
 
     /// Destroys the only connection with these ends.
-    fn destroy(&self, ends: &Ends) -> Outcome {
+    pub(super) fn destroy(&self, ends: &Ends) -> Outcome {
         match self.copies.get(ends).map_or(&[][..], Vec::as_slice) {
             [] if self.late => Err(Uncut::Late),
             [] if self.refused => Err(Uncut::Refused),

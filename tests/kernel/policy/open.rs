@@ -156,13 +156,16 @@ fn both_ends_of_a_connection_are_cut_also_while_somebody_waits_and_no_other_is()
     let (client, mut server) = connect(&web, &db, here());
     let (mut another, mut anothers) = connect(&web, &db, here());
     let wanted = flows(&judge.node.loaded.ledger, client.local_addr().expect("an address"));
+    // It arrives, and nobody reads it.
+    (&client).write_all(&[1; 10]).expect("it sends");
+    server.peek(&mut [0]).expect("it arrives");
     let waiting = thread::spawn({
         let mut client = client.try_clone().expect("a copy");
         move || client.read(&mut [0]).map_err(|error| error.kind())
     });
     thread::sleep(Duration::from_millis(100));
     judge.says(Some(WEB), VERDICT_DENY);
-    (&client).write_all(&[1; 10]).expect("it is queued");
+    (&client).write_all(&[2; 10]).expect("it is queued");
 
     // This process is in the root's cgroup, whoever its sockets belong to.
     let root = features::detect().cgroup_root.expect("a v2 tree");
