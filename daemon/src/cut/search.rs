@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use procfs::process::{FDTarget, Process};
+use procfs::{
+    ProcError,
+    process::{FDTarget, Process},
+};
 use rustix::{
     fs::fstat,
     io::Errno,
@@ -58,7 +61,13 @@ impl Found {
     fn look_through(&mut self, pid: i32, wanted: &HashSet<Ends>, until: Instant) {
         let Some(number) = Pid::from_raw(pid) else { return };
         let Ok(handle) = pidfd_open(number, PidfdFlags::empty()) else { return };
-        let Ok(open) = Process::new(pid).and_then(|process| process.fd()) else { return };
+        let open = match Process::new(pid).and_then(|process| process.fd()) {
+            Ok(open) => open,
+            Err(error) => {
+                self.refused |= matches!(error, ProcError::PermissionDenied(_));
+                return;
+            }
+        };
         for file in open.flatten() {
             if !matches!(file.target, FDTarget::Socket(_)) {
                 continue;
@@ -70,7 +79,7 @@ impl Found {
             let socket = match pidfd_getfd(&handle, file.fd, PidfdGetfdFlags::empty()) {
                 Ok(socket) => socket,
                 Err(error) => {
-                    self.refused |= error == Errno::PERM;
+                    self.refused |= matches!(error, Errno::PERM | Errno::ACCESS);
                     self.late |= error == Errno::MFILE;
                     continue;
                 }
