@@ -20,6 +20,7 @@ pub struct Party {
 }
 
 /// Whose a party is.
+#[derive(Clone, Copy)]
 enum Whose {
     /// A cgroup's.
     Cgroup(CgroupId),
