@@ -60,7 +60,9 @@ fn read(container: &Networked) -> Option<Table> {
 impl Table {
     fn add(&mut self, entry: &TcpNetEntry) {
         match entry.state {
-            TcpState::Listen => drop(self.listening.insert(entry.local_address.port())),
+            TcpState::Listen => {
+                self.listening.insert(entry.local_address.port());
+            }
             TcpState::Established | TcpState::CloseWait | TcpState::FinWait1 | TcpState::FinWait2 => {
                 let [here, there] = [entry.local_address, entry.remote_address].map(endpoint);
                 self.connected.push(Ends { here, there });
