@@ -152,3 +152,89 @@ fn better(one: Outcome, other: Outcome) -> Outcome {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::{ErrorKind, Read as _, Write as _},
+        net::{Ipv4Addr, TcpListener, TcpStream},
+        os::unix::fs::MetadataExt as _,
+    };
+
+    use cofferdam_common::{
+        ids::Address,
+        network::{PROTOCOL_TCP, flag},
+    };
+
+    use super::*;
+
+    /// The cgroup that this process is in.
+    fn home() -> Home {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let root = mounts.lines().find(|line| line.contains(" cgroup2 ")).unwrap().split(' ').nth(1).unwrap();
+        let directory = format!("{root}{}", path.trim_end_matches('/')).into();
+        let cgroup = CgroupId(fs::metadata(&directory).unwrap().ino());
+        Home { cgroup, directory, whole: false }
+    }
+
+    fn connection(listener: &TcpListener) -> ((FlowKey, Flow), TcpStream, TcpStream) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        let [low, high] = [&client, &server].map(|stream| socket::endpoint(stream.local_addr().unwrap()));
+        let key = FlowKey {
+            low: low.0,
+            high: high.0,
+            low_port: low.1,
+            high_port: high.1,
+            protocol: PROTOCOL_TCP,
+            ..backlog::tests::key()
+        };
+        let flags = flag::CLIENT_IS_LOW | flag::SERVER_IS_LOCAL | flag::OPENED;
+        let [web, db] = [7, 8].map(CgroupId);
+        let flow = Flow { client: web, server: db, ..backlog::tests::flow(flags) };
+        ((key, flow), client, server)
+    }
+
+    #[test]
+    fn both_ends_lose_what_they_have_received_and_not_read_and_others_lose_nothing() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (denied, mut client, mut server) = connection(&listener);
+        let (_, mut another, mut anothers) = connection(&listener);
+        for (from, to) in [(&client, &server), (&server, &client), (&another, &anothers)] {
+            let mut from = from;
+            from.write_all(&[1; 10]).unwrap();
+            to.peek(&mut [0]).unwrap();
+        }
+        let mut cutter = Cutter::default();
+        assert_eq!(cutter.cut(&[denied], |_| Some(home())), [Ok(())]);
+        for end in [&mut client, &mut server] {
+            assert_eq!(end.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        }
+        anothers.read_exact(&mut [0; 10]).unwrap();
+        another.write_all(&[1; 10]).unwrap();
+        let next = connection(&listener);
+        let elsewhere = FlowKey { high: Address::mapped(9), ..next.0.0 };
+        assert_eq!(cutter.cut(&[(elsewhere, next.0.1)], |_| Some(home())), [Err(Uncut::NotFound)]);
+        assert!(next.1.peer_addr().is_ok() && next.2.peer_addr().is_ok());
+        assert_eq!(cutter.cut(&[next.0], |_| None), [Err(Uncut::NotFound)]);
+    }
+
+    #[test]
+    fn a_workload_that_keeps_its_thread_is_not_waited_for_again() {
+        let mut cutter = Cutter::default();
+        let (busy, other) = (CgroupId(7), CgroupId(8));
+        let (release, waits) = sync_channel::<()>(0);
+        assert_eq!(cutter.run(busy, move || waits.recv().is_ok()), None);
+        assert_eq!(cutter.run(busy, || 1), None);
+        assert_eq!(cutter.run(other, || 1), Some(1));
+        drop(release);
+        while !cutter.kept[&busy].is_finished() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        cutter.cut(&[], |_| None);
+        assert_eq!(cutter.run(busy, || 1), Some(1));
+    }
+}
