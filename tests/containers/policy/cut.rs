@@ -61,10 +61,7 @@ fn an_open_connection_is_cut_when_a_policy_denies_it_and_nothing_of_it_arrives_l
     let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
     let to = SocketAddr::new(db.address("shop")?, 5432);
     let (sends, waits) = (keep(&runner, to, ""), keep(&runner, to, "--every 0"));
-    let allowed = thread::spawn({
-        let api = api.clone();
-        move || api.connect(&format!("{to} --exchanges 2 --hold 9000"))
-    });
+    let allowed = thread::spawn(move || api.connect(&format!("{to} --exchanges 2 --hold 9000")));
     wait_for_connections(&db, 3)?;
 
     stage.enforce(ONLY_API)?;
