@@ -98,7 +98,8 @@ fn a_reset_tells_the_other_end_that_a_denied_connection_is_over_and_nothing_else
 
 #[test]
 fn one_that_was_open_before_the_hooks_is_known_once_it_is_denied() {
-    for to in [v4(2, 0), v6(2, 0)] {
+    // Who began such a one, its ports tell: the server's is the lower.
+    for to in [v4(2, 5_432), v6(2, 5_432)] {
         let mut node = Node::start();
         let (web, db) = (node.cgroup(), node.cgroup());
         let mut judge = Judge::new(&mut node, &web, &db);
