@@ -98,4 +98,20 @@ impl Address {
     pub fn words(&self) -> [u64; 2] {
         zerocopy::transmute!(self.0)
     }
+
+    /// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and ::1 (RFC 4291 section 2.5.3).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let words = self.words();
+        let low = u64::from_be(words[1]);
+        words[0] == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
+    }
+
+    /// `::` and `0.0.0.0`, which mean the sender's own host (RFC 1122 section 3.2.1.3).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_unspecified(&self) -> bool {
+        *self == Self::NONE || *self == Self::mapped(0)
+    }
 }

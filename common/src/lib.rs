@@ -19,6 +19,8 @@ pub mod syscall;
 
 pub mod policy;
 
+pub mod case;
+
 pub mod stats;
 
 pub mod budget;

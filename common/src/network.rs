@@ -103,6 +103,15 @@ impl FlowKey {
     }
 }
 
+/// The port that a client means. Docker answers DNS inside each container's namespace on a port chosen by chance, to
+/// which it translates port 53 (moby: `libnetwork/resolver.go`, `resolverIPSandbox`).
+#[inline(always)]
+#[must_use]
+pub fn service_port((address, port): End<'_>) -> u16 {
+    const DOCKER_DNS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 11];
+    if address.words() == Address(DOCKER_DNS).words() { 53 } else { port }
+}
+
 /// What is known of a flow ([`Flow::flags`]).
 pub mod flag {
     /// The client is the low end of the [`super::FlowKey`].

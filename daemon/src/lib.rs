@@ -21,6 +21,8 @@ pub mod policy;
 
 pub mod enforcement;
 
+pub mod cut;
+
 pub mod syscall;
 
 pub mod sink;

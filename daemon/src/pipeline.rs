@@ -49,6 +49,8 @@ use crate::{
     view::{Heartbeat, View},
 };
 
+mod cutter;
+
 mod instance;
 
 mod keeper;
@@ -154,9 +156,14 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     view.syscalls.select(config.syscalls.clone());
     keeper::count_syscalls(&view, &sensor);
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
-        let (view, sensor, cancel, budgets) =
-            (view.clone(), Arc::clone(&sensor), cancel.clone(), loaded.budgets);
+        let (view, sensor, ledger, cancel, budgets) =
+            (view.clone(), Arc::clone(&sensor), Arc::clone(&ledger), cancel.clone(), loaded.budgets);
         move || keeper::keep(&view, &sensor, &ledger, budgets, &inject, &cancel)
+    })?;
+    // Its end is not waited for: it may be looking through the sockets of many.
+    thread::Builder::new().name("cutter".to_owned()).spawn({
+        let (view, ledger, cancel) = (view.clone(), Arc::clone(&ledger), cancel.clone());
+        move || cutter::keep(&view, &ledger, &cancel)
     })?;
     let (sockets, roots) = runtimes(config);
     tasks.spawn(runtime::watch_all(Arc::clone(&attribution), sockets, cancel.clone()));

@@ -5,26 +5,12 @@ use cofferdam_common::ids::Address;
 /// ff02::1: whoever listens on the link (RFC 4291 section 2.7.1).
 pub(crate) const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-/// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and ::1 (RFC 4291 section 2.5.3).
-#[inline(always)]
-pub(crate) fn is_loopback(address: &Address) -> bool {
-    let words = address.words();
-    let low = u64::from_be(words[1]);
-    words[0] == 0 && (low == 1 || low >> 24 == 0xff_ff7f)
-}
-
 /// 169.254.0.0/16 (RFC 3927) and fe80::/10 (RFC 4291 section 2.5.6).
 #[inline(always)]
 pub(crate) fn is_link_local(address: &Address) -> bool {
     let words = address.words();
     u64::from_be(words[0]) >> 54 == 0xfe80 >> 6
         || words[0] == 0 && u64::from_be(words[1]) >> 16 == 0xffff_a9fe
-}
-
-/// `::` and `0.0.0.0`, which mean the sender's own host (RFC 1122 section 3.2.1.3).
-#[inline(always)]
-pub(crate) fn is_unspecified(address: &Address) -> bool {
-    *address == Address::NONE || *address == Address::mapped(0)
 }
 
 /// A group (RFC 1112 section 4, RFC 4291 section 2.7).

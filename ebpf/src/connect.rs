@@ -8,6 +8,7 @@
 
 use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use cofferdam_common::{
+    case::{Case, Party},
     ids::{Address, CgroupId},
     network::{PROTOCOL_TCP, VERDICT_DENY},
     policy::{layer, service},
@@ -16,7 +17,7 @@ use cofferdam_common::{
 use crate::{
     budget::account_of_current,
     emit::current_cgroup,
-    policy::{self, Case, Party, generation},
+    policy::{self, generation, judge_by},
     verdict::{Attempt, deny},
 };
 
@@ -96,9 +97,8 @@ fn watch(context: &SockAddrContext, address: Address, layer: u8) -> i32 {
         source: Party { owner: policy::owner_of_task(cgroup), address: Address::NONE },
         target: Party { owner: CgroupId::NONE, address },
         service: service(protocol, port),
-        generation,
     };
-    let judgement = case.judge();
+    let judgement = judge_by(&case, generation);
     // What is only to wait is held at the packet, which is sent again.
     if judgement.verdict != VERDICT_DENY {
         return PASS;

@@ -9,14 +9,13 @@ use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use cofferdam_common::{
     dns::{DNS_LIMIT, DNS_PORT, DnsRecord},
     ids::CgroupId,
-    network::{Flow, PROTOCOL_UDP, flag},
+    network::{Flow, PROTOCOL_UDP, flag, service_port},
     record::{family, kind},
 };
 
 use crate::{
     budget::account,
     emit::{emit, header},
-    flow::service_port,
     maps::FLOW_RECORDS,
     packet::Packet,
     translation::flow_of_answer,

@@ -9,8 +9,9 @@ use core::mem;
 
 use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
 use cofferdam_common::{
+    case::{Case, Party},
     ids::CgroupId,
-    network::{Flow, VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD, flag},
+    network::{Flow, VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD, flag, service_port},
     policy::{Judgement, layer, service},
     stats::failure,
 };
@@ -18,9 +19,9 @@ use cofferdam_common::{
 use crate::{
     budget::account,
     emit::{count_failure, monotonic_time},
-    flow::{find, remove, service_port},
+    flow::{find, remove},
     packet::{Packet, is_kernels},
-    policy::{Case, Party, generation, judge_forged, owner_of_socket},
+    policy::{generation, judge_by, judge_forged, owner_of_socket},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
 };
@@ -57,8 +58,11 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
         count_failure(failure::HELD);
         return false;
     }
+    if ends_it(packet, flow) {
+        return true;
+    }
     deny_packet(packet, flow, egress.into());
-    if flow.flags & flag::DECIDED == 0 {
+    if flow.flags & (flag::DECIDED | flag::SHADOW | flag::ADOPTED) == 0 {
         // It never was one.
         forget_sender(&packet.key, flow);
         remove(&packet.key);
@@ -94,6 +98,15 @@ pub(crate) fn sender(packet: &Packet, flow: &Flow) -> CgroupId {
     if packet.is_from_client(flow) { client } else { server }
 }
 
+/// Whether a packet of a connection that is denied tells the other end that it is over, and nothing else. So the other end
+/// learns of it when an open connection is cut.
+#[inline(always)]
+fn ends_it(packet: &Packet, flow: &Flow) -> bool {
+    packet.is_reset()
+        && packet.payload == 0
+        && flow.flags & (flag::OPENED | flag::SHADOW | flag::ADOPTED) != 0
+}
+
 /// Whom a flow says that a packet is for.
 #[inline(always)]
 fn receiver(packet: &Packet, flow: &Flow) -> CgroupId {
@@ -125,18 +138,7 @@ extern "C" fn judge_flow(
     } else if target_is_local && packet.cgroup == flow.server {
         flow.server_owner = owner;
     }
-    let (client, server) = packet.key.ends(flow.flags);
-    let client_owner = if flow.client == CgroupId::NONE { CgroupId::NONE } else { flow.client_owner };
-    let server_owner = if target_is_local { flow.server_owner } else { CgroupId::NONE };
-    let one = Party { owner: client_owner, address: *client.0 };
-    let two = Party { owner: server_owner, address: *server.0 };
-    let (source, target, port) = if flow.flags & flag::BEGUN_BY_SERVER == 0 {
-        (one, two, service_port(server))
-    } else {
-        (two, one, client.1)
-    };
-    let case = Case { source, target, service: service(packet.key.protocol, port), generation };
-    flow.judgement = case.judge();
+    flow.judgement = judge_by(&Case::of_flow(&packet.key, flow), generation);
     flow.generation = generation;
     0
 }
@@ -205,7 +207,7 @@ extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u
         let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
         let source = Party { owner: if egress { owner } else { none }, address: *source.0 };
         let target = Party { owner: if egress { none } else { owner }, address: *target.0 };
-        Case { source, target, service, generation }.judge()
+        judge_by(&Case { source, target, service }, generation)
     };
     // SAFETY: plain bytes, as many.
     unsafe { mem::transmute::<Judgement, u64>(judgement) }

@@ -7,7 +7,6 @@ use cofferdam_common::{
 };
 
 use crate::{
-    address::is_loopback,
     ends::{End, key_between},
     flow::{close, find},
     offsets::{KernelPointer, offset},
@@ -65,6 +64,6 @@ fn read(socket: KernelPointer) -> Option<FlowKey> {
     // Not `skc_num`, which is 0 once the kernel has given the port back: newer ones report the error after that.
     let own: End = (own, u16::from_be(socket.read(offset!(sock_sport))?));
     let other: End = (other, u16::from_be(socket.read(offset!(sock_dport))?));
-    let namespace = if is_loopback(&own.0) { socket.read(offset!(sock_net))? } else { 0 };
+    let namespace = if own.0.is_loopback() { socket.read(offset!(sock_net))? } else { 0 };
     Some(key_between(own, other, protocol, namespace))
 }

@@ -13,8 +13,11 @@ use core::arch::asm;
 
 use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
 use cofferdam_common::{
-    ids::{Address, CgroupId},
-    network::{Flow, FlowKey, FlowRecord, LedgerKey, Party, VERDICT_ALLOW, VERDICT_AUDIT, Volume, end, flag},
+    ids::CgroupId,
+    network::{
+        Flow, FlowKey, FlowRecord, LedgerKey, Party, VERDICT_ALLOW, VERDICT_AUDIT, Volume, end, flag,
+        service_port,
+    },
     record::{family, kind},
 };
 
@@ -288,14 +291,6 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
     add(&mut row.volume.bytes_received, flow.volume.bytes_received);
     add(&mut row.volume.packets_sent, flow.volume.packets_sent);
     add(&mut row.volume.packets_received, flow.volume.packets_received);
-}
-
-/// The port that a client means. Docker answers DNS inside each container's namespace on a port chosen by chance, to
-/// which it translates port 53 (moby: `libnetwork/resolver.go`, `resolverIPSandbox`).
-#[inline(always)]
-pub(crate) fn service_port((address, port): (&Address, u16)) -> u16 {
-    const DOCKER_DNS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 11];
-    if address.words() == Address(DOCKER_DNS).words() { 53 } else { port }
 }
 
 /// The flow has opened: once.

@@ -16,19 +16,20 @@ use aya_ebpf::{
     programs::{SkBuffContext, TcContext},
 };
 use cofferdam_common::{
+    case::{Case, Party},
     ids::{Address, CgroupId},
-    network::{Flow, VERDICT_ALLOW, flag},
+    network::{Flow, VERDICT_ALLOW, flag, service_port},
     policy::{Judgement, layer, service},
 };
 
 use crate::{
-    address::{is_link_local, is_unspecified},
+    address::is_link_local,
     emit::count_failure,
     enforce::{tell_alone, unpacked},
-    flow::{find, service_port},
+    flow::find,
     maps::{LINKS, WAYS},
     packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
-    policy::{Case, Party, generation, judge_forged, owner_of_address, owner_of_socket},
+    policy::{generation, judge_by, judge_forged, owner_of_address, owner_of_socket},
 };
 
 /// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.
@@ -222,7 +223,7 @@ extern "C" fn judge_frame(packet: *const Packet, owner: u64, answers: u32) -> u6
         } else {
             (here, there, service_port(target))
         };
-        Case { source, target, service: service(protocol, port), generation }.judge()
+        judge_by(&Case { source, target, service: service(protocol, port) }, generation)
     };
     // SAFETY: plain bytes, as many.
     unsafe { mem::transmute::<Judgement, u64>(judgement) }
@@ -236,7 +237,7 @@ fn is_forged(source: &Address, target: &Address, owner: CgroupId) -> bool {
         // Of those that share an address, only a socket can tell.
         Some(CgroupId::ROOT) => false,
         Some(other) => other != owner && owner != CgroupId::UNKNOWN,
-        None if is_unspecified(source) || is_link_local(source) => false,
+        None if source.is_unspecified() || is_link_local(source) => false,
         None => owner_of_address(target) == Some(CgroupId::ROOT),
     }
 }

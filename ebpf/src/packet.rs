@@ -16,7 +16,7 @@ use cofferdam_common::{
 };
 
 use crate::{
-    address::{ALL_NODES, is_loopback, is_multicast},
+    address::{ALL_NODES, is_multicast},
     ends::{End, asker, high, is_low, key_with, low},
     offsets::{KernelPointer, offset},
 };
@@ -188,7 +188,7 @@ impl Packet {
             _ => NO_PORTS,
         };
 
-        let namespace = if is_loopback(&source) { namespace(context) } else { 0 };
+        let namespace = if source.is_loopback() { namespace(context) } else { 0 };
         let source = (source, u16::from_be(source_port));
         let target = (target, u16::from_be(target_port));
         let source_is_low = is_low(&source, &target);

@@ -1,23 +1,23 @@
 //! Decides: the one reader of the policy maps. May the two ends of a flow, or of a single packet, interact?
 //!
-//! Who a party is, its socket's cgroup says; only where there is none its address does. A decision is made once per flow
-//! and generation, and kept with the flow.
+//! How that is decided is in `common`, for the daemon decides in the same way. A decision is made once per flow and
+//! generation, and kept with the flow.
 //!
 //! Fail direction: deny, where a policy selects one of the parties and the other cannot be told. Where no policy is in
 //! force nothing is looked up at all.
 
 use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key, programs::SkBuffContext};
 use cofferdam_common::{
+    case::{Case, Places},
     ids::{Address, CgroupId},
-    network::{VERDICT_HOLD, is_echo},
+    network::VERDICT_HOLD,
     policy::{
-        EGRESS, INGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE,
-        Span, Subject, Tables, judge, why,
+        EGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE, Span,
+        Subject, Tables, judge, why,
     },
 };
 
 use crate::{
-    address::{is_loopback, is_unspecified},
     ancestors,
     maps::{ADDRESSES, GENERATION, INTERVALS, NETWORKS, PAIRS, RESIDENTS, SUBJECTS},
 };
@@ -28,70 +28,10 @@ pub(crate) fn generation() -> u32 {
     GENERATION.get(0).copied().unwrap_or(0)
 }
 
-/// One end of an interaction, as far as it is known.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Party {
-    /// Whose identity it has, or [`CgroupId::NONE`] where no socket is known.
-    pub(crate) owner: CgroupId,
-    /// Its address.
-    pub(crate) address: Address,
+/// The maps of policies, of which one slot is in use.
+struct Kernel {
+    slot: u8,
 }
-
-/// Whose a party is.
-enum Whose {
-    /// A cgroup's.
-    Cgroup(CgroupId),
-    /// Of this host, and its socket will tell whose.
-    Open,
-    /// Nobody's of this host.
-    Outside,
-}
-
-impl Party {
-    /// By its socket, or else by its address, unless that may be several's.
-    #[inline(always)]
-    fn whose(&self) -> Whose {
-        if self.owner != CgroupId::NONE {
-            return Whose::Cgroup(self.owner);
-        }
-        if is_loopback(&self.address) || is_unspecified(&self.address) {
-            return Whose::Open;
-        }
-        match owner_of_address(&self.address) {
-            Some(CgroupId::ROOT) => Whose::Open,
-            Some(cgroup) => Whose::Cgroup(cgroup),
-            None => Whose::Outside,
-        }
-    }
-}
-
-/// What is to be judged.
-#[repr(C)]
-pub(crate) struct Case {
-    /// Who sends.
-    pub(crate) source: Party,
-    /// To whom.
-    pub(crate) target: Party,
-    /// The target's.
-    pub(crate) service: u32,
-    /// By which generation.
-    pub(crate) generation: u32,
-}
-
-/// Who a party is.
-#[derive(Clone, Copy)]
-enum Who {
-    /// A workload of this host.
-    Here(Identity),
-    /// A peer outside.
-    Outside(Identity),
-    /// It is of this host, and its socket will tell who.
-    Open,
-}
-
-/// The maps of policies.
-struct Kernel;
 
 impl Tables for Kernel {
     #[inline(always)]
@@ -111,46 +51,39 @@ impl Tables for Kernel {
     }
 }
 
-impl Case {
-    /// What the generation says of it.
-    ///
-    /// A target whose address is this host's own, or a loopback address, is judged where the packet arrives; what the
-    /// sender may ping there is what `any` may be.
+impl Places for Kernel {
     #[inline(always)]
-    pub(crate) fn judge(&self) -> Judgement {
-        let Self { source, target, service, generation } = self;
-        let slot = (*generation & 1) as u8;
-        let whose = target.whose();
-        if source.owner != CgroupId::NONE && matches!(whose, Whose::Cgroup(owner) if owner == source.owner) {
-            // No policy comes between a workload and itself.
-            return Judgement::ALLOW;
-        }
-        let (from, to) = (who(slot, source, source.whose()), who(slot, target, whose));
-        let mut judgement = Judgement::ALLOW;
-        // Where several share an address the kernel answers an echo, and no socket will tell whom it is for.
-        let to_whom = match to {
-            Who::Here(to) | Who::Outside(to) => Some(to),
-            Who::Open => is_echo((*service >> 16) as u8).then_some(Identity::NOBODY),
-        };
-        if let (Who::Here(from), Some(to)) = (from, to_whom) {
-            judgement = judge_end(slot, EGRESS, from, to, *service);
-        }
-        if let Who::Here(to) = to {
-            let from = match from {
-                Who::Here(from) | Who::Outside(from) => from,
-                // A sender of this host whose socket nobody saw: a frame that no socket owns, or a translated source.
-                Who::Open => Identity::NOBODY,
-            };
-            judgement = judgement.and(judge_end(slot, INGRESS, to, from, *service));
-        }
-        if self::generation() == *generation { judgement } else { CHANGED }
+    fn owner_of_address(&self, address: &Address) -> Option<CgroupId> {
+        owner_of_address(address)
     }
+
+    #[inline(always)]
+    fn identity(&self, owner: CgroupId) -> Identity {
+        identity(self.slot, owner)
+    }
+
+    #[inline(always)]
+    fn outside(&self, address: &Address) -> Identity {
+        outside(self.slot, address)
+    }
+
+    #[inline(always)]
+    fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
+        judge_end(self.slot, direction, subject, peer, service)
+    }
+}
+
+/// What a generation says of a case.
+#[inline(always)]
+pub(crate) fn judge_by(case: &Case, generation: u32) -> Judgement {
+    let judgement = case.judge(&Kernel { slot: (generation & 1) as u8 });
+    if self::generation() == generation { judgement } else { CHANGED }
 }
 
 /// What holds for one end towards another.
 #[inline(never)]
 fn judge_end(slot: u8, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
-    judge(&Kernel, slot, direction, subject, peer, service)
+    judge(&Kernel { slot }, slot, direction, subject, peer, service)
 }
 
 /// What holds for what pretends to be another's.
@@ -162,15 +95,6 @@ pub(crate) fn judge_forged(generation: u32, service: u32) -> Judgement {
 /// The generation changed meanwhile: what was found may be of both. What is sent again is judged again.
 const CHANGED: Judgement =
     Judgement { rule: RULE_NONE, verdict: VERDICT_HOLD, why: why::UNRESOLVED, direction: EGRESS, padding: 0 };
-
-#[inline(always)]
-fn who(slot: u8, party: &Party, whose: Whose) -> Who {
-    match whose {
-        Whose::Cgroup(cgroup) => Who::Here(identity(slot, cgroup)),
-        Whose::Open => Who::Open,
-        Whose::Outside => Who::Outside(outside(slot, &party.address)),
-    }
-}
 
 /// Whose an address is of this host: a container's by its cgroup, or the root's where several may share it.
 #[inline(always)]

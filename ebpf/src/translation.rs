@@ -3,14 +3,14 @@
 //! What happens here happens at most once per flow or answer: functions of their own, see [`crate::flow`].
 
 use cofferdam_common::{
-    network::{Flow, FlowKey, SenderKey, end, flag},
+    network::{Flow, FlowKey, SenderKey, end, flag, service_port},
     record::kind,
 };
 
 use crate::{
     atomic::set_bits,
     ends::{End, is_low, key_between},
-    flow::{find, finished, remove, report, service_port},
+    flow::{find, finished, remove, report},
     maps::SENDERS,
     packet::Packet,
 };

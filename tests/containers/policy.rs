@@ -1,5 +1,7 @@
 //! Policies on real containers. The oracle is what the server has received.
 
+mod cut;
+
 mod matrix;
 mod published;
 

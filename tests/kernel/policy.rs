@@ -12,6 +12,8 @@ mod judge;
 
 mod link;
 
+mod open;
+
 mod race;
 
 use std::{
@@ -120,7 +122,7 @@ fn a_datagram_that_is_denied_does_not_arrive_and_one_that_is_allowed_gets_its_an
 }
 
 #[test]
-fn a_connection_that_was_open_is_cut_when_a_policy_denies_it_and_goes_on_when_it_is_taken_back() {
+fn a_connection_that_was_open_is_stopped_when_a_policy_denies_it_and_goes_on_when_it_is_taken_back() {
     let mut node = Node::start();
     let (web, db) = (node.cgroup(), node.cgroup());
     let mut judge = Judge::new(&mut node, &web, &db);

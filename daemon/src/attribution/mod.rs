@@ -63,7 +63,7 @@ pub use self::{
     counts::{DNS_OUTCOMES, Overflows},
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
-    tables::{Networked, Placed},
+    tables::{Home, Networked, Placed},
     upkeep::keep,
 };
 use crate::event::{RuleName, Workload};

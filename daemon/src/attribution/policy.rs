@@ -8,7 +8,7 @@ use std::{
 
 use cofferdam_common::ids::{Address, CgroupId};
 
-use super::{Attribution, Networked, Placed, lock};
+use super::{Attribution, Home, Networked, Placed, lock};
 use crate::event::RuleName;
 
 impl Attribution {
@@ -22,6 +22,12 @@ impl Attribution {
     #[must_use]
     pub fn networked(&self) -> Vec<Networked> {
         self.tables().networked()
+    }
+
+    /// Where the processes are of whoever lives in a cgroup; `None` where that is not known.
+    #[must_use]
+    pub fn home(&self, cgroup: CgroupId) -> Option<Home> {
+        self.tables().home(cgroup, &self.cgroup_root)
     }
 
     /// Whose address each of this host's is; the root's where only a socket can tell.

@@ -24,7 +24,7 @@ mod parties;
 
 mod placed;
 
-pub use self::placed::{Networked, Placed};
+pub use self::placed::{Home, Networked, Placed};
 
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.
 const LIMIT: usize = 65_536;

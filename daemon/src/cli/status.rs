@@ -111,6 +111,7 @@ fn policies(report: &enforcement::Report) -> String {
         if *unresolved > 0 {
             parts.push(notable(*unresolved as u64, &(plural(*unresolved, "cgroup") + " unresolved")));
         }
+        parts.extend(cuts(report));
         text = format!("  {}\n", parts.join("   "));
         if report.partial_workloads > 0 {
             text += &format!("  {}\n", partial(report));
@@ -139,6 +140,14 @@ fn policies(report: &enforcement::Report) -> String {
         );
     }
     text
+}
+
+/// What became of open connections that are denied, where there were any.
+fn cuts(report: &enforcement::Report) -> Vec<String> {
+    let uncut: u64 = report.cuts.uncut().iter().map(|(_, count)| count).sum();
+    let cut = Some(report.cuts.cut).filter(|cut| *cut > 0).map(|cut| plural(cut, "connection") + " cut");
+    let left = Some(uncut).filter(|left| *left > 0).map(|left| notable(left, &(number(left) + " not cut")));
+    cut.into_iter().chain(left).collect()
 }
 
 /// For whom not all is enforced, and what is missing there.
@@ -204,7 +213,7 @@ fn next(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{attribution::RuntimeStatus, config::Report, event::Runtime};
+    use crate::{attribution::RuntimeStatus, config::Report, enforcement::Cuts, event::Runtime};
 
     fn status() -> Status {
         Status {
@@ -325,6 +334,14 @@ mod tests {
         "#);
         let none = plain(&policies(&enforcement::Report { generation: 0, ..broken }));
         assert!(none.ends_with("nothing of them is in force → cofferdam policy check\n"), "{none}");
+    }
+
+    #[test]
+    fn connections_that_were_cut_are_told_and_so_are_those_that_could_not_be() {
+        let cuts = Cuts { cut: 1_204, not_found: 2, refused: 1, ..Cuts::default() };
+        insta::assert_snapshot!(plain(&policies(&enforcement::Report { cuts, ..enforcing().policies })), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   1,204 connections cut   3 not cut
+        "#);
     }
 
     #[test]

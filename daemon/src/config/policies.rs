@@ -45,6 +45,8 @@ pub struct Policies {
     pub unresolved: Unresolved,
     /// What becomes of what is enforced when the daemon is stopped.
     pub at_stop: AtStop,
+    /// Whether connections that are open when policies begin to deny them are cut: their sockets destroyed.
+    pub cut_open_connections: bool,
     /// For how much of them the kernel has room.
     pub room: Room,
 }
@@ -67,6 +69,7 @@ impl Default for Policies {
             default_ingress: ByDefault::Allow,
             unresolved: Unresolved::Hold,
             at_stop: AtStop::Keep,
+            cut_open_connections: true,
             room: Room::default(),
         }
     }

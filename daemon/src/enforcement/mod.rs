@@ -8,9 +8,8 @@ use std::{
     time::SystemTime,
 };
 
-use cofferdam_common::policy::layer;
+use cofferdam_common::network::{Flow, FlowKey};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     attribution::Attribution,
@@ -23,12 +22,18 @@ use crate::{
     },
 };
 
+mod cuts;
+
+mod report;
+
 mod sync;
 
 mod trial;
 
 use self::trial::OnTrial;
 pub use self::{
+    cuts::{Cuts, Uncut},
+    report::{Partial, Report},
     sync::Sync,
     trial::{LONGEST_TRIAL, Refused, Trial, Waiting},
 };
@@ -86,87 +91,6 @@ struct Seen {
     path: PathBuf,
     size: u64,
     modified: Option<SystemTime>,
-}
-
-/// How the policies stand: a part of `GET /v1/status`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Report {
-    /// The folder.
-    pub folder: String,
-    /// The generation in force; zero while nothing is judged.
-    pub generation: u32,
-    /// When it was put in force.
-    pub since: Timestamp,
-    /// Policies whose denials are enforced.
-    pub enforced: usize,
-    /// Policies whose denials are only reported.
-    pub audited: usize,
-    /// Whether what no policy is about is denied, in either direction.
-    #[serde(default)]
-    pub denies_by_default: bool,
-    /// Rules of all.
-    pub rules: usize,
-    /// Groups of workloads and networks that rules tell apart.
-    pub identities: usize,
-    /// Cgroups that count as unresolved: it is not known yet who lives there, or there is no room.
-    pub unresolved: usize,
-    /// How often that was not known in time.
-    pub unresolved_timeouts: u64,
-    /// How many workloads there are for which not all is enforced.
-    #[serde(default)]
-    pub partial_workloads: usize,
-    /// The first of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub partial: Vec<Partial>,
-    /// How often not all that lives here could be put into the kernel's maps.
-    #[serde(default)]
-    pub errors: u64,
-    /// What was wrong when they were last read; what was in force before stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-    /// What is in force for a while only, unless somebody confirms it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial: Option<Waiting>,
-    /// How often nobody had confirmed it in time, so that what was in force before came back.
-    #[serde(default)]
-    pub went_back: u64,
-}
-
-/// A workload for which not every layer is attached that its traffic may need.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Partial {
-    /// Which workload.
-    pub workload: String,
-    /// The layer that is missing.
-    pub missing: String,
-    /// What is not judged therefore.
-    pub open: String,
-}
-
-impl Partial {
-    /// One whose network has no link to the host's that is judged.
-    #[must_use]
-    pub fn without_link(workload: &str) -> Self {
-        Self {
-            workload: workload.to_owned(),
-            missing: layer::NAMES[usize::from(layer::LINK)].to_owned(),
-            open: "frames that no IP socket sends: AF_PACKET, TUN, forwarded".to_owned(),
-        }
-    }
-}
-
-impl Report {
-    /// What the daemon does about interactions: `observing`, or `enforcing 3 policies`.
-    #[must_use]
-    pub fn word(&self) -> String {
-        match (self.generation, self.enforced) {
-            (1.., 1) => "enforcing 1 policy".to_owned(),
-            (1.., 2..) => format!("enforcing {} policies", self.enforced),
-            // No policy need be there for that.
-            (1.., 0) if self.denies_by_default => "enforcing what is denied by default".to_owned(),
-            _ => "observing".to_owned(),
-        }
-    }
 }
 
 impl InForce {
@@ -307,6 +231,29 @@ impl InForce {
         if let (Some(judges), Some(switch)) = (judges, self.switch.get()) {
             switch(judges);
         }
+    }
+
+    /// By which generation open connections that it denies are to be cut, and since when its policies are in force; `None`
+    /// while none are.
+    #[must_use]
+    pub fn cuts_by(&self) -> Option<(u32, Timestamp)> {
+        let state = self.lock();
+        let generation = state.sync.as_ref().map_or(0, Sync::generation);
+        (state.config.cut_open_connections && generation != 0).then_some((generation, state.report.since))
+    }
+
+    /// Of these flows, open connections that the policies in force deny.
+    #[must_use]
+    pub fn denied(&self, flows: impl IntoIterator<Item = (FlowKey, Flow)>) -> Vec<(FlowKey, Flow)> {
+        let state = self.lock();
+        let Some(sync) = &state.sync else { return Vec::new() };
+        flows.into_iter().filter(|(key, flow)| sync.denies(key, flow)).collect()
+    }
+
+    /// Counts what became of connections that were denied.
+    pub fn count_cuts(&self, outcomes: &[Result<(), Uncut>]) {
+        let mut state = self.lock();
+        outcomes.iter().for_each(|outcome| state.report.cuts.count(*outcome));
     }
 
     /// Takes in who lives on this host now.

@@ -20,6 +20,8 @@ use crate::{
     sensor::policy::{PolicyMaps, PolicySize, Slot},
 };
 
+mod denied;
+
 /// How long a new container is unresolved at most. Then it is judged as what is known of it.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a cgroup that is gone keeps its identity: its last packets may still be under way.

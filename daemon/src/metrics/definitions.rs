@@ -138,6 +138,10 @@ metrics! {
         "Whether policies are in force that are taken back unless somebody confirms them: 1 or 0."
     POLICY_WENT_BACK: COUNTER "cofferdam_policy_taken_back_total" [];
         "Times that nobody had confirmed them in time, so that those before came back."
+    POLICY_CUT: COUNTER "cofferdam_policy_connections_cut_total" [];
+        "Open connections that policies deny and whose sockets were destroyed."
+    POLICY_UNCUT: COUNTER "cofferdam_policy_connections_uncut_total" ["reason"];
+        "Open connections that policies deny and that could not be cut at first; their packets are denied all the same."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

@@ -58,4 +58,8 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.add(&metric::POLICY_RELOAD_TIME, &[], report.since.as_duration().as_secs_f64());
     page.count(&metric::POLICY_TRIAL, &[], report.trial.is_some().into());
     page.count(&metric::POLICY_WENT_BACK, &[], report.went_back);
+    page.count(&metric::POLICY_CUT, &[], report.cuts.cut);
+    for (reason, count) in report.cuts.uncut() {
+        page.count(&metric::POLICY_UNCUT, &[reason], count);
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{self, Array, MapData, PerCpuArray, Queue},
+    maps::{self, Array, MapData, MapError, PerCpuArray, Queue},
 };
 use cofferdam_common::{
     ids::CgroupId,
@@ -143,6 +143,18 @@ impl Ledger {
     /// When the map cannot be read.
     pub fn flows(&self) -> anyhow::Result<HashMap<FlowKey, Flow>> {
         lock(&self.maps).flows()
+    }
+
+    /// One flow, if it is still there.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn flow(&self, key: &FlowKey) -> anyhow::Result<Option<Flow>> {
+        match lock(&self.maps).flows.get(key, 0) {
+            Ok(flow) => Ok(Some(flow)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("cannot read a flow"),
+        }
     }
 
     /// Gives up a flow, which so ends as `end` says: forgets it in the kernel. What it counted and no row has is

@@ -262,6 +262,18 @@ impl PolicyMaps {
         (self.known_residents.len(), self.known_addresses.len())
     }
 
+    /// The identities that a cgroup has.
+    #[must_use]
+    pub fn resident(&self, cgroup: CgroupId) -> Option<Resident> {
+        self.known_residents.get(&cgroup).copied()
+    }
+
+    /// Whose an address is.
+    #[must_use]
+    pub fn owner_of_address(&self, address: &Address) -> Option<CgroupId> {
+        self.known_addresses.get(address).copied()
+    }
+
     /// The cgroups that have an identity.
     pub fn residents(&self) -> impl Iterator<Item = CgroupId> {
         self.known_residents.keys().copied()

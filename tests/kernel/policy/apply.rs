@@ -126,11 +126,11 @@ fn placed(cgroup: CgroupId, workload: Workload) -> Placed {
     Placed { cgroup, workload: Arc::new(workload), own: false, told: true }
 }
 
-fn container(cgroup: &Cgroup, name: &str) -> Placed {
+pub(super) fn container(cgroup: &Cgroup, name: &str) -> Placed {
     placed(cgroup.id, Workload::named(WorkloadKind::Container, name))
 }
 
-fn policies(text: &str) -> Vec<Arc<Policy>> {
+pub(super) fn policies(text: &str) -> Vec<Arc<Policy>> {
     let mut set = Set::default();
     set.add_text(Path::new("shop.yaml"), text.to_owned()).expect("policies");
     set.into_parts().0

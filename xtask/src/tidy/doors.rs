@@ -25,11 +25,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
     ("lru", &["attribution::names"]),
-    // /proc: processes for attribution, our own for the metrics, mounts and capabilities for the features.
-    ("procfs", &["attribution", "metrics", "sensor::features"]),
+    // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
+    // the features.
+    ("procfs", &["attribution", "cut", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),
     // What a policy may be, and the selectors and runtimes that it names.
     ("schemars", &["policy::document", "config::select", "event::workload"]),
+    ("rustix", &["cut"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.

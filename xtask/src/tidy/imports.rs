@@ -17,6 +17,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("policy", &["config", "event"]),
     // What the policies say is put into the kernel's maps, for whoever lives here.
     ("enforcement", &["attribution", "config", "event", "policy", "sensor::policy"]),
+    // Whose sockets they are, and what became of them.
+    ("cut", &["attribution", "enforcement"]),
     // Of the event, what a selector selects, and which characters are hostile.
     ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),

@@ -1,6 +1,10 @@
 //! Who lives where, for policies.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cofferdam_common::ids::{Address, CgroupId};
 use procfs::process::Process;
@@ -19,6 +23,17 @@ pub struct Placed {
     /// Whether all is known of it that rules can ask for. Of a container its runtime, or what that left on disk, must
     /// have told.
     pub told: bool,
+}
+
+/// Where the processes are of whoever lives in a cgroup.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Home {
+    /// A container's own cgroup, or else the cgroup that was asked for.
+    pub cgroup: CgroupId,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Whether the cgroups below belong to it: all but the root's do.
+    pub whole: bool,
 }
 
 /// A container that runs, by which its network is found.
@@ -52,6 +67,16 @@ impl Tables {
             Some(Networked { cgroup, pid, name: entry.shown.workload.name.as_str().into() })
         });
         networked.collect()
+    }
+
+    /// Where the processes are of whoever lives in a cgroup. `root` is where the tree is mounted.
+    pub(in super::super) fn home(&self, cgroup: CgroupId, root: &Path) -> Option<Home> {
+        if cgroup == CgroupId::ROOT {
+            return Some(Home { cgroup, directory: root.to_owned(), whole: false });
+        }
+        let cgroup = self.container_of(cgroup).unwrap_or(cgroup);
+        let directory = root.join(self.path(cgroup)?.trim_start_matches('/'));
+        Some(Home { cgroup, directory, whole: true })
     }
 
     /// Every cgroup that exists, the root among them.

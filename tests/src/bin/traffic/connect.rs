@@ -121,7 +121,7 @@ impl Connect {
         if self.send == 0 {
             return Ok(());
         }
-        stream.write_all(&self.request())?;
+        stream.write_all(&request(self.send, self.receive))?;
         totals.bytes_sent.fetch_add(u64::from(self.send), Relaxed);
         let mut buffer = [0_u8; 16 * 1024];
         let mut left = self.receive as usize;
@@ -141,7 +141,9 @@ impl Connect {
         let socket = UdpSocket::bind(any)?;
         socket.set_read_timeout(Some(Duration::from_millis(self.timeout)))?;
         // Not connected, as most UDP programs are: the answer's source may differ.
-        totals.bytes_sent.fetch_add(socket.send_to(&self.request(), server)? as u64, Relaxed);
+        totals
+            .bytes_sent
+            .fetch_add(socket.send_to(&request(self.send, self.receive), server)? as u64, Relaxed);
         totals.connections.fetch_add(1, Relaxed);
         if self.receive > 0 {
             let received = socket.recv_from(&mut vec![0_u8; 64 * 1024])?.0;
@@ -150,13 +152,14 @@ impl Connect {
         thread::sleep(Duration::from_millis(self.hold));
         Ok(())
     }
+}
 
-    fn request(&self) -> Vec<u8> {
-        let mut request = vec![0_u8; self.send as usize];
-        request[..4].copy_from_slice(&self.send.to_be_bytes());
-        request[4..HEAD].copy_from_slice(&self.receive.to_be_bytes());
-        request
-    }
+/// A request of so many bytes for so many.
+pub(crate) fn request(send: u32, receive: u32) -> Vec<u8> {
+    let mut request = vec![0_u8; send as usize];
+    request[..4].copy_from_slice(&send.to_be_bytes());
+    request[4..HEAD].copy_from_slice(&receive.to_be_bytes());
+    request
 }
 
 fn look_up(server: &str) -> io::Result<SocketAddr> {

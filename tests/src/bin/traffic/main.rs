@@ -7,6 +7,7 @@
 mod act;
 mod calls;
 mod connect;
+mod keep;
 mod serve;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum Command {
     Serve(serve::Serve),
     /// Makes requests, then prints what was made.
     Connect(connect::Connect),
+    /// Keeps one connection, then prints how it ended.
+    Keep(keep::Keep),
     /// Makes system calls whose number is known.
     Calls(calls::Calls),
     /// Plays in a scene: serves, and tries what it is told on standard input.
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Connect(connect) => print(&connect.run()?),
+        Command::Keep(keep) => print(&keep.run()?),
         Command::Calls(calls) => {
             calls.run();
             Ok(())
@@ -69,7 +73,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "printing is this program's answer")]
-fn print(counts: &Counts) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(counts)?);
+fn print(answer: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(answer)?);
     Ok(())
 }

@@ -1,0 +1,161 @@
+//! Which connections that are denied are tried when, so that one that cannot be cut costs little. Pure.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::{Duration, Instant},
+};
+
+use cofferdam_common::network::{Flow, FlowKey};
+
+use super::{Outcome, silent::UNSEEN};
+
+/// When a connection is tried again that is still there. The time doubles with each try.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest time between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// How long one is remembered that no hook has seen, when it could be tried again: these are not looked for each time.
+const KEPT: Duration = Duration::from_mins(2);
+
+/// Connections that were tried and are still there.
+#[derive(Default)]
+pub(super) struct Backlog(HashMap<FlowKey, Tried>);
+
+struct Tried {
+    /// When it began: two connections one after the other may have the same ends.
+    opened_at: u64,
+    next: Instant,
+    pause: Duration,
+    cut: bool,
+}
+
+impl Backlog {
+    /// Those of which it is time. All others than `denied` are forgotten.
+    pub(super) fn due(&mut self, denied: Vec<(FlowKey, Flow)>, now: Instant) -> Vec<(FlowKey, Flow)> {
+        let begun: HashMap<_, _> = denied.iter().map(|(key, flow)| (*key, flow.opened_at)).collect();
+        self.0.retain(|key, tried| {
+            let waits = tried.opened_at == UNSEEN && now < tried.next + KEPT;
+            waits || begun.get(key) == Some(&tried.opened_at)
+        });
+        let is_due = |key: &FlowKey| self.0.get(key).is_none_or(|tried| tried.next <= now);
+        denied.into_iter().filter(|(key, _)| is_due(key)).collect()
+    }
+
+    /// What a try came to. Returns whether that is news: the first try of a connection, or the first that cut it.
+    pub(super) fn tried(&mut self, key: &FlowKey, flow: &Flow, outcome: Outcome, now: Instant) -> bool {
+        let cut = outcome.is_ok();
+        match self.0.entry(*key) {
+            Entry::Vacant(entry) => {
+                let (opened_at, pause) = (flow.opened_at, FIRST_PAUSE);
+                entry.insert(Tried { opened_at, next: now + pause, pause, cut });
+                true
+            }
+            Entry::Occupied(entry) => {
+                let tried = entry.into_mut();
+                tried.pause = (tried.pause * 2).min(LONGEST_PAUSE);
+                tried.next = now + tried.pause;
+                let news = cut && !tried.cut;
+                tried.cut |= cut;
+                news
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use cofferdam_common::{
+        ids::{Address, CgroupId},
+        network::{PROTOCOL_TCP, Volume},
+        policy::Judgement,
+    };
+
+    use super::*;
+    use crate::enforcement::Uncut;
+
+    /// From 0.0.0.1:40000 to 0.0.0.2:5432, as the kernel would not have it.
+    pub(in super::super) fn key() -> FlowKey {
+        FlowKey {
+            low: Address::mapped(1),
+            high: Address::mapped(2),
+            namespace: 0,
+            low_port: 40_000,
+            high_port: 5_432,
+            protocol: PROTOCOL_TCP,
+            asker: 0,
+            padding: [0; 2],
+        }
+    }
+
+    pub(in super::super) fn flow(flags: u64) -> Flow {
+        Flow {
+            flags,
+            client: CgroupId::NONE,
+            server: CgroupId::NONE,
+            row: 0,
+            other_end_port: 0,
+            padding: 0,
+            other_end: Address::NONE,
+            opened_at: 1,
+            last_seen: 0,
+            volume: Volume::default(),
+            client_owner: CgroupId::NONE,
+            server_owner: CgroupId::NONE,
+            judgement: Judgement::ALLOW,
+            generation: 0,
+            padding_after: 0,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_tried_ever_more_seldom_and_told_once() {
+        let (mut backlog, mut now) = (Backlog::default(), Instant::now());
+        let denied = || vec![(key(), flow(0))];
+        let (mut tries, mut told) = (0, 0);
+        for _ in 0..3600 {
+            for (key, flow) in backlog.due(denied(), now) {
+                tries += 1;
+                told += u32::from(backlog.tried(&key, &flow, Err(Uncut::NotFound), now));
+            }
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(told, 1);
+        assert!((10..=20).contains(&tries), "{tries} tries in an hour");
+    }
+
+    #[test]
+    fn one_that_is_cut_after_all_is_told_once_more() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let mut told = |outcome| backlog.tried(&key(), &flow(0), outcome, now);
+        assert!(told(Err(Uncut::NotFound)));
+        assert!(told(Ok(())));
+        assert!(!told(Ok(())) && !told(Err(Uncut::NotFound)));
+    }
+
+    #[test]
+    fn one_that_no_hook_has_seen_is_told_once_though_it_is_seldom_looked_for() {
+        let (mut backlog, mut now) = (Backlog::default(), Instant::now());
+        let unseen = Flow { opened_at: UNSEEN, ..flow(0) };
+        let mut told = 0;
+        for minute in 0..60 {
+            for (key, flow) in backlog.due(vec![(key(), unseen)], now) {
+                told += u32::from(backlog.tried(&key, &flow, Err(Uncut::NotFound), now));
+            }
+            assert_eq!(told, 1, "after {minute} minutes");
+            assert!(backlog.due(Vec::new(), now + Duration::from_secs(5)).is_empty());
+            now += Duration::from_mins(1);
+        }
+        backlog.due(Vec::new(), now + Duration::from_mins(10));
+        assert!(backlog.0.is_empty());
+    }
+
+    #[test]
+    fn a_new_connection_between_the_same_ends_is_tried_at_once() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        assert!(backlog.tried(&key(), &flow(0), Ok(()), now));
+        assert!(backlog.due(vec![(key(), flow(0))], now).is_empty());
+        let next = Flow { opened_at: 2, ..flow(0) };
+        assert_eq!(backlog.due(vec![(key(), next)], now).len(), 1);
+        assert!(backlog.tried(&key(), &next, Ok(()), now));
+    }
+}
