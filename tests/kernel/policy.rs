@@ -130,6 +130,13 @@ fn a_connection_that_was_open_is_cut_when_a_policy_denies_it_and_goes_on_when_it
     server.set_read_timeout(Some(WHILE)).expect("a limit");
     assert_eq!(server.read(&mut [0; 10]).expect_err("nothing comes").kind(), ErrorKind::WouldBlock);
     assert_eq!(judge.verdict(to.port()).source, web.id);
+    // What the server sends is of the same connection, and is told as such.
+    server.write_all(&[2; 10]).expect("it is queued");
+    client.set_read_timeout(Some(WHILE)).expect("a limit");
+    assert_eq!(client.read(&mut [0; 10]).expect_err("nothing comes").kind(), ErrorKind::WouldBlock);
+    let denied = judge.node.rows(|key| key.verdict == VERDICT_DENY);
+    let ends = denied.iter().map(|(key, _)| (key.source.cgroup, key.target.cgroup, key.port));
+    assert_eq!(Vec::from_iter(ends), [(web.id, db.id, to.port())]);
 
     judge.says(Some(WEB), VERDICT_ALLOW);
     server.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
