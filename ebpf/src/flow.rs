@@ -7,6 +7,7 @@
 //! What most packets need is one function; what happens once per flow is a function of its own in the program
 //! (`inline(never)`), for a call chain may use no more than 512 bytes of stack.
 
+mod adopt;
 mod begin;
 
 use core::arch::asm;
@@ -18,7 +19,10 @@ use cofferdam_common::{
     record::{family, kind},
 };
 
-use self::begin::{begin, begins_anew, note_sender};
+use self::{
+    adopt::{is_adopted, listens},
+    begin::{begin, begins_anew, note_sender},
+};
 use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
@@ -63,8 +67,10 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
     {
         return go_on(context, packet, hook, flow);
     }
-    if packet.begins
-        && begin(packet, hook == Hook::Egress)
+    let adopted = is_adopted(packet);
+    let own_listens = adopted && listens(context.skb.skb, packet, (hook == Hook::Egress).into()) != 0;
+    if (adopted || packet.is_syn() || (packet.begins && !packet.is_tcp()))
+        && begin(packet, hook == Hook::Egress, own_listens)
         && let Some(flow) = find(&packet.key)
     {
         introduce(context, packet.cgroup);
