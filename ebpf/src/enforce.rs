@@ -10,7 +10,7 @@ use core::mem;
 use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
 use cofferdam_common::{
     case::{Case, Party},
-    ids::CgroupId,
+    ids::{Address, CgroupId},
     network::{Flow, VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD, flag, service_port},
     policy::{Judgement, layer, service},
     stats::failure,
@@ -149,7 +149,7 @@ extern "C" fn judge_flow(
 extern "C" fn deny_packet(packet: *const Packet, flow: *const Flow, egress: u32) -> u32 {
     // SAFETY: as in `judge_flow`.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_ref()) }) else { return 0 };
-    deny(&attempt(packet, at(egress != 0), parties(flow), flow.judgement));
+    deny(&attempt(packet, at(egress != 0), ends(packet, flow), flow.judgement));
     0
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn tell(packet: &Packet, egress: bool, flow: &Flow) {
 extern "C" fn report_flow(packet: *const Packet, flow: *const Flow, egress: u32) -> u32 {
     // SAFETY: as in `judge_flow`.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_ref()) }) else { return 0 };
-    report(&attempt(packet, at(egress != 0), parties(flow), flow.judgement), flow.row, monotonic_time());
+    report(&attempt(packet, at(egress != 0), ends(packet, flow), flow.judgement), flow.row, monotonic_time());
     0
 }
 
@@ -225,8 +225,9 @@ pub(crate) extern "C" fn tell_alone(packet: *const Packet, judgement: u64, layer
         return 0;
     }
     let (here, none) = (packet.cgroup, CgroupId::NONE);
-    let parties = if layer == u32::from(layer::INGRESS) { (none, here) } else { (here, none) };
-    deny(&attempt(packet, layer as u8, parties, judgement));
+    let (from, to) = if layer == u32::from(layer::INGRESS) { (none, here) } else { (here, none) };
+    let (source, target) = packet.ends();
+    deny(&attempt(packet, layer as u8, ((from, source), (to, target)), judgement));
     0
 }
 
@@ -263,25 +264,35 @@ fn parties(flow: &Flow) -> (CgroupId, CgroupId) {
     (flow.client, server)
 }
 
+/// One end of what is told: whose it is, and where.
+type End<'a> = (CgroupId, (&'a Address, u16));
+
+/// Who began a flow, and with whom, whichever of them sends this packet.
 #[inline(always)]
-fn attempt(
+fn ends<'a>(packet: &'a Packet, flow: &Flow) -> (End<'a>, End<'a>) {
+    let ((client, server), (client_at, server_at)) = (parties(flow), packet.key.ends(flow.flags));
+    let (client, server) = ((client, client_at), (server, server_at));
+    if flow.flags & flag::BEGUN_BY_SERVER == 0 { (client, server) } else { (server, client) }
+}
+
+#[inline(always)]
+fn attempt<'a>(
     packet: &Packet,
     layer: u8,
-    (client, server): (CgroupId, CgroupId),
+    (source, target): (End<'a>, End<'a>),
     judgement: Judgement,
-) -> Attempt<'_> {
-    let (source, target) = packet.ends();
+) -> Attempt<'a> {
     Attempt {
-        source: client,
-        target: server,
-        source_address: source.0,
-        target_address: target.0,
-        source_port: source.1,
-        port: service_port(target),
+        source: source.0,
+        target: target.0,
+        source_address: source.1.0,
+        target_address: target.1.0,
+        source_port: source.1.1,
+        port: service_port(target.1),
         protocol: packet.key.protocol,
         layer,
         judgement,
         here: packet.cgroup,
-        payer: account(if client == CgroupId::NONE { packet.cgroup } else { client }),
+        payer: account(if source.0 == CgroupId::NONE { packet.cgroup } else { source.0 }),
     }
 }

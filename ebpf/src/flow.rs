@@ -7,6 +7,7 @@
 //! What most packets need is one function; what happens once per flow is a function of its own in the program
 //! (`inline(never)`), for a call chain may use no more than 512 bytes of stack.
 
+mod adopt;
 mod begin;
 
 use core::arch::asm;
@@ -21,7 +22,10 @@ use cofferdam_common::{
     record::{family, kind},
 };
 
-use self::begin::{begin, begins_anew, is_anothers, is_for_another, note_sender};
+use self::{
+    adopt::{is_adopted, listens},
+    begin::{begin, begins_anew, is_anothers, is_for_another, note_sender},
+};
 use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
@@ -64,20 +68,16 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         // One packet, many receivers: each has a flow of its own. What the group as such got is the sender's flow.
         packet.key.namespace = packet.cgroup.0;
     }
+    // The client of a flow that goes on with another server.
+    let mut client = (CgroupId::NONE, CgroupId::NONE);
     if let Some(flow) = find(&packet.key) {
-        let client = is_for_another(packet, hook, flow).then_some((flow.client, flow.client_owner));
-        if client.is_none() && !begins_anew(packet, hook, flow) && !is_anothers(context, packet, hook, flow) {
+        if is_for_another(packet, hook, flow) {
+            client = (flow.client, flow.client_owner);
+        } else if !begins_anew(packet, hook, flow) && !is_anothers(context, packet, hook, flow) {
             return go_on(context, packet, hook, flow);
         }
         let end = flow.end_by_remains();
         close(&packet.key, flow, end);
-        if let Some(client) = client
-            && begin(packet, false)
-            && let Some(flow) = find(&packet.key)
-        {
-            (flow.client, flow.client_owner) = client;
-            return go_on(context, packet, hook, flow);
-        }
     }
     if !packet.is_syn()
         && rename_answer(packet, hook == Hook::Egress)
@@ -85,11 +85,16 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
     {
         return go_on(context, packet, hook, flow);
     }
-    if packet.begins
-        && begin(packet, hook == Hook::Egress)
+    let adopted = is_adopted(packet);
+    let own_listens = adopted && listens(context.skb.skb, packet, (hook == Hook::Egress).into()) != 0;
+    if (adopted || packet.is_syn() || (packet.begins && !packet.is_tcp()))
+        && begin(packet, hook == Hook::Egress, own_listens)
         && let Some(flow) = find(&packet.key)
     {
         introduce(context, packet.cgroup);
+        if client.0 != CgroupId::NONE {
+            (flow.client, flow.client_owner) = client;
+        }
         if hook == Hook::Egress && packet.is_from_client(flow) {
             note_sender(packet);
         }

@@ -46,7 +46,7 @@ const FRAGMENT: u8 = 44;
 const PROTOCOL_RESERVED: u8 = 255;
 
 /// EtherTypes as they stand in `__sk_buff.protocol` (network order).
-const IPV4: u32 = 0x0800_u16.to_be() as u32;
+pub(crate) const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
 pub(crate) const FIN: u8 = 1;

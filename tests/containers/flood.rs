@@ -1,7 +1,7 @@
 //! A million events per second out of one container, and fifty quiet ones beside it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     ops::RangeInclusive,
     path::Path,
@@ -39,18 +39,13 @@ const RECORDS: u64 = 4_000_000;
 
 /// The egress hook of this daemon, by the kernel's number: of those of its name, the one that the daemon holds.
 fn egress_hook(daemon: &Daemon) -> anyhow::Result<String> {
-    let mut held = BTreeSet::new();
-    for file in fs::read_dir(format!("/proc/{}/fdinfo", daemon.pid()))? {
-        let told = fs::read_to_string(file?.path()).unwrap_or_default();
-        held.extend(
-            told.lines().filter_map(|line| line.strip_prefix("prog_id:")).map(|id| id.trim().to_owned()),
-        );
-    }
+    let held = daemon.programs()?;
     let said = run(Command::new("bpftool").args(["--json", "prog", "show"]))?;
     let programs: Vec<Value> = serde_json::from_str(&said)?;
     let egress = programs.iter().filter(|program| program["name"] == "cgroup_skb_egress");
-    let mut ids = egress.map(|program| program["id"].to_string());
-    ids.find(|id| held.contains(id)).with_context(|| format!("no egress hook among {held:?}: {said}"))
+    let mut ids = egress.filter_map(|program| u32::try_from(program["id"].as_u64()?).ok());
+    let id = ids.find(|id| held.contains(id));
+    id.map(|id| id.to_string()).with_context(|| format!("no egress hook among {held:?}: {said}"))
 }
 
 /// Lets the hook see frames of a container, as fast as it goes.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::Duration,
@@ -16,16 +15,6 @@ use cofferdam_tests::{
 };
 
 use crate::{alone, docker};
-
-/// Ids of the programs that the daemon has loaded, from what it holds open.
-fn programs(pid: u32) -> anyhow::Result<BTreeSet<u32>> {
-    let mut ids = BTreeSet::new();
-    for held in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let held = fs::read_to_string(held?.path()).unwrap_or_default();
-        ids.extend(held.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok()));
-    }
-    Ok(ids)
-}
 
 fn assert_unloaded(node: &Node, ids: &BTreeSet<u32>) -> anyhow::Result<()> {
     assert!(!ids.is_empty(), "the daemon holds no program");
@@ -47,7 +36,7 @@ fn a_stopped_daemon_leaves_no_program_no_pin_and_no_socket() -> anyhow::Result<(
     let _turn = alone()?;
     let (node, docker) = docker()?;
     let daemon = Daemon::start(&docker)?;
-    let ids = programs(daemon.pid())?;
+    let ids = daemon.programs()?;
     let directory = daemon.run_directory().to_owned();
     let status = daemon.stop()?;
     assert!(status.success(), "it ended with {status}");
@@ -62,7 +51,7 @@ fn a_killed_daemon_leaves_no_program_and_its_successor_clears_the_rest() -> anyh
     let _turn = alone()?;
     let (node, docker) = docker()?;
     let daemon = Daemon::start(&docker)?;
-    let ids = programs(daemon.pid())?;
+    let ids = daemon.programs()?;
     daemon.kill()?;
     assert_unloaded(&node, &ids)?;
     // Its counts stay readable until then.

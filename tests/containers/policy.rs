@@ -1,15 +1,22 @@
 //! Policies on real containers. The oracle is what the server has received.
 
+mod clients;
 mod cut;
-
+mod deaths;
 mod matrix;
 mod published;
+mod starts;
+mod swaps;
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use cofferdam::event::{EventKind, Verdict};
-use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for, counts};
+use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for};
 
 use crate::{alone, docker};
 
@@ -18,6 +25,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A Docker with a daemon whose policies come from a folder of the test's own.
 struct Stage {
+    config: PathBuf,
     policies: PathBuf,
     /// How many times policies were put in force.
     loads: usize,
@@ -29,16 +37,21 @@ impl Stage {
         let policies = node.directory().join("policies");
         fs::create_dir_all(&policies)?;
         let config = node.directory().join("config.yaml");
-        fs::write(&config, format!("policies: {{folder: {}{settings}}}\n", policies.display()))?;
+        configure(&config, &policies, settings, "")?;
         let daemon = Daemon::start_with(docker, &["--config", config.to_str().context("a path in UTF-8")?])?;
-        Ok(Self { policies, loads: loads(&daemon), daemon })
+        Ok(Self { config, policies, loads: loads(&daemon), daemon })
     }
 
-    /// Starts a daemon in the place of one that was killed.
-    fn with_another_daemon(self, docker: &Docker) -> Result<Self> {
-        let Self { policies, daemon, .. } = self;
-        let daemon = daemon.killed_and_started_again(docker)?;
-        Ok(Self { policies, loads: loads(&daemon), daemon })
+    /// Writes the configuration anew: more settings of policies, and the lines after them.
+    fn configure(&self, settings: &str, lines: &str) -> Result<()> {
+        configure(&self.config, &self.policies, settings, lines)
+    }
+
+    /// Starts a daemon, maybe of another build, in the place of one that is killed unless it has ended.
+    fn with_another_daemon(self, docker: &Docker, program: &Path) -> Result<Self> {
+        let Self { config, policies, daemon, .. } = self;
+        let daemon = daemon.killed_and_replaced(docker, program)?;
+        Ok(Self { config, policies, loads: loads(&daemon), daemon })
     }
 
     /// Has these policies and no others in force.
@@ -49,6 +62,10 @@ impl Stage {
         let up = wait_for("the policy to be in force", SOON, || (loads(daemon) >= wanted).then_some(()));
         up.with_context(|| format!("{text}\n{}", daemon.log()))
     }
+}
+
+fn configure(config: &Path, policies: &Path, settings: &str, lines: &str) -> Result<()> {
+    Ok(fs::write(config, format!("policies: {{folder: {}{settings}}}\n{lines}", policies.display()))?)
 }
 
 fn loads(daemon: &Daemon) -> usize {
@@ -68,91 +85,22 @@ rules:
 /// A database, and two who want to talk to it.
 fn shop(docker: &Docker) -> Result<[Container; 3]> {
     docker.network("shop", &[])?;
-    let compose = |project: &str, service: &str, options: Options| {
-        let project = format!("com.docker.compose.project={project}");
-        let service_label = format!("com.docker.compose.service={service}");
-        let options = options.on("shop").with(&["--label", &project, "--label", &service_label]);
-        docker.container(service, &options)
-    };
     Ok([
-        compose("shop", "db", Options::new().tcp("5432"))?,
-        compose("shop", "api", Options::new())?,
-        compose("ci", "runner", Options::new())?,
+        member(docker, "shop", "db", Options::new().tcp("5432").udp("5432"))?,
+        member(docker, "shop", "api", Options::new())?,
+        member(docker, "ci", "runner", Options::new())?,
     ])
 }
 
-#[test]
-fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over() -> Result<()> {
-    const DEATHS: u64 = 5;
-    let _turn = alone()?;
-    let (node, docker) = docker()?;
-    let [db, api, runner] = shop(&docker)?;
-    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
-    stage.enforce(ONLY_API)?;
-    let to = format!("{}:5432", db.address("shop")?);
-    let pinned = || -> Result<usize> {
-        let listed = node.command("ls").arg("/sys/fs/bpf/cofferdam-enforce").output()?;
-        Ok(String::from_utf8(listed.stdout)?.lines().count())
-    };
-    // Six hooks at the root of all cgroups, and two at the link of each container.
-    let hooks = 6 + 2 * 3;
-    wait_for("all hooks to be pinned", SOON, || (pinned().ok()? == hooks).then_some(()))?;
-    let live_and_die = |mut stage: Stage| -> Result<(u64, Stage)> {
-        let mut allowed = 0;
-        for _ in 0..DEATHS {
-            stage.daemon.die()?;
-            // Nobody watches, and the kernel goes on.
-            allowed += api.connect(&format!("{to} --count 5"))?.connections;
-            stage = stage.with_another_daemon(&docker)?;
-            allowed += api.connect(&format!("{to} --count 5"))?.connections;
-            ensure!(pinned()? == hooks, "{} links are pinned, not {hooks}", pinned()?);
-        }
-        Ok((allowed, stage))
-    };
-    let (allowed, stage) = thread::scope(|scope| -> Result<(u64, Stage)> {
-        let flood =
-            scope.spawn(|| runner.connect(&format!("{to} --count 100000000 --parallel 2 --timeout 20")));
-        let allowed = live_and_die(stage);
-        // In any case, for the flood ends with it alone.
-        runner.clone().remove()?;
-        let _ = flood.join();
-        allowed
-    })?;
-    ensure!(allowed == DEATHS * 10, "{allowed} allowed connections of {}", DEATHS * 10);
-    assert_eq!(db.counts()?.connections, allowed, "what the database got");
-    let tried = stage.daemon.map()?.iter().map(|edge| edge.verdicts.deny).sum::<u64>();
-    ensure!(tried > 0, "the flood was not denied anything");
-    stage.daemon.stop()?;
-    assert_eq!(pinned()?, 0, "links are left behind");
-    Ok(())
+/// A container on the network of the shop, known by its project and service.
+fn member(docker: &Docker, project: &str, service: &str, options: Options) -> Result<Container> {
+    docker.container(service, &known_as(project, service, options))
 }
 
-#[test]
-fn the_first_packet_of_a_container_is_judged_and_an_allowed_start_does_not_fail() -> Result<()> {
-    const STARTS: u32 = 30;
-    let _turn = alone()?;
-    let (node, docker) = docker()?;
-    let [db, ..] = shop(&docker)?;
-    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
-    stage.enforce(ONLY_API)?;
-    let to = format!("{}:5432", db.address("shop")?);
-    let start = |name: &str, project: &str, service: &str| {
-        let project = format!("com.docker.compose.project={project}");
-        let service = format!("com.docker.compose.service={service}");
-        let options = Options::new().on("shop").with(&["--label", &project, "--label", &service]);
-        let said = docker.once(name, &options, &["traffic", "connect", &to, "--timeout", "4000"])?;
-        counts(&said)
-    };
-    for number in 0..STARTS {
-        let denied = start(&format!("runner{number}"), "ci", "runner")?;
-        ensure!(denied.bytes_received == 0, "{denied:?}");
-        if number % 5 == 0 {
-            let allowed = start(&format!("api{number}"), "shop", "api")?;
-            ensure!(allowed.connections == 1 && allowed.failed == 0, "{allowed:?}");
-        }
-    }
-    assert_eq!(db.counts()?.connections, u64::from(STARTS.div_ceil(5)), "what the database got");
-    Ok(())
+fn known_as(project: &str, service: &str, options: Options) -> Options {
+    let project = format!("com.docker.compose.project={project}");
+    let service = format!("com.docker.compose.service={service}");
+    options.on("shop").with(&["--label", &project, "--label", &service])
 }
 
 #[test]

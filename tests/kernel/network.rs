@@ -194,24 +194,31 @@ fn a_nested_cgroup_has_rows_of_its_own() {
 
 #[test]
 fn a_connection_that_was_open_before_the_hooks_counts_its_bytes_but_no_flow() {
-    let (client, server, mut stream, mut peer);
-    {
-        let before = Node::start();
-        (client, server) = (before.cgroup(), before.cgroup());
-        let listener = server.enter(|| TcpListener::bind((LOOPBACK, 0)).expect("it listens"));
-        let to = listener.local_addr().expect("an address");
-        stream = client.enter(|| TcpStream::connect(to).expect("it connects"));
-        peer = listener.accept().expect("it is accepted").0;
+    /// Above those that clients get: it is not the port that tells who is the client, but who listens.
+    const HIGH: u16 = 61_001;
+    for (port, answers_first) in [(0, false), (HIGH, false), (0, true), (HIGH, true)] {
+        let (client, server, listener, mut stream, mut peer);
+        {
+            let before = Node::start();
+            (client, server) = (before.cgroup(), before.cgroup());
+            listener = server.enter(|| TcpListener::bind((LOOPBACK, port)).expect("it listens"));
+            let to = listener.local_addr().expect("an address");
+            stream = client.enter(|| TcpStream::connect(to).expect("it connects"));
+            peer = listener.accept().expect("it is accepted").0;
+        }
+        let node = Node::start();
+        for answers in [answers_first, !answers_first] {
+            let (from, to, bytes) =
+                if answers { (&mut peer, &mut stream, 9) } else { (&mut stream, &mut peer, 400) };
+            from.write_all(&vec![0; bytes]).expect("it sends");
+            to.read_exact(&mut vec![0; bytes]).expect("it arrives");
+        }
+        let (key, row) =
+            node.row_from(&client, |row| row.volume.bytes_sent + row.volume.bytes_received == 409);
+        assert_eq!((row.attempts, row.flows, row.volume.bytes_sent), (0, 0, 400), "{port} {answers_first}");
+        assert_eq!(
+            (key.target.cgroup, key.port),
+            (server.id, listener.local_addr().expect("an address").port())
+        );
     }
-    let node = Node::start();
-    stream.write_all(&[0; 400]).expect("it sends");
-    peer.read_exact(&mut [0; 400]).expect("it arrives");
-    peer.write_all(&[0; 9]).expect("it answers");
-    stream.read_exact(&mut [0; 9]).expect("it arrives");
-    let ports = [stream.local_addr(), peer.local_addr()].map(|address| address.expect("an address").port());
-    // The larger port is taken for the client's.
-    let client_is_client = ports[0] > ports[1];
-    let source = if client_is_client { &client } else { &server };
-    let (_, row) = node.row_from(source, |row| row.volume.bytes_sent + row.volume.bytes_received == 409);
-    assert_eq!((row.attempts, row.flows), (0, 0));
 }

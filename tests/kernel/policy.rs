@@ -138,10 +138,45 @@ fn a_connection_that_was_open_is_stopped_when_a_policy_denies_it_and_goes_on_whe
     server.set_read_timeout(Some(WHILE)).expect("a limit");
     assert_eq!(server.read(&mut [0; 10]).expect_err("nothing comes").kind(), ErrorKind::WouldBlock);
     assert_eq!(judge.verdict(to.port()).source, web.id);
+    // What the server sends is of the same connection, and is told as such.
+    server.write_all(&[2; 10]).expect("it is queued");
+    client.set_read_timeout(Some(WHILE)).expect("a limit");
+    assert_eq!(client.read(&mut [0; 10]).expect_err("nothing comes").kind(), ErrorKind::WouldBlock);
+    let denied = judge.node.rows(|key| key.verdict == VERDICT_DENY);
+    let ends = denied.iter().map(|(key, _)| (key.source.cgroup, key.target.cgroup, key.port));
+    assert_eq!(Vec::from_iter(ends), [(web.id, db.id, to.port())]);
 
     judge.says(Some(WEB), VERDICT_ALLOW);
     server.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
     server.read_exact(&mut [0; 10]).expect("it is sent again");
+}
+
+#[test]
+fn a_connection_that_was_open_before_the_hooks_is_judged_as_its_clients_whatever_its_port() {
+    /// Above those that clients get.
+    const HIGH: u16 = 61_001;
+    for port in [0, HIGH] {
+        let (web, db, listener, mut client, mut server);
+        {
+            let before = Node::start();
+            (web, db) = (before.cgroup(), before.cgroup());
+            listener = db.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it listens"));
+            let to = listener.local_addr().expect("an address");
+            client = web.enter(|| TcpStream::connect(to).expect("it connects"));
+            server = listener.accept().expect("it is accepted").0;
+        }
+        let mut node = Node::start();
+        let mut judge = Judge::new(&mut node, &web, &db);
+        judge.says(Some(WEB), VERDICT_DENY);
+        client.write_all(&[1; 10]).expect("it is queued");
+        server.set_read_timeout(Some(WHILE)).expect("a limit");
+        assert_eq!(
+            server.read(&mut [0; 10]).expect_err("nothing comes").kind(),
+            ErrorKind::WouldBlock,
+            "{port}"
+        );
+        assert_eq!(judge.verdict(listener.local_addr().expect("an address").port()).source, web.id);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A running Cofferdam, asked through its own clients.
 
+mod ends;
+
 use std::{
     fs::{self, File},
     os::unix::net::UnixDatagram,
@@ -99,6 +101,19 @@ impl Daemon {
         docker_socket: &Path,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
+        let (mut daemon, ready) = Self::spawn(directory, program, node, docker_socket, arguments)?;
+        daemon.wait_until_ready(&ready)?;
+        Ok(daemon)
+    }
+
+    /// Runs the program, and does not wait until it says at that socket that it is ready.
+    fn spawn(
+        directory: PathBuf,
+        program: &Path,
+        node: &Arc<Node>,
+        docker_socket: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Self, UnixDatagram)> {
         let node = Arc::clone(node);
         let listen = if node.own_network() { "127.0.0.1:9797".to_owned() } else { free_address()? };
         let _ = fs::remove_file(directory.join("notify"));
@@ -127,9 +142,7 @@ impl Daemon {
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut daemon = Self { node, program: program.to_owned(), directory, listen, child, arguments };
-        daemon.wait_until_ready(&ready)?;
-        Ok(daemon)
+        Ok((Self { node, program: program.to_owned(), directory, listen, child, arguments }, ready))
     }
 
     fn wait_until_ready(&mut self, ready: &UnixDatagram) -> anyhow::Result<()> {
@@ -271,44 +284,12 @@ impl Daemon {
         Events::listen(&mut self.client(&["events", "--json", "--of", workload]))
     }
 
-    /// Stops it in order, as systemd does, and says how it ended.
+    /// [`Daemon::events`] of these kinds, separated by commas, and what is lost of any.
     ///
     /// # Errors
-    /// When it does not stop within ten seconds.
-    pub fn stop(mut self) -> anyhow::Result<std::process::ExitStatus> {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
-        wait_for("the daemon to stop", Duration::from_secs(10), || self.child.try_wait().ok().flatten())
-    }
-
-    /// Kills it, and nobody starts another.
-    ///
-    /// # Errors
-    /// When it cannot be killed.
-    pub fn die(&mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    /// Kills it and starts another in its place, as systemd does.
-    ///
-    /// # Errors
-    /// As [`Daemon::start`].
-    pub fn killed_and_started_again(mut self, docker: &Docker) -> anyhow::Result<Self> {
-        self.child.kill()?;
-        self.child.wait()?;
-        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        Self::start_in(self.directory.clone(), &self.program, docker.node(), docker.socket(), &arguments)
-    }
-
-    /// Kills it, as the kernel does when memory is out.
-    ///
-    /// # Errors
-    /// When it cannot be killed.
-    pub fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+    /// As [`Daemon::events`].
+    pub fn events_of_kinds(&self, kinds: &str) -> anyhow::Result<Events> {
+        Events::listen(&mut self.client(&["events", "--json", "--kind", kinds]))
     }
 }
 

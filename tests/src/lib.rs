@@ -36,6 +36,8 @@ pub mod leftovers;
 
 pub mod load;
 
+mod long;
+
 pub mod recording;
 
 pub mod scenes;
@@ -48,6 +50,7 @@ pub use self::{
     docker::Docker,
     edges::{check, edge},
     events::Events,
+    long::rounds,
     namespace::Namespace,
     node::{Node, built},
     outside::Outside,

@@ -12,8 +12,12 @@ use cargo_metadata::{Artifact, Message};
 
 use crate::{shell, tally::Tally};
 
-/// Longest that one test binary may run.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Longest that one test binary may run, and one that does all that it can.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// Has tests do all that they can that find more the longer they run (`rounds` in tests/src/long.rs).
+const LONG: &str = "COFFERDAM_LONG";
 
 /// What the build made.
 pub(crate) struct Artifacts(Vec<Artifact>);
@@ -97,28 +101,42 @@ impl TestBinary {
     }
 
     /// Runs it as cargo would: in its package's directory.
-    pub(crate) fn run(&self, serially: bool) -> Result<Tally> {
+    pub(crate) fn run(&self, pace: Pace) -> Result<Tally> {
         let mut command = Command::new(&self.path);
         command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
-        if serially {
+        if pace != Pace::Together {
             command.env("RUST_TEST_THREADS", "1");
         }
         println!("--- {}", name(&self.path));
-        follow(&mut command)
+        if pace == Pace::Long {
+            return follow(command.env(LONG, "1"), LONG_LIMIT);
+        }
+        follow(&mut command, LIMIT)
     }
 }
 
+/// How the tests of a binary are run.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Pace {
+    /// At the same time.
+    Together,
+    /// One after the other.
+    OneByOne,
+    /// One after the other, and all that they can do.
+    Long,
+}
+
 /// Runs tests, shows what they say, and adds up their results.
-pub(crate) fn follow(command: &mut Command) -> Result<Tally> {
+pub(crate) fn follow(command: &mut Command, limit: Duration) -> Result<Tally> {
     let mut tally = Tally::default();
-    let status = shell::stream(command, LIMIT, |line| {
+    let status = shell::stream(command, limit, |line| {
         println!("{line}");
         if let Some(result) = Tally::of_line(line) {
             tally += result;
         }
     })?;
     if status.is_none() {
-        println!("killed after {} minutes", LIMIT.as_secs() / 60);
+        println!("killed after {} minutes", limit.as_secs() / 60);
     }
     Ok(tally.ended(status.is_some_and(|status| status.success())))
 }

@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 
 use crate::{
-    artifacts::{self, Artifacts, TestBinary},
+    artifacts::{self, Artifacts, Pace, TestBinary},
     fuzz,
     setup::{self, Need},
     shell,
@@ -101,15 +101,19 @@ struct Outcome {
     time: Duration,
 }
 
-/// Runs these layers, or all, and prints what came of each. The last line is the sum.
-pub(crate) fn run(only: &[Layer]) -> Result<ExitCode> {
+/// Runs these layers, or all, and prints what came of each. The last line is the sum. If `long`, tests that find more the
+/// longer they run do all that they can.
+pub(crate) fn run(only: &[Layer], long: bool) -> Result<ExitCode> {
     let chosen: Vec<_> =
         Layer::ALL.into_iter().filter(|layer| only.is_empty() || only.contains(layer)).collect();
     let possible = || chosen.iter().filter(|layer| layer.impossible().is_none());
     let needs: Vec<_> = possible().flat_map(|layer| layer.needs()).copied().collect();
     setup::ensure(&needs)?;
-    let run =
-        Run { artifacts: OnceCell::new(), with_kernel_programs: !needs.is_empty() || setup::can_build() };
+    let run = Run {
+        artifacts: OnceCell::new(),
+        with_kernel_programs: !needs.is_empty() || setup::can_build(),
+        pace: if long { Pace::Long } else { Pace::OneByOne },
+    };
     let mut outcomes = Vec::new();
     for layer in chosen {
         shell::step(layer.name());
@@ -151,6 +155,8 @@ struct Run {
     /// Built when the first layer needs it.
     artifacts: OnceCell<Result<Artifacts, String>>,
     with_kernel_programs: bool,
+    /// Of tests that need the machine to themselves.
+    pace: Pace,
 }
 
 impl Run {
@@ -161,11 +167,12 @@ impl Run {
             Layer::Unit => {
                 let artifacts = self.artifacts()?;
                 let mut tally = all(artifacts.unit_tests().chain([artifacts.test("replay")?]))?;
-                tally += artifacts::follow(self.cargo().args(["test", "--quiet", "--doc"]))?;
+                tally +=
+                    artifacts::follow(self.cargo().args(["test", "--quiet", "--doc"]), artifacts::LIMIT)?;
                 Ok(tally)
             }
-            Layer::Kernel => self.artifacts()?.test("kernel")?.run(true),
-            Layer::Containers => self.artifacts()?.test("containers")?.run(true),
+            Layer::Kernel => self.artifacts()?.test("kernel")?.run(self.pace),
+            Layer::Containers => self.artifacts()?.test("containers")?.run(self.pace),
             Layer::Fuzz => fuzz::run(&[], fuzz::SECONDS),
             Layer::Vm => {
                 let payload = self.artifacts()?.test("kernel")?.path;
@@ -222,7 +229,7 @@ fn lints() -> Tally {
 fn all(binaries: impl Iterator<Item = TestBinary>) -> Result<Tally> {
     let mut tally = Tally::default();
     for binary in binaries {
-        tally += binary.run(false)?;
+        tally += binary.run(Pace::Together)?;
     }
     Ok(tally)
 }

@@ -51,6 +51,9 @@ enum Task {
         /// Run this layer only; may be given more than once
         #[arg(long, value_name = "LAYER")]
         only: Vec<layers::Layer>,
+        /// Have tests do all that they can that find more the longer they run; takes half an hour more
+        #[arg(long)]
+        long: bool,
     },
     /// Run the fuzz targets for a while
     Fuzz {
@@ -93,7 +96,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::ensure(&setup::Need::OF_TESTS).map(|()| ExitCode::SUCCESS),
         Task::Demo => demo::run(),
         Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Task::Test { only } => layers::run(&only),
+        Task::Test { only, long } => layers::run(&only, long),
         Task::Fuzz { seconds, only } => {
             setup::ensure(&[setup::Need::Fuzzing])?;
             fuzz::run(&only, seconds).map(tally::Tally::exit)

@@ -90,7 +90,7 @@ pub struct Attribution {
     /// Whether something changed since somebody waited for it.
     changed: (Mutex<bool>, Condvar),
     /// The rules of policies, by the numbers that the kernel knows.
-    rules: RwLock<Arc<HashMap<u32, Arc<RuleName>>>>,
+    rules: RwLock<[HashMap<u32, Arc<RuleName>>; 2]>,
 }
 
 impl Attribution {

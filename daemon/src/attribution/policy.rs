@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -49,14 +50,37 @@ impl Attribution {
         self.changed.1.notify_one();
     }
 
-    /// Rules have these numbers from now on.
+    /// Rules have these numbers from now on. What those before have denied may be told only now: of them, those that are not
+    /// among these are known until this is said again.
     pub fn name_rules(&self, rules: HashMap<u32, Arc<RuleName>>) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        let mut known = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let [now, before] = &mut *known;
+        *before = mem::replace(now, rules);
     }
 
     /// The rule that the kernel knows by a number.
     #[must_use]
     pub fn rule(&self, number: u32) -> Option<Arc<RuleName>> {
-        self.rules.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        let known = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find_map(|rules| rules.get(&number)).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_of_the_policies_before_is_still_known_and_none_of_those_before_them() {
+        let attribution = Attribution::new("/nonexistent".into());
+        let rule = |name: &str| Arc::new(RuleName { name: name.to_owned(), file: String::new(), line: 1 });
+        let known = || [1, 2].map(|number| attribution.rule(number).map(|rule| rule.name.clone()));
+        attribution.name_rules([(1, rule("a#1"))].into());
+        attribution.name_rules([(1, rule("a#2")), (2, rule("b#1"))].into());
+        assert_eq!(known(), [Some("a#2".to_owned()), Some("b#1".to_owned())]);
+        attribution.name_rules([(3, rule("c#1"))].into());
+        assert_eq!(known(), [Some("a#2".to_owned()), Some("b#1".to_owned())]);
+        attribution.name_rules([(3, rule("c#1"))].into());
+        assert_eq!(known(), [None, None]);
     }
 }

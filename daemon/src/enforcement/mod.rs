@@ -303,10 +303,9 @@ impl State {
         let enforced = content.policies.iter().filter(|policy| policy.mode == Mode::Enforce).count();
         let audited = content.policies.len() - enforced;
         if let Some(sync) = &mut self.sync {
-            let names = sync
-                .apply(content.policies.clone(), settings, &attribution.placed())
+            let name = |rules| attribution.name_rules(rules);
+            sync.apply(content.policies.clone(), settings, &attribution.placed(), name)
                 .map_err(|error| format!("{error:#}"))?;
-            attribution.name_rules(names);
         }
         self.content = Some(Content { settings: Some(settings), ..content });
         let denies_by_default = [config.default_egress, config.default_ingress].contains(&ByDefault::Deny);

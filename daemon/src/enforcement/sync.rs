@@ -108,7 +108,8 @@ impl Sync {
         ]
     }
 
-    /// Puts policies in force. Returns what their rules are called by, by the numbers that the kernel knows.
+    /// Puts policies in force. What their rules are called, by the numbers that the kernel knows, is told to `name` before
+    /// the kernel can say anything of them.
     ///
     /// # Errors
     /// They are too large, or a map cannot be written. What was in force stays.
@@ -117,11 +118,13 @@ impl Sync {
         policies: Vec<Arc<Policy>>,
         settings: Settings,
         placed: &[Placed],
-    ) -> anyhow::Result<HashMap<u32, Arc<RuleName>>> {
+        name: impl FnOnce(HashMap<u32, Arc<RuleName>>),
+    ) -> anyhow::Result<()> {
         if policies.is_empty() && settings.allow_all() {
             self.maps.deactivate()?;
             self.plan = None;
-            return Ok(HashMap::new());
+            name(HashMap::new());
+            return Ok(());
         }
         let mut plan = Plan::new(policies, settings, &mut self.numbers)?;
         let gone = self.not_among(placed);
@@ -147,13 +150,13 @@ impl Sync {
             let identity = identities.get(&placed.cgroup).copied().unwrap_or(Identity::UNRESOLVED);
             self.place(placed, slot, identity)?;
         }
+        name(plan.rule_names());
         self.maps.activate()?;
-        let names = plan.rule_names();
         self.written = plan.size().identities;
         self.unwritten.clear();
         self.plan = Some(plan);
         self.lets_unresolved_pass = matches!(settings.unresolved, Unresolved::Allow | Unresolved::Audit);
-        Ok(names)
+        Ok(())
     }
 
     /// Takes in who lives on this host now, and whose addresses are whose.

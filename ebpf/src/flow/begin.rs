@@ -47,19 +47,17 @@ pub(super) fn is_for_another(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
         && flow.server != packet.cgroup
 }
 
-/// Enters a new flow; false when there is none to enter.
+/// Enters a new flow; false when there is no room. `own_listens`: of a connection that was there before, whether this end is
+/// the server's.
 #[inline(never)]
-pub(super) fn begin(packet: &Packet, egress: bool) -> bool {
+pub(super) fn begin(packet: &Packet, egress: bool, own_listens: bool) -> bool {
     let adopted = packet.is_tcp() && !packet.is_syn();
-    if adopted && (packet.payload == 0 || packet.is_reset()) {
-        return false;
-    }
     let (source, target) = (packet.source(), packet.target());
     let source_is_client = if !packet.is_tcp() {
         // Not a late answer of a well-known service to an ephemeral port, after the flow was given up as idle.
         source.1 >= 1024 || target.1 < 32_768
     } else {
-        !adopted || source.1 > target.1
+        !adopted || own_listens != egress
     };
 
     let mut flow = Flow {

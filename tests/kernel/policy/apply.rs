@@ -45,7 +45,7 @@ fn what_is_in_force_counts_whatever_was_in_its_place_before() {
         (only("udp/40110"), [true, false]),
     ] {
         let text = format!("policy: shop\nmode: enforce\nrules:\n{rules}");
-        sync.apply(policies(&text), settings, &placed).expect("policies");
+        sync.apply(policies(&text), settings, &placed, |_| {}).expect("policies");
         for ((port, receiver), arrives) in PORTS.into_iter().zip(&receivers).zip(arrives) {
             // Whether its sender is told or not.
             let _ = sender.send_to(&[0; 10], (Ipv4Addr::LOCALHOST, port));
@@ -68,7 +68,7 @@ rules:
     let (web, db) = (node.cgroup(), node.cgroup());
     let mut sync = Sync::new(node.loaded.policy);
     let placed = [placed(CgroupId::ROOT, Workload::host()), container(&db, "db"), container(&web, "web")];
-    sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2])
+    sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2], |_| {})
         .expect("there is room for one");
     let receiver = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds");
@@ -101,9 +101,9 @@ rules:
     let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
     let mut sync = Sync::new(node.loaded.policy);
-    sync.apply(policies(FITS), settings, &placed).expect("there is room");
+    sync.apply(policies(FITS), settings, &placed, |_| {}).expect("there is room");
     let (generation, fill) = (sync.generation(), sync.fill());
-    let error = sync.apply(policies(DOES_NOT), settings, &placed).expect_err("there is no room");
+    let error = sync.apply(policies(DOES_NOT), settings, &placed, |_| {}).expect_err("there is no room");
     let told = "there is room for 5 intervals of ports, and the policies need 7: raise `policies.room.intervals` and \
                 restart the daemon";
     assert_eq!(format!("{error:#}"), told);

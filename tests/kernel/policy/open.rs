@@ -137,15 +137,16 @@ fn a_silent_connection_is_judged_as_the_kernel_judges_one_that_sends() {
         flows.iter().any(|(key, flow)| sync.denies(key, flow))
     };
     assert!(!denied(&sync));
-    sync.apply(policies(ONLY_OTHERS), settings, &placed()).expect("policies");
+    sync.apply(policies(ONLY_OTHERS), settings, &placed(), |_| {}).expect("policies");
     assert!(denied(&sync), "before it sends");
     (&client).write_all(&[1; 10]).expect("it is queued");
     assert!(denied(&sync), "after it has sent");
-    sync.apply(policies(&ONLY_OTHERS.replace("other", "web")), settings, &placed()).expect("policies");
+    sync.apply(policies(&ONLY_OTHERS.replace("other", "web")), settings, &placed(), |_| {})
+        .expect("policies");
     assert!(!denied(&sync), "what the kernel said before does not count any more");
-    sync.apply(policies(&NOBODY.replace("enforce", "audit")), settings, &placed()).expect("policies");
+    sync.apply(policies(&NOBODY.replace("enforce", "audit")), settings, &placed(), |_| {}).expect("policies");
     assert!(!denied(&sync), "what would be denied goes on");
-    sync.apply(policies(NOBODY), settings, &placed()).expect("policies");
+    sync.apply(policies(NOBODY), settings, &placed(), |_| {}).expect("policies");
     assert!(denied(&sync));
 }
 

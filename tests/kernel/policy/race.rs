@@ -15,6 +15,7 @@ use std::{
 
 use cofferdam::sensor::record::Record;
 use nix::libc;
+use socket2::{Domain, Socket, Type};
 
 use super::{
     bridge::scene,
@@ -65,8 +66,8 @@ fn race(connects: u32, one: SocketAddr, other: SocketAddr) -> Outcome {
         })
     };
     let mut outcome = Outcome::default();
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
     for _ in 0..connects {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket");
         let length = size_of::<Target>() as libc::socklen_t;
         // SAFETY: it lives until the call is over, and is as long.
         let result = unsafe { libc::connect(socket.as_raw_fd(), Arc::as_ptr(&target).cast(), length) };

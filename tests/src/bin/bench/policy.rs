@@ -112,14 +112,14 @@ impl Bench<'_> {
         row.off.extend(self.prices(&targets)?);
         let policies = read(&written.text())?;
         let begun = Instant::now();
-        sync.apply(policies, SETTINGS, &placed)?;
+        sync.apply(policies, SETTINGS, &placed, |_| {})?;
         row.seconds = begun.elapsed().as_secs_f64();
         sync.turn(&placed, &addresses(workloads, &placed))?;
         let size = sync.plan().map(Plan::size).context("nothing is in force")?;
         (row.identities, row.pairs, row.intervals) = (size.identities, size.pairs, size.intervals);
         row.on.extend(self.prices(&targets)?);
         row.map_bytes = map_memory()?.values().sum();
-        sync.apply(Vec::new(), SETTINGS, &[])?;
+        sync.apply(Vec::new(), SETTINGS, &[], |_| {})?;
         row.off.extend(self.prices(&targets)?);
         Ok(row)
     }
@@ -162,7 +162,7 @@ impl Bench<'_> {
             compile(policies.clone(), &placed)?;
             let compiling = begun.elapsed().as_secs_f64();
             let begun = Instant::now();
-            sync.apply(policies, SETTINGS, &placed)?;
+            sync.apply(policies, SETTINGS, &placed, |_| {})?;
             let applying = begun.elapsed().as_secs_f64();
             Ok(Change { what: what.to_owned(), reading, compiling, applying })
         };
@@ -175,7 +175,7 @@ impl Bench<'_> {
         }
         judged.process = resident()?.saturating_sub(before);
         judged.maps_full = map_memory()?;
-        sync.apply(Vec::new(), SETTINGS, &[]).map(drop)
+        sync.apply(Vec::new(), SETTINGS, &[], |_| {})
     }
 
     /// Who lives where: this process is the sender.

@@ -1,0 +1,183 @@
+//! What is enforced outlives the daemon: killed, replaced by another build, and killed while it starts.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use cofferdam::sensor::hooks::HOOKS;
+use cofferdam_tests::{
+    Container, Docker, Node, built,
+    command::{run, wait_for},
+    rounds,
+};
+use serde_json::Value;
+
+use super::{
+    ONLY_API, SOON, Stage,
+    clients::{Clients, Outcome},
+    shop,
+};
+use crate::{alone, docker};
+
+/// Six hooks at the root of all cgroups, and two at the link of each container.
+const PINNED: usize = 6 + 2 * 3;
+
+const CLEAR: &str = ", at_stop: clear";
+
+/// A shop whose policies are in force, and what of the kernel's was there before.
+struct Scene {
+    node: Arc<Node>,
+    docker: Docker,
+    db: Container,
+    api: Container,
+    runner: Container,
+    foreign: BTreeSet<u32>,
+}
+
+impl Scene {
+    fn set(settings: &str) -> Result<(Self, Stage)> {
+        let (node, docker) = docker()?;
+        let [db, api, runner] = shop(&docker)?;
+        let foreign = called_as_ours()?;
+        let mut stage = Stage::start(&node, &docker, settings)?;
+        stage.enforce(ONLY_API)?;
+        let scene = Self { node, docker, db, api, runner, foreign };
+        scene.is_whole(&stage)?;
+        Ok((scene, stage))
+    }
+
+    fn clients(&self) -> Result<Clients<'_>> {
+        let to = format!("{}:5432", self.db.address("shop")?);
+        Ok(Clients { db: &self.db, api: &self.api, runner: &self.runner, to })
+    }
+
+    /// All that judges is pinned, and of what is in the kernel the daemon has everything: nobody else's is left.
+    fn is_whole(&self, stage: &Stage) -> Result<()> {
+        let whole = || {
+            let left: BTreeSet<_> = called_as_ours().ok()?.difference(&self.foreign).copied().collect();
+            (self.pinned().ok()?.len() == PINNED && left == stage.daemon.programs().ok()?).then_some(())
+        };
+        wait_for("what judges to be the daemon's alone", SOON, whole).with_context(|| {
+            let (pinned, programs, own) = (self.pinned(), called_as_ours(), stage.daemon.programs());
+            format!("pinned {pinned:?}, in the kernel {programs:?}, its own {own:?}: {}", stage.daemon.log())
+        })
+    }
+
+    /// The names of links that are pinned.
+    fn pinned(&self) -> Result<Vec<String>> {
+        let listed = self.node.command("ls").arg("/sys/fs/bpf/cofferdam-enforce").output()?;
+        Ok(String::from_utf8(listed.stdout)?.lines().map(str::to_owned).collect())
+    }
+
+    /// Denials are seen, and a stop in order leaves nothing.
+    fn end(&self, stage: Stage, outcome: &Outcome) -> Result<()> {
+        ensure!(outcome.denied > 0 && outcome.lasting > 0, "{outcome}");
+        let tried = stage.daemon.map()?.iter().map(|edge| edge.verdicts.deny).sum::<u64>();
+        ensure!(tried > 0, "the last daemon has seen no denial");
+        let status = stage.daemon.stop()?;
+        ensure!(status.success(), "{status}");
+        ensure!(self.pinned()?.is_empty(), "pins are left behind: {:?}", self.pinned());
+        let all = run(self.node.command("find").args(["/sys/fs/bpf", "-path", "*cofferdam*"]))?;
+        ensure!(all.is_empty(), "left behind: {all}");
+        // The kernel frees them when it is sure that nobody runs them any more.
+        wait_for("all programs to be gone", SOON, || (called_as_ours().ok()? == self.foreign).then_some(()))
+    }
+}
+
+/// The kernel's numbers of programs that are called as ours. Without a program there is no link.
+fn called_as_ours() -> Result<BTreeSet<u32>> {
+    let said = run(Command::new("bpftool").args(["--json", "prog", "show"]))?;
+    let programs: Vec<Value> = serde_json::from_str(&said)?;
+    let ours = programs.iter().filter(|it| HOOKS.iter().any(|hook| it["name"] == hook.name));
+    Ok(ours.filter_map(|it| u32::try_from(it["id"].as_u64()?).ok()).collect())
+}
+
+/// The build that upgrades take turns with; the same where there is no other (docs/development.md).
+fn other_build() -> Result<PathBuf> {
+    built("cofferdam_other").or_else(|_| built("cofferdam"))
+}
+
+#[test]
+fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over() -> Result<()> {
+    let deaths = rounds(100);
+    let _turn = alone()?;
+    let (scene, stage) = Scene::set(CLEAR)?;
+    let program = built("cofferdam")?;
+    let (stage, outcome) = scene.clients()?.meanwhile(|| {
+        (0..deaths).try_fold(stage, |mut stage, death| {
+            stage.daemon.die()?;
+            let next = stage.with_another_daemon(&scene.docker, &program)?;
+            scene.is_whole(&next).with_context(|| format!("death {death}"))?;
+            Ok(next)
+        })
+    })?;
+    println!("{deaths} deaths: {outcome}");
+    scene.end(stage, &outcome)
+}
+
+#[test]
+fn another_build_with_other_maps_takes_over_without_a_gap() -> Result<()> {
+    // Of every map of policies and most others another size, and programs with another constant.
+    const ROOM: &str =
+        "identities: 2048, pairs: 4096, intervals: 8192, networks: 1024, cgroups: 8192, addresses: 4096";
+    const LIMITS: &str =
+        "flows: 16384, ledger_rows: 4096, flow_ring_bytes: 1048576, record_ring_bytes: 65536";
+    let other = (format!(", room: {{{ROOM}}}"), format!("dns_names: false\nlimits: {{{LIMITS}}}\n"));
+    let upgrades = rounds(100);
+    let _turn = alone()?;
+    let (scene, stage) = Scene::set(", at_stop: keep")?;
+    let builds = [(other_build()?, other), (built("cofferdam")?, Default::default())];
+    let (stage, outcome) = scene.clients()?.meanwhile(|| {
+        (0..upgrades).zip(builds.iter().cycle()).try_fold(stage, |mut stage, (upgrade, (program, other))| {
+            // The last ends in order, and nothing stays.
+            let at_stop = if upgrade + 1 == upgrades { "clear" } else { "keep" };
+            stage.configure(&format!(", at_stop: {at_stop}{}", other.0), &other.1)?;
+            // Some are stopped in order, others not.
+            if upgrade % 3 == 0 {
+                stage.daemon.die()?;
+            } else {
+                ensure!(stage.daemon.terminate()?.success());
+            }
+            ensure!(scene.pinned()?.len() == PINNED, "not all stays: {:?}", scene.pinned());
+            let next = stage.with_another_daemon(&scene.docker, program)?;
+            scene.is_whole(&next).with_context(|| format!("upgrade {upgrade}"))?;
+            Ok(next)
+        })
+    })?;
+    println!("{upgrades} upgrades to {}: {outcome}", builds[0].0.display());
+    scene.end(stage, &outcome)
+}
+
+#[test]
+fn a_daemon_that_is_killed_anywhere_in_its_start_is_healed_by_the_next() -> Result<()> {
+    /// What is enforced must not hang on how often that happens in a row.
+    const IN_A_ROW: u32 = 3;
+    let heals = rounds(50);
+    let _turn = alone()?;
+    let (scene, stage) = Scene::set(CLEAR)?;
+    let program = built("cofferdam")?;
+    let mut ready = 0;
+    let (stage, outcome) = scene.clients()?.meanwhile(|| {
+        let mut longest = Duration::from_secs(1);
+        (0..heals).try_fold(stage, |mut stage, heal| {
+            stage.daemon.die()?;
+            for crash in 0..=heal % IN_A_ROW {
+                // Any number of them is spread evenly over the time that a start takes, and a bit more.
+                let at = f64::from(heal * IN_A_ROW + crash) * 0.618_034 % 1.1;
+                ready += u32::from(stage.daemon.killed_while_it_starts(&scene.docker, longest.mul_f64(at))?);
+            }
+            let begun = Instant::now();
+            let next = stage.with_another_daemon(&scene.docker, &program)?;
+            longest = begun.elapsed();
+            scene.is_whole(&next).with_context(|| format!("heal {heal}"))?;
+            Ok(next)
+        })
+    })?;
+    println!("{heals} starts after crashes, {ready} of which came when it was ready: {outcome}");
+    scene.end(stage, &outcome)
+}
