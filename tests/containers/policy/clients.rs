@@ -16,6 +16,8 @@ use super::SOON;
 const AT_A_TIME: u64 = 1000;
 /// Exchanges on each connection that lasts, one every few milliseconds.
 const EXCHANGES: u64 = 100;
+/// Longest that an answer may take on these, in milliseconds.
+const PATIENCE: u32 = 60_000;
 /// Payload of a request, and of an answer.
 const BYTES: u64 = 64;
 
@@ -55,7 +57,9 @@ impl Clients<'_> {
         let (begun, stop) = (Instant::now(), AtomicBool::new(false));
         let (done, allowed, lasting, denied) = thread::scope(|scope| {
             let allowed = scope.spawn(|| self.allowed(&stop, &format!("--count {AT_A_TIME}"), AT_A_TIME, 1));
-            let lasting = format!("--count 2 --parallel 2 --exchanges {EXCHANGES} --hold 20");
+            // What was held because nobody knew yet who it is of, TCP sends again ever later.
+            let lasting =
+                format!("--count 2 --parallel 2 --exchanges {EXCHANGES} --hold 20 --timeout {PATIENCE}");
             let stopped = &stop;
             let lasting = scope.spawn(move || self.allowed(stopped, &lasting, 2, EXCHANGES));
             let denied = scope.spawn(|| self.denied(&stop));

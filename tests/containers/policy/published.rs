@@ -64,7 +64,7 @@ fn a_published_port_is_no_way_around_a_policy() -> Result<()> {
         let of_it = denied.iter().filter(|edge| edge.source.name == name);
         let denials = of_it.map(|edge| edge.verdicts.deny).sum::<u64>();
         println!("{name}: {denials} denials");
-        ensure!(denials >= ROUNDS, "of {name} only {denials} denials are told");
+        ensure!(denials >= ROUNDS, "of {name} only {denials} denials are told: {denied:#?}");
     }
     let allowed = api.connect(&published)?;
     ensure!(allowed.failed == 0 && allowed.bytes_received > 0, "{allowed:?}");
