@@ -62,10 +62,15 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
         return true;
     }
     deny_packet(packet, flow, egress.into());
-    if flow.flags & (flag::DECIDED | flag::SHADOW | flag::ADOPTED) == 0 {
-        // It never was one.
-        forget_sender(&packet.key, flow);
-        remove(&packet.key);
+    if flow.flags & flag::DECIDED == 0 {
+        if flow.flags & (flag::SHADOW | flag::ADOPTED) == 0 {
+            // It never was one.
+            forget_sender(&packet.key, flow);
+            remove(&packet.key);
+        } else {
+            // Kept to be cut. Asked again with the next packet, when more may be known of its ends.
+            flow.generation = 0;
+        }
     }
     false
 }

@@ -1,7 +1,7 @@
 //! Which connections that are denied are tried when, so that one that cannot be cut costs little. Pure.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -9,6 +9,8 @@ use cofferdam_common::network::{Flow, FlowKey};
 
 use super::{Outcome, silent::UNSEEN};
 
+/// How long a connection must have been denied. Who somebody is becomes known bit by bit, and what is cut stays cut.
+const CERTAIN: Duration = Duration::from_secs(2);
 /// When a connection is tried again that is still there. The time doubles with each try.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest time between two tries.
@@ -17,14 +19,20 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How long one is remembered that no hook has seen, when it could be tried again: these are not looked for each time.
 const KEPT: Duration = Duration::from_mins(2);
 
-/// Connections that were tried and are still there.
+/// Connections that are denied and still there.
 #[derive(Default)]
-pub(super) struct Backlog(HashMap<FlowKey, Tried>);
+pub(super) struct Backlog(HashMap<FlowKey, Known>);
 
-struct Tried {
+struct Known {
     /// When it began: two connections one after the other may have the same ends.
     opened_at: u64,
+    /// When it is to be tried.
     next: Instant,
+    /// What came of it so far.
+    tried: Option<Tried>,
+}
+
+struct Tried {
     pause: Duration,
     cut: bool,
 }
@@ -33,32 +41,34 @@ impl Backlog {
     /// Those of which it is time. All others than `denied` are forgotten.
     pub(super) fn due(&mut self, denied: Vec<(FlowKey, Flow)>, now: Instant) -> Vec<(FlowKey, Flow)> {
         let begun: HashMap<_, _> = denied.iter().map(|(key, flow)| (*key, flow.opened_at)).collect();
-        self.0.retain(|key, tried| {
-            let waits = tried.opened_at == UNSEEN && now < tried.next + KEPT;
-            waits || begun.get(key) == Some(&tried.opened_at)
+        self.0.retain(|key, known| {
+            let waits = known.opened_at == UNSEEN && now < known.next + KEPT;
+            waits || begun.get(key) == Some(&known.opened_at)
         });
-        let is_due = |key: &FlowKey| self.0.get(key).is_none_or(|tried| tried.next <= now);
-        denied.into_iter().filter(|(key, _)| is_due(key)).collect()
+        denied.into_iter().filter(|(key, flow)| self.know(key, flow, now).next <= now).collect()
+    }
+
+    /// Whether it is not certain yet of some that they are denied.
+    pub(super) fn waits(&self) -> bool {
+        self.0.values().any(|known| known.tried.is_none())
+    }
+
+    fn know(&mut self, key: &FlowKey, flow: &Flow, now: Instant) -> &mut Known {
+        let opened_at = flow.opened_at;
+        self.0.entry(*key).or_insert(Known { opened_at, next: now + CERTAIN, tried: None })
     }
 
     /// What a try came to. Returns whether that is news: the first try of a connection, or the first that cut it.
     pub(super) fn tried(&mut self, key: &FlowKey, flow: &Flow, outcome: Outcome, now: Instant) -> bool {
         let cut = outcome.is_ok();
-        match self.0.entry(*key) {
-            Entry::Vacant(entry) => {
-                let (opened_at, pause) = (flow.opened_at, FIRST_PAUSE);
-                entry.insert(Tried { opened_at, next: now + pause, pause, cut });
-                true
-            }
-            Entry::Occupied(entry) => {
-                let tried = entry.into_mut();
-                tried.pause = (tried.pause * 2).min(LONGEST_PAUSE);
-                tried.next = now + tried.pause;
-                let news = cut && !tried.cut;
-                tried.cut |= cut;
-                news
-            }
-        }
+        let known = self.know(key, flow, now);
+        let before = known.tried.as_ref();
+        let pause = before.map_or(FIRST_PAUSE, |tried| (tried.pause * 2).min(LONGEST_PAUSE));
+        let was_cut = before.is_some_and(|tried| tried.cut);
+        let is_news = before.is_none() || cut && !was_cut;
+        known.next = now + pause;
+        known.tried = Some(Tried { pause, cut: cut || was_cut });
+        is_news
     }
 }
 
@@ -137,6 +147,7 @@ pub(super) mod tests {
         let (mut backlog, mut now) = (Backlog::default(), Instant::now());
         let unseen = Flow { opened_at: UNSEEN, ..flow(0) };
         let mut told = 0;
+        backlog.due(vec![(key(), unseen)], now - CERTAIN);
         for minute in 0..60 {
             for (key, flow) in backlog.due(vec![(key(), unseen)], now) {
                 told += u32::from(backlog.tried(&key, &flow, Err(Uncut::NotFound), now));
@@ -150,12 +161,25 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_new_connection_between_the_same_ends_is_tried_at_once() {
+    fn a_new_connection_between_the_same_ends_is_another() {
         let (mut backlog, now) = (Backlog::default(), Instant::now());
         assert!(backlog.tried(&key(), &flow(0), Ok(()), now));
         assert!(backlog.due(vec![(key(), flow(0))], now).is_empty());
         let next = Flow { opened_at: 2, ..flow(0) };
-        assert_eq!(backlog.due(vec![(key(), next)], now).len(), 1);
+        assert!(backlog.due(vec![(key(), next)], now).is_empty(), "it is not certain yet");
+        assert_eq!(backlog.due(vec![(key(), next)], now + CERTAIN).len(), 1);
         assert!(backlog.tried(&key(), &next, Ok(()), now));
+    }
+
+    #[test]
+    fn what_is_denied_for_a_moment_only_is_not_tried() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let denied = || vec![(key(), flow(0))];
+        assert!(backlog.due(denied(), now).is_empty());
+        assert!(backlog.waits());
+        assert!(backlog.due(Vec::new(), now + CERTAIN / 2).is_empty());
+        assert!(!backlog.waits());
+        assert!(backlog.due(denied(), now + CERTAIN).is_empty(), "it is looked at anew");
+        assert_eq!(backlog.due(denied(), now + CERTAIN * 2).len(), 1);
     }
 }

@@ -66,6 +66,12 @@ impl Cutter {
         self.backlog.due(once_each(denied), now)
     }
 
+    /// Whether it is not certain yet of some connections that they are denied, so that it is to be looked again soon.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.backlog.waits()
+    }
+
     /// Cuts connections, at both ends where both are on this host. Returns what became of those of which that was not
     /// returned before. Blocks, for some seconds at most for each workload.
     pub fn cut(&mut self, due: &[(FlowKey, Flow)], home: impl Fn(CgroupId) -> Option<Home>) -> Vec<Outcome> {

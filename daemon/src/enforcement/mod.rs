@@ -304,6 +304,9 @@ impl State {
         let audited = content.policies.len() - enforced;
         if let Some(sync) = &mut self.sync {
             let name = |rules| attribution.name_rules(rules);
+            // Before anything is judged: a connection that is there already would be a stranger's. The next turn tells of what
+            // there is no room for.
+            let _ = sync.set_addresses(&attribution.owners_of_addresses());
             sync.apply(content.policies.clone(), settings, &attribution.placed(), name)
                 .map_err(|error| format!("{error:#}"))?;
         }

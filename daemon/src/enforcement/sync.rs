@@ -159,6 +159,14 @@ impl Sync {
         Ok(())
     }
 
+    /// Takes in whose addresses are whose.
+    ///
+    /// # Errors
+    /// There is no room for more, or the map cannot be written. The rest is done all the same.
+    pub fn set_addresses(&mut self, addresses: &HashMap<Address, CgroupId>) -> anyhow::Result<()> {
+        self.maps.set_addresses(addresses)
+    }
+
     /// Takes in who lives on this host now, and whose addresses are whose.
     ///
     /// # Errors
@@ -186,7 +194,7 @@ impl Sync {
             }
         }
         let forgotten = self.forget_gone(placed);
-        let addressed = self.maps.set_addresses(addresses);
+        let addressed = self.set_addresses(addresses);
         let judged = if changed { self.maps.judge_anew().map(drop) } else { Ok(()) };
         result.and(forgotten).and(addressed).and(judged)
     }

@@ -31,7 +31,7 @@ pub(super) fn keep(view: &View, ledger: &Ledger, cancel: &CancellationToken) {
     let (mut cutter, mut looks, mut trouble) = (Cutter::default(), Looks::default(), Trouble::default());
     while !cancel.is_cancelled() {
         thread::sleep(TICK);
-        if let Some(further) = looks.due(view.policies.cuts_by(), Instant::now())
+        if let Some(further) = looks.due(view.policies.cuts_by(), cutter.waits(), Instant::now())
             && let Some(error) = trouble.news(look(view, ledger, &mut cutter, further))
         {
             tracing::warn!("connections that are denied are not cut: {error:#}");
@@ -47,22 +47,23 @@ struct Looks {
 }
 
 impl Looks {
-    /// Whether it is time to look, and then whether also at what no hook has seen.
-    fn due(&mut self, in_force: Option<(u32, Timestamp)>, now: Instant) -> Option<bool> {
+    /// Whether it is time to look, and then whether also at what no hook has seen. `waits`: it was not certain of all that
+    /// was looked at last.
+    fn due(&mut self, in_force: Option<(u32, Timestamp)>, waits: bool, now: Instant) -> Option<bool> {
         let Some((generation, since)) = in_force else {
             *self = Self::default();
             return None;
         };
         let is_due = self.last.is_none_or(|(before, at)| {
-            now.duration_since(at) >= if before == generation { LOOK_EVERY } else { REST }
+            now.duration_since(at) >= if before == generation && !waits { LOOK_EVERY } else { REST }
         });
         if !is_due {
             return None;
         }
         self.last = Some((generation, now));
-        let further = self
-            .further
-            .is_none_or(|(before, at)| before != since || now.duration_since(at) >= LOOK_FURTHER_EVERY);
+        let further = self.further.is_none_or(|(before, at)| {
+            waits || before != since || now.duration_since(at) >= LOOK_FURTHER_EVERY
+        });
         if further {
             self.further = Some((since, now));
         }
@@ -114,7 +115,7 @@ mod tests {
         let (mut looks, begun) = (Looks::default(), Instant::now());
         let mut due = |generation: u32, since: i64, millis: u64| {
             let since = Timestamp::from_second(since).unwrap();
-            looks.due(Some((generation, since)), begun + Duration::from_millis(millis))
+            looks.due(Some((generation, since)), false, begun + Duration::from_millis(millis))
         };
         assert_eq!(due(1, 1, 0), Some(true), "the first policies");
         assert_eq!(due(1, 1, 4_900), None);
@@ -123,7 +124,11 @@ mod tests {
         assert_eq!(due(2, 1, 5_500), Some(false), "somebody has come");
         assert_eq!(due(3, 2, 6_000), Some(true), "other policies");
         assert_eq!(due(3, 2, 66_000), Some(true), "a minute later");
-        assert_eq!(looks.due(None, begun), None);
-        assert_eq!(looks.due(Some((3, Timestamp::from_second(2).unwrap())), begun), Some(true));
+        let in_force = Some((3, Timestamp::from_second(2).unwrap()));
+        let later = begun + Duration::from_millis(66_500);
+        assert_eq!(looks.due(in_force, false, later), None);
+        assert_eq!(looks.due(in_force, true, later), Some(true), "it was not certain");
+        assert_eq!(looks.due(None, false, begun), None);
+        assert_eq!(looks.due(in_force, false, begun), Some(true));
     }
 }
