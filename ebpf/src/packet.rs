@@ -282,6 +282,11 @@ impl Packet {
         self.key.protocol == PROTOCOL_TCP
     }
 
+    #[inline(always)]
+    pub(crate) fn is_sctp(&self) -> bool {
+        self.key.protocol == PROTOCOL_SCTP
+    }
+
     /// Whether its target is a group.
     #[inline(always)]
     pub(crate) fn is_multicast(&self) -> bool {

@@ -29,7 +29,9 @@ pub(super) fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
 /// Whether it is somebody else who sends now from one of the ends: nothing but a connection holds a port for whoever had it.
 #[inline(always)]
 pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &Flow) -> bool {
-    if hook == Hook::Ingress || packet.is_tcp() || packet.is_echo() {
+    // Of SCTP whoever accepts an association has another socket than whoever listens.
+    let is_accepted = packet.is_sctp() && !packet.is_from_client(flow);
+    if hook == Hook::Ingress || packet.is_tcp() || packet.is_echo() || is_accepted {
         return false;
     }
     let sender = sender(packet, flow);
@@ -39,7 +41,7 @@ pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, 
 /// Whether it is somebody else who receives now what a client sends. Who that is, he has not said anew.
 #[inline(always)]
 pub(super) fn is_for_another(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
-    let is_datagram = !packet.is_tcp() && !packet.is_echo();
+    let is_datagram = !packet.is_tcp() && !packet.is_sctp() && !packet.is_echo();
     hook == Hook::Ingress
         && is_datagram
         && packet.is_from_client(flow)
