@@ -106,6 +106,7 @@ fn ways() -> impl Iterator<Item = &'static Way> {
 }
 
 /// What came of a way, where it is not as it should be.
+#[expect(clippy::print_stdout, reason = "the figures are asked for")]
 fn play(judge: &mut Judge<'_>, scene: &Scene<'_>, way: &Way, version: Version) -> Vec<String> {
     let server = scene.server;
     judge.says(Some(WEB), VERDICT_ALLOW);
