@@ -14,8 +14,6 @@ mod link;
 
 mod open;
 
-mod race;
-
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},

@@ -4,6 +4,7 @@
 mod compat;
 mod injection;
 mod neighbours;
+mod race;
 mod raw;
 mod server;
 mod sockets;

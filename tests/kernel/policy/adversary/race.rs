@@ -17,7 +17,7 @@ use cofferdam::sensor::record::Record;
 use nix::libc;
 use socket2::{Domain, Socket, Type};
 
-use super::{
+use crate::policy::{
     bridge::scene,
     judge::{mapped, v4},
 };
