@@ -98,7 +98,6 @@ fn a_reset_tells_the_other_end_that_a_denied_connection_is_over_and_nothing_else
 
 #[test]
 fn one_that_was_open_before_the_hooks_is_known_once_it_is_denied() {
-    // Who began such a one, its ports tell: the server's is the lower.
     for to in [v4(2, 5_432), v6(2, 5_432)] {
         let mut node = Node::start();
         let (web, db) = (node.cgroup(), node.cgroup());
@@ -173,7 +172,9 @@ fn both_ends_of_a_connection_are_cut_also_while_somebody_waits_and_no_other_is()
     let root = features::detect().cgroup_root.expect("a v2 tree");
     let home = Home { cgroup: CgroupId::ROOT, directory: root, whole: false };
     let mut cutter = Cutter::default();
-    let due = cutter.due(wanted.clone(), Instant::now());
+    let begun = Instant::now();
+    assert!(cutter.due(wanted.clone(), begun).is_empty(), "it is not certain yet");
+    let due = cutter.due(wanted.clone(), begun + Duration::from_secs(2));
     assert_eq!(due.len(), 1);
     let asked = RefCell::new(HashSet::new());
     let outcomes = cutter.cut(&due, |cgroup| {
