@@ -16,7 +16,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest time between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// How long one is remembered that no hook has seen, when it could be tried again: these are not looked for each time.
+/// How long one is remembered that was tried and that no hook has seen, when it could be tried again: these are not looked
+/// for each time.
 const KEPT: Duration = Duration::from_mins(2);
 
 /// Connections that are denied and still there.
@@ -42,8 +43,8 @@ impl Backlog {
     pub(super) fn due(&mut self, denied: Vec<(FlowKey, Flow)>, now: Instant) -> Vec<(FlowKey, Flow)> {
         let begun: HashMap<_, _> = denied.iter().map(|(key, flow)| (*key, flow.opened_at)).collect();
         self.0.retain(|key, known| {
-            let waits = known.opened_at == UNSEEN && now < known.next + KEPT;
-            waits || begun.get(key) == Some(&known.opened_at)
+            let kept = known.opened_at == UNSEEN && known.tried.is_some() && now < known.next + KEPT;
+            kept || begun.get(key) == Some(&known.opened_at)
         });
         denied.into_iter().filter(|(key, flow)| self.know(key, flow, now).next <= now).collect()
     }
@@ -169,6 +170,15 @@ pub(super) mod tests {
         assert!(backlog.due(vec![(key(), next)], now).is_empty(), "it is not certain yet");
         assert_eq!(backlog.due(vec![(key(), next)], now + CERTAIN).len(), 1);
         assert!(backlog.tried(&key(), &next, Ok(()), now));
+    }
+
+    #[test]
+    fn one_that_no_hook_has_seen_and_that_is_denied_no_more_is_not_waited_for() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        backlog.due(vec![(key(), Flow { opened_at: UNSEEN, ..flow(0) })], now);
+        assert!(backlog.waits());
+        backlog.due(Vec::new(), now + CERTAIN / 2);
+        assert!(!backlog.waits());
     }
 
     #[test]
