@@ -59,9 +59,9 @@ hardened() {
     grep ' / ' "/proc/$(main_pid)/mountinfo" | head -1
     status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(main_pid)/status"; }
     [ "$(status NoNewPrivs)" = 1 ] && [ "$(status Seccomp)" = 2 ] || return 1
-    # CAP_DAC_READ_SEARCH 2, CAP_NET_ADMIN 12, CAP_SYS_PTRACE 19, CAP_PERFMON 38, CAP_BPF 39
     # Sockets of open connections are copied, to cut them: not among the calls of any service.
     property SystemCallFilter | tr ' ' '\n' | grep -qx pidfd_getfd || return 1
+    # CAP_DAC_READ_SEARCH 2, CAP_NET_ADMIN 12, CAP_SYS_PTRACE 19, CAP_PERFMON 38, CAP_BPF 39
     [ "$(status CapBnd)" = 000000c000081004 ] && [ "$(status CapEff)" = 000000c000081004 ] || return 1
     # The daemon's own view of /usr is read-only.
     awk '$5 == "/" { options = $6 } END { exit options !~ /(^|,)ro(,|$)/ }' "/proc/$(main_pid)/mountinfo"
