@@ -158,8 +158,11 @@ fn not_one_byte_of_whoever_is_denied_arrives_and_each_try_is_reported_as_his() {
         let patience = Cell::new(SOON);
         let scene = Scene { web, web_cgroup, nested: &nested, db, api, api_cgroup, server, patience };
         let only = std::env::var("WAY").ok();
+        let chosen: Vec<_> =
+            ways().filter(|way| only.as_deref().is_none_or(|name| way.name == name)).collect();
+        assert!(!chosen.is_empty(), "there is no way called {only:?}");
         let mut wrong = Vec::new();
-        for way in ways().filter(|way| only.as_deref().is_none_or(|name| way.name == name)) {
+        for way in chosen {
             for version in way.versions {
                 wrong.extend(play(judge, &scene, way, *version));
             }
