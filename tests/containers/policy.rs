@@ -34,11 +34,17 @@ struct Stage {
 
 impl Stage {
     fn start(node: &Node, docker: &Docker, settings: &str) -> Result<Self> {
+        Self::start_with(node, docker, settings, &[])
+    }
+
+    /// [`Stage::start`] with more arguments of `cofferdam run`.
+    fn start_with(node: &Node, docker: &Docker, settings: &str, arguments: &[&str]) -> Result<Self> {
         let policies = node.directory().join("policies");
         fs::create_dir_all(&policies)?;
         let config = node.directory().join("config.yaml");
         configure(&config, &policies, settings, "")?;
-        let daemon = Daemon::start_with(docker, &["--config", config.to_str().context("a path in UTF-8")?])?;
+        let arguments = [&["--config", config.to_str().context("a path in UTF-8")?], arguments].concat();
+        let daemon = Daemon::start_with(docker, &arguments)?;
         Ok(Self { config, policies, loads: loads(&daemon), daemon })
     }
 

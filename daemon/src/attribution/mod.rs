@@ -245,6 +245,13 @@ impl Attribution {
         lock(&self.runtimes).clone()
     }
 
+    /// Whether some runtime has neither answered nor failed to: it may yet tell more of who is here.
+    #[must_use]
+    pub fn awaits_runtimes(&self) -> bool {
+        let runtimes = lock(&self.runtimes);
+        runtimes.is_empty() || runtimes.iter().any(|runtime| runtime.state == RuntimeState::Awaited)
+    }
+
     /// Peers outside are called by these names from now on, wherever a name is looked up.
     pub fn name_outside(&self, networks: Networks) {
         let old = std::mem::replace(&mut self.tables_mut().outside, networks);

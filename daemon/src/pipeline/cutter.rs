@@ -26,11 +26,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The same for looks at connections that no hook has seen, which are looked for whenever policies are put in force.
 const LOOK_FURTHER_EVERY: Duration = Duration::from_mins(1);
 
-/// Cuts what is denied until `cancel`.
+/// Cuts what is denied until `cancel`; nothing before each runtime has told who is here, or failed to.
 pub(super) fn keep(view: &View, ledger: &Ledger, cancel: &CancellationToken) {
     let (mut cutter, mut looks, mut trouble) = (Cutter::default(), Looks::default(), Trouble::default());
     while !cancel.is_cancelled() {
         thread::sleep(TICK);
+        if view.attribution.awaits_runtimes() {
+            continue;
+        }
         if let Some(further) = looks.due(view.policies.cuts_by(), cutter.waits(), Instant::now())
             && let Some(error) = trouble.news(look(view, ledger, &mut cutter, further))
         {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::reload;
 use crate::{
     api,
-    attribution::{Container, ContainerState, RuntimeState, RuntimeStatus},
+    attribution::{Container, ContainerState},
     view::View,
 };
 
@@ -90,10 +90,7 @@ pub(super) async fn serve(
 async fn names(view: &View, looked: oneshot::Receiver<Infallible>) {
     // An error is the sender's end.
     let _ = looked.await;
-    let waits = |runtimes: Vec<RuntimeStatus>| {
-        runtimes.is_empty() || runtimes.iter().any(|runtime| runtime.state == RuntimeState::Awaited)
-    };
-    while waits(view.attribution.runtimes()) {
+    while view.attribution.awaits_runtimes() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     path::PathBuf,
     process::Command,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,6 +16,7 @@ use cofferdam_tests::{
     Container, Docker, Node, built,
     command::{run, wait_for},
     rounds,
+    socket::{Manner, Socket},
 };
 use serde_json::Value;
 
@@ -26,6 +29,17 @@ use crate::{alone, docker};
 
 /// Six hooks at the root of all cgroups, and two at the link of each container.
 const PINNED: usize = 6 + 2 * 3;
+
+/// `shop/api` may talk to the database and to nobody else, and nobody else to the database.
+const ONLY_THESE: &str = "
+policy: shop
+mode: enforce
+rules:
+  - from: shop/api
+    allow: [{to: shop/db, port: tcp/5432}]
+  - to: shop/db
+    allow: [{from: shop/api, port: tcp/5432}]
+";
 
 const CLEAR: &str = ", at_stop: clear";
 
@@ -41,19 +55,33 @@ struct Scene {
 
 impl Scene {
     fn set(settings: &str) -> Result<(Self, Stage)> {
-        let (node, docker) = docker()?;
-        let [db, api, runner] = shop(&docker)?;
-        let foreign = called_as_ours()?;
-        let mut stage = Stage::start(&node, &docker, settings)?;
-        stage.enforce(ONLY_API)?;
-        let scene = Self { node, docker, db, api, runner, foreign };
-        scene.is_whole(&stage)?;
+        let scene = Self::new()?;
+        let stage = Stage::start(&scene.node, &scene.docker, settings)?;
+        let stage = scene.enforce(ONLY_API, stage)?;
         Ok((scene, stage))
     }
 
-    fn clients(&self) -> Result<Clients<'_>> {
+    fn new() -> Result<Self> {
+        let (node, docker) = docker()?;
+        let [db, api, runner] = shop(&docker)?;
+        Ok(Self { node, docker, db, api, runner, foreign: called_as_ours()? })
+    }
+
+    fn enforce(&self, policies: &str, mut stage: Stage) -> Result<Stage> {
+        stage.enforce(policies)?;
+        self.is_whole(&stage)?;
+        Ok(stage)
+    }
+
+    /// Does something while clients connect.
+    fn meanwhile<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<(T, Outcome)> {
         let to = format!("{}:5432", self.db.address("shop")?);
-        Ok(Clients { db: &self.db, api: &self.api, runner: &self.runner, to })
+        let clients = Clients { db: &self.db, api: &self.api, runner: &self.runner, to };
+        clients.meanwhile(act).with_context(|| {
+            let directories = fs::read_dir(self.node.directory()).into_iter().flatten().flatten();
+            let logs = directories.filter_map(|it| fs::read_to_string(it.path().join("log")).ok());
+            format!("the daemon said: {}", logs.collect::<String>())
+        })
     }
 
     /// All that judges is pinned, and of what is in the kernel the daemon has everything: nobody else's is left.
@@ -108,7 +136,7 @@ fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over()
     let _turn = alone()?;
     let (scene, stage) = Scene::set(CLEAR)?;
     let program = built("cofferdam")?;
-    let (stage, outcome) = scene.clients()?.meanwhile(|| {
+    let (stage, outcome) = scene.meanwhile(|| {
         (0..deaths).try_fold(stage, |mut stage, death| {
             stage.daemon.die()?;
             let next = stage.with_another_daemon(&scene.docker, &program)?;
@@ -117,6 +145,32 @@ fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over()
         })
     })?;
     println!("{deaths} deaths: {outcome}");
+    scene.end(stage, &outcome)
+}
+
+#[test]
+fn a_daemon_that_takes_over_while_docker_hangs_knows_whose_each_address_is() -> Result<()> {
+    /// What is denied for two seconds is cut.
+    const HANGS: Duration = Duration::from_secs(6);
+    let _turn = alone()?;
+    let scene = Scene::new()?;
+    let path = scene.node.directory().join("slow.sock");
+    let mut socket = Socket::new(path.clone(), scene.docker.socket().to_owned());
+    socket.behave(Manner::Behaves)?;
+    let through = ["--docker-socket", path.to_str().context("a path in UTF-8")?];
+    let stage = Stage::start_with(&scene.node, &scene.docker, CLEAR, &through)?;
+    let stage = scene.enforce(ONLY_THESE, stage)?;
+    let (stage, outcome) = scene.meanwhile(|| {
+        let mut stage = stage;
+        stage.daemon.die()?;
+        socket.behave(Manner::Hangs)?;
+        let next = stage.with_another_daemon(&scene.docker, &built("cofferdam")?)?;
+        scene.is_whole(&next)?;
+        thread::sleep(HANGS);
+        socket.behave(Manner::Behaves)?;
+        Ok(next)
+    })?;
+    println!("{outcome}");
     scene.end(stage, &outcome)
 }
 
@@ -132,7 +186,7 @@ fn another_build_with_other_maps_takes_over_without_a_gap() -> Result<()> {
     let _turn = alone()?;
     let (scene, stage) = Scene::set(", at_stop: keep")?;
     let builds = [(other_build()?, other), (built("cofferdam")?, Default::default())];
-    let (stage, outcome) = scene.clients()?.meanwhile(|| {
+    let (stage, outcome) = scene.meanwhile(|| {
         (0..upgrades).zip(builds.iter().cycle()).try_fold(stage, |mut stage, (upgrade, (program, other))| {
             // The last ends in order, and nothing stays.
             let at_stop = if upgrade + 1 == upgrades { "clear" } else { "keep" };
@@ -162,7 +216,7 @@ fn a_daemon_that_is_killed_anywhere_in_its_start_is_healed_by_the_next() -> Resu
     let (scene, stage) = Scene::set(CLEAR)?;
     let program = built("cofferdam")?;
     let mut ready = 0;
-    let (stage, outcome) = scene.clients()?.meanwhile(|| {
+    let (stage, outcome) = scene.meanwhile(|| {
         let mut longest = Duration::from_secs(1);
         (0..heals).try_fold(stage, |mut stage, heal| {
             stage.daemon.die()?;

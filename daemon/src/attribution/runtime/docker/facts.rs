@@ -23,6 +23,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<ContainerFacts> {
     // Links add names like `/web/alias`; the own one has no second slash.
     let names = summary.names.unwrap_or_default();
     let own = names.iter().find(|name| !name.trim_start_matches('/').contains('/'));
+    let networks = summary.network_settings.and_then(|settings| settings.networks);
     Some(ContainerFacts {
         name: own.map(|name| plain(name)),
         image: summary.image,
@@ -36,6 +37,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<ContainerFacts> {
             ContainerSummaryStateEnum::PAUSED => Some(ContainerState::Paused),
             _ => Some(ContainerState::Exited),
         }),
+        addresses: networks.map(|networks| addresses(networks.values())),
         ..ContainerFacts::new(summary.id.filter(|id| !id.is_empty())?)
     })
 }
@@ -56,7 +58,7 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<ContainerFac
             .started_at
             .and_then(|time| time.parse().ok())
             .filter(|time| *time > Timestamp::UNIX_EPOCH),
-        addresses: Some(networks.networks.unwrap_or_default().values().flat_map(addresses).collect()),
+        addresses: Some(addresses(networks.networks.unwrap_or_default().values())),
         privileged: Some(host.privileged.unwrap_or(false)),
         host_network: Some(host.network_mode.as_deref() == Some("host")),
         pid: Some(state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0)),
@@ -128,9 +130,12 @@ fn inspected_state(state: &InspectedState) -> Option<ContainerState> {
     }
 }
 
-fn addresses(endpoint: &EndpointSettings) -> Vec<IpAddr> {
-    let told = [&endpoint.ip_address, &endpoint.global_ipv6_address];
-    told.into_iter().flatten().filter_map(|address| address.parse().ok()).collect()
+/// The addresses that a container has in its networks.
+pub(in super::super) fn addresses<'a>(
+    endpoints: impl IntoIterator<Item = &'a EndpointSettings>,
+) -> Vec<IpAddr> {
+    let told = endpoints.into_iter().flat_map(|it| [&it.ip_address, &it.global_ipv6_address]);
+    told.flatten().filter_map(|address| address.parse().ok()).collect()
 }
 
 /// `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`

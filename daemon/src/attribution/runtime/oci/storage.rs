@@ -1,10 +1,14 @@
 //! What Docker, Podman and CRI-O write down about names. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use bollard::models::EndpointSettings;
 use serde::Deserialize;
 
-use super::super::super::container::{ContainerFacts, ContainerState};
+use super::super::{
+    super::container::{ContainerFacts, ContainerState},
+    docker::addresses,
+};
 
 /// Docker's `config.v2.json`.
 #[derive(Deserialize)]
@@ -14,6 +18,7 @@ struct Docker {
     id: String,
     name: Option<String>,
     config: Option<DockerConfig>,
+    network_settings: Option<DockerNetworks>,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +26,13 @@ struct Docker {
 struct DockerConfig {
     image: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+}
+
+/// As Docker's API tells them.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerNetworks {
+    networks: Option<HashMap<String, EndpointSettings>>,
 }
 
 /// An entry of `containers.json`.
@@ -46,11 +58,15 @@ pub(super) fn from_docker(json: &[u8]) -> Option<ContainerFacts> {
     let told: Docker = serde_json::from_slice(json).ok()?;
     let config = told.config;
     let (image, labels) = config.map_or((None, None), |config| (config.image, config.labels));
+    // They may be written down a moment later; the API tells them in any case.
+    let networks = told.network_settings.and_then(|settings| settings.networks);
+    let addresses = addresses(networks.unwrap_or_default().values());
     Some(ContainerFacts {
         name: told.name.map(|name| name.trim_start_matches('/').to_owned()),
         image,
         labels: Some(labels.unwrap_or_default()),
         state: Some(ContainerState::Running),
+        addresses: Some(addresses).filter(|addresses| !addresses.is_empty()),
         ..ContainerFacts::new(told.id)
     })
 }
@@ -73,12 +89,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn docker_wrote_down_name_image_and_labels() {
-        let json = br#"{"ID": "3f2a", "Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}}}"#;
+    fn docker_wrote_down_name_image_labels_and_addresses() {
+        let json = br#"{"ID": "3f2a", "Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}},
+            "NetworkSettings": {"Networks": {"shop": {"IPAMConfig": null, "IPAddress": "198.18.0.2",
+            "GlobalIPv6Address": "", "IPAMOperational": false}}}}"#;
         let facts = from_docker(json).unwrap();
         assert_eq!((facts.id.as_str(), facts.name.as_deref()), ("3f2a", Some("web")));
         assert_eq!((facts.image.as_deref(), facts.labels.unwrap().len()), (Some("shop:1"), 1));
-        assert!(from_docker(br#"{"ID": "3f2a", "Config": {"Labels": null}}"#).is_some());
+        assert_eq!(facts.addresses, Some(vec!["198.18.0.2".parse().unwrap()]));
+        let bare = from_docker(br#"{"ID": "3f2a", "Config": {"Labels": null}}"#).unwrap();
+        assert_eq!(bare.addresses, None, "they may be known later");
     }
 
     #[test]
