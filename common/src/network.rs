@@ -289,6 +289,9 @@ pub struct LedgerRow {
     pub reported_at: u64,
     /// How many `attempts` there were then.
     pub reported: u64,
+    /// 1 where a full ledger counts many targets together. What was denied there is not folded into one report: the targets
+    /// of one source, or the attempts of many sources, would be hidden behind whichever came first.
+    pub folds: u64,
 }
 
 /// Flows that never opened, by how they ended ([`end`]).

@@ -17,7 +17,7 @@ use cofferdam_common::{
 };
 
 use crate::{
-    budget::account,
+    budget::{account, introduce},
     emit::{count_failure, monotonic_time},
     flow::{find, remove},
     packet::{Packet, is_kernels},
@@ -61,6 +61,7 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
     if ends_it(packet, flow) {
         return true;
     }
+    introduce(context, packet.cgroup);
     deny_packet(packet, flow, egress.into());
     if flow.flags & flag::DECIDED == 0 {
         if flow.flags & (flag::SHADOW | flag::ADOPTED) == 0 {
@@ -192,6 +193,7 @@ pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -
     if unpacked(judgement).passes() {
         return true;
     }
+    introduce(context, packet.cgroup);
     tell_alone(packet, judgement, at(how != INGRESS).into());
     false
 }

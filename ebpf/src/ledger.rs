@@ -58,6 +58,7 @@ fn find(key: &LedgerKey) -> Option<u32> {
     unsafe { LEDGER_INDEX.get(key) }.copied()
 }
 
+#[derive(Clone, Copy)]
 enum Pool {
     Free,
     Spare,
@@ -71,6 +72,7 @@ fn claim(key: &LedgerKey, free: u32, pool: Pool) -> u32 {
         let now = monotonic_time();
         row.first_seen = now;
         row.last_seen = now;
+        row.folds = u64::from(matches!(pool, Pool::Spare));
     }
     if LEDGER_INDEX.insert(key, &free, u64::from(BPF_NOEXIST)).is_ok() {
         return free;

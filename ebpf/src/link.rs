@@ -24,6 +24,7 @@ use cofferdam_common::{
 
 use crate::{
     address::is_link_local,
+    budget::introduce,
     emit::count_failure,
     enforce::{tell_alone, unpacked},
     flow::find,
@@ -102,7 +103,7 @@ fn may_leave(context: &SkBuffContext, packet: &mut Packet, container: CgroupId) 
     }
     // What the kernel itself answers has a socket of nobody's.
     let owner = if owner == CgroupId::ROOT { container } else { owner };
-    frame_passes(packet, owner)
+    frame_passes(context, packet, owner)
 }
 
 #[inline(always)]
@@ -122,7 +123,7 @@ fn may_enter(context: &SkBuffContext, packet: &Packet) -> bool {
     // Of all that comes to a container this alone has passed no hook of its sender, should he share the host's network.
     if is_of(context, &[AF_PACKET]) {
         let owner = owner_of_socket(context, packet.cgroup);
-        return frame_passes(packet, owner);
+        return frame_passes(context, packet, owner);
     }
     if packet.unfollowed == FOLLOWED && find(&packet.key).is_none() {
         note_way(packet);
@@ -185,13 +186,14 @@ fn answers(packet: &Packet) -> u32 {
 
 /// Whether a frame may pass that no flow speaks for.
 #[inline(always)]
-fn frame_passes(packet: &Packet, owner: CgroupId) -> bool {
+fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bool {
     // Nothing is in it that anybody could read.
     if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
         return true;
     }
     let judgement = judge_frame(packet, owner.0, answers(packet));
     if unpacked(judgement).verdict != VERDICT_ALLOW {
+        introduce(context, packet.cgroup);
         tell_alone(packet, judgement, layer::LINK.into());
     }
     if !unpacked(judgement).passes() {

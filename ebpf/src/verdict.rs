@@ -1,7 +1,8 @@
 //! Counts and reports what a policy denies, or would.
 //!
 //! Each attempt is counted in the ledger. A record is sent for the first of a row, and then for what has come since at
-//! most once a second: nobody can fill the ring by trying.
+//! most once a second. A row that counts many targets together, as the ledger is full, has a record for each attempt: so
+//! whoever fills the ledger hides nothing of what others try, and what he tries himself is over his budget.
 
 use cofferdam_common::{
     ids::{Address, CgroupId},
@@ -61,19 +62,23 @@ pub(crate) fn deny(attempt: &Attempt<'_>) {
     report(attempt, row, now);
 }
 
-/// Reports the attempts of a row that were not reported yet, if the last time is long enough ago.
+/// Reports the attempts of a row that were not reported yet, if the last time is long enough ago; of a row that folds, this
+/// one.
 #[inline(always)]
 pub(crate) fn report(attempt: &Attempt<'_>, row: u32, now: u64) {
     let Some(row) = ledger::get(row) else { return };
-    let last = row.reported_at;
-    let early = last != 0 && now.saturating_sub(last) < REPORT_AFTER;
-    // Of CPUs that come at once, one reports.
-    if early || compare_exchange(&mut row.reported_at, last, now) != last {
-        return;
+    let mut unreported = 1;
+    if row.folds == 0 {
+        let last = row.reported_at;
+        let early = last != 0 && now.saturating_sub(last) < REPORT_AFTER;
+        // Of CPUs that come at once, one reports.
+        if early || compare_exchange(&mut row.reported_at, last, now) != last {
+            return;
+        }
+        let attempts = row.attempts;
+        unreported = attempts.saturating_sub(row.reported);
+        row.reported = attempts;
     }
-    let attempts = row.attempts;
-    let unreported = attempts.saturating_sub(row.reported);
-    row.reported = attempts;
     emit::<VerdictRecord>(&SECURITY_RECORDS, family::POLICY, attempt.payer, |entry, time| {
         let record = entry.as_mut_ptr();
         // SAFETY: the ring handed out memory for one record, of which every field is written here, in place.

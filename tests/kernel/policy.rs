@@ -6,6 +6,8 @@ mod apply;
 
 mod bridge;
 
+mod flood;
+
 mod forged;
 
 mod judge;

@@ -31,19 +31,19 @@ fn frugal() -> Node {
 impl Node {
     /// Lets the egress hook see `records` segments from `port` of the caller's cgroup, as fast as it goes. Returns how
     /// long that took.
-    fn flood(&self, port: u16, records: u32) -> Duration {
+    pub(crate) fn flood(&self, port: u16, records: u32) -> Duration {
         let begun = Instant::now();
         let sensor = &self.loaded.sensor;
         sensor.run_hook("cgroup_skb_egress", &flood::frame(port), records).expect("the hook runs");
         begun.elapsed()
     }
 
-    fn family(&self, number: u32) -> Family {
+    pub(crate) fn family(&self, number: u32) -> Family {
         self.loaded.ledger.families().expect("counters").remove(number as usize)
     }
 
     /// What the budgets say of a family, by the cgroup that they were made for.
-    fn tallies(&self, number: u32) -> HashMap<CgroupId, Tally> {
+    pub(crate) fn tallies(&self, number: u32) -> HashMap<CgroupId, Tally> {
         let budgets = self.loaded.budgets.budgets().expect("budgets");
         budgets.values().map(|budget| (budget.cgroup, budget.families[number as usize])).collect()
     }
@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// issued = delivered + shed + lost, by family: also while other processes of the machine go on.
-    fn assert_exact(&mut self) {
+    pub(crate) fn assert_exact(&mut self) {
         for number in 0..family::COUNT {
             let until = Instant::now() + Duration::from_secs(10);
             loop {

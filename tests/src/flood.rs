@@ -42,6 +42,18 @@ pub fn frame(port: u16) -> Vec<u8> {
     [&ethernet[..], &segment(ELSEWHERE, port)].concat()
 }
 
+/// An echo reply that nobody asked for, in an Ethernet frame. It belongs to no flow, so that each is judged by itself.
+#[must_use]
+pub fn echo_reply(to: Ipv4Addr) -> Vec<u8> {
+    let mut frame = [0; 14 + 20 + 8];
+    // IPv4; version and length of the head, total length, time to live, ICMP, of which a reply has type 0.
+    frame[12] = 8;
+    (frame[14], frame[17], frame[22], frame[23]) = (0x45, 28, 64, 1);
+    frame[26..30].copy_from_slice(&Ipv4Addr::new(198, 18, 0, 1).octets());
+    frame[30..34].copy_from_slice(&to.octets());
+    frame.to_vec()
+}
+
 /// A socket that sends such segments over the loopback interface, and belongs to the cgroup that it was made in.
 #[derive(Debug)]
 pub struct Sender {

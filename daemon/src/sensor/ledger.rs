@@ -88,9 +88,13 @@ impl Ledger {
         for row in first_spare..rows {
             spares.push(row, 0).context("cannot fill the queue of spare rows")?;
         }
+        let mut counts = Array::try_from(take(ebpf, "LEDGER_ROWS")?)?;
+        counts
+            .set(ROW_OTHER, LedgerRow { folds: 1, ..LedgerRow::default() }, 0)
+            .context("cannot write the last row")?;
         let maps = Maps {
             index: take(ebpf, "LEDGER_INDEX")?.try_into()?,
-            rows: take(ebpf, "LEDGER_ROWS")?.try_into()?,
+            rows: counts,
             flows: take(ebpf, "FLOWS")?.try_into()?,
             senders: take(ebpf, "SENDERS")?.try_into()?,
             free,

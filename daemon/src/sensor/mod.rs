@@ -6,7 +6,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -124,7 +124,8 @@ impl Default for Options {
 
 /// The programs in the kernel. They are detached when it is dropped.
 pub struct Sensor {
-    ebpf: Mutex<Ebpf>,
+    /// Written to only to attach, so that several may run a program at a time.
+    ebpf: RwLock<Ebpf>,
     /// The hooks that are attached. Dropping a link detaches its hook.
     links: Mutex<HashMap<&'static str, FdLink>>,
     /// Where links are pinned that stay.
@@ -238,7 +239,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         let reason = hooks.first().and_then(|hook| hook.refused.clone()).unwrap_or_default();
         bail!("the kernel takes none of the hooks: {reason}");
     }
-    let (ebpf, links, hooks) = (Mutex::new(ebpf), Mutex::new(links), Hooks::new(hooks));
+    let (ebpf, links, hooks) = (RwLock::new(ebpf), Mutex::new(links), Hooks::new(hooks));
     let kept = Kept::new(&options.pin_directory);
     let (stays, veths) = (AtomicBool::new(false), Mutex::new(veths));
     let sensor = Sensor { ebpf, links, kept, stays, veths, root, hooks, _pins: pins };
@@ -275,9 +276,17 @@ impl Sensor {
             // Each by itself, as they come: `cover`.
             return Ok(());
         }
-        let link = attach(&mut lock(&self.ebpf), hook, &self.root)?;
+        let link = attach(&mut self.write(), hook, &self.root)?;
         lock(&self.links).insert(hook.name, link);
         Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Ebpf> {
+        self.ebpf.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Ebpf> {
+        self.ebpf.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has what judges go on should the daemon end, however it ends; or lets it go, and what an earlier daemon has left.

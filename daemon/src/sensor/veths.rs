@@ -136,7 +136,7 @@ impl Sensor {
         name: &str,
         side: TcAttachType,
     ) -> anyhow::Result<Attached> {
-        let mut ebpf = lock(&self.ebpf);
+        let mut ebpf = self.write();
         let Some(Program::SchedClassifier(program)) = ebpf.program_mut(hook) else {
             bail!("is not in the object")
         };

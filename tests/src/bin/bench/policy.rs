@@ -26,6 +26,7 @@ use cofferdam::{
     sensor::Sensor,
 };
 use cofferdam_common::ids::{Address, CgroupId};
+use cofferdam_tests::flood;
 
 use self::{
     kernel::{Kernel, map_memory},
@@ -107,7 +108,7 @@ impl Bench<'_> {
         let written = Written { rules, workloads };
         let placed = self.placed(workloads);
         let targets: Vec<_> =
-            (0..written.subjects().min(TARGETS)).map(|number| frame(address(number))).collect();
+            (0..written.subjects().min(TARGETS)).map(|number| flood::echo_reply(address(number))).collect();
         let mut row = Plans { rules, workloads, targets: targets.len(), ..Plans::default() };
         row.off.extend(self.prices(&targets)?);
         let policies = read(&written.text())?;
@@ -217,15 +218,4 @@ fn addresses(workloads: usize, placed: &[Placed]) -> HashMap<Address, CgroupId> 
     let others = placed.iter().skip(1).take(workloads);
     let mapped = |number| Address(address(number).to_ipv6_mapped().octets());
     others.enumerate().map(|(number, placed)| (mapped(number), placed.cgroup)).collect()
-}
-
-/// An echo reply in an Ethernet frame.
-fn frame(to: Ipv4Addr) -> Vec<u8> {
-    let mut frame = [0; 14 + 20 + 8];
-    // IPv4; version and length of the head, total length, time to live, ICMP, of which a reply has type 0.
-    frame[12] = 8;
-    (frame[14], frame[17], frame[22], frame[23]) = (0x45, 28, 64, 1);
-    frame[26..30].copy_from_slice(&Ipv4Addr::new(198, 18, 0, 1).octets());
-    frame[30..34].copy_from_slice(&to.octets());
-    frame.to_vec()
 }
