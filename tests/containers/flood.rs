@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const RECORDS: u64 = 4_000_000;
 
 /// The egress hook of this daemon, by the kernel's number: of those of its name, the one that the daemon holds.
-fn egress_hook(daemon: &Daemon) -> anyhow::Result<String> {
+pub(crate) fn egress_hook(daemon: &Daemon) -> anyhow::Result<String> {
     let held = daemon.programs()?;
     let said = run(Command::new("bpftool").args(["--json", "prog", "show"]))?;
     let programs: Vec<Value> = serde_json::from_str(&said)?;
@@ -48,13 +48,13 @@ fn egress_hook(daemon: &Daemon) -> anyhow::Result<String> {
     id.map(|id| id.to_string()).with_context(|| format!("no egress hook among {held:?}: {said}"))
 }
 
-/// Lets the hook see frames of a container, as fast as it goes.
-fn rush(hook: &str, container: &Path, frame: &Path) -> anyhow::Result<Child> {
+/// Lets the hook see a frame of a container so many times, as fast as it goes.
+pub(crate) fn rush(hook: &str, container: &Path, frame: &Path, times: u64) -> anyhow::Result<Child> {
     let in_container =
         r#"echo $$ > "$1/cgroup.procs"; exec bpftool prog run id "$2" data_in "$3" repeat "$4""#;
     let mut command = Command::new("sh");
     command.args(["-ec", in_container, "sh"]).args([container, Path::new(hook), frame]);
-    Ok(command.arg(RECORDS.to_string()).stdout(Stdio::null()).spawn()?)
+    Ok(command.arg(times.to_string()).stdout(Stdio::null()).spawn()?)
 }
 
 /// What was told to be missing, by container.
@@ -91,7 +91,7 @@ fn a_flood_of_a_million_events_a_second_is_shed_by_name_and_fifty_quiet_containe
     for port in [1, 2] {
         let frame = node.directory().join(format!("frame{port}"));
         fs::write(&frame, flood::frame(port))?;
-        floods.push(rush(&hook, &flooding, &frame)?);
+        floods.push(rush(&hook, &flooding, &frame, RECORDS)?);
     }
     let (mut rounds, mut time) = (0, Duration::ZERO);
     while floods.iter_mut().any(|flood| matches!(flood.try_wait(), Ok(None))) {

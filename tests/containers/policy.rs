@@ -3,6 +3,7 @@
 mod clients;
 mod cut;
 mod deaths;
+mod flood;
 mod matrix;
 mod published;
 mod starts;

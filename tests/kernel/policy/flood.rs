@@ -58,7 +58,8 @@ struct Street {
 
 impl Quiet {
     fn try_once(&mut self) {
-        let refused = self.socket.send_to(&[0; 10], v4(2, FIRST_PORT + self.tried)).expect_err("it is denied");
+        let refused =
+            self.socket.send_to(&[0; 10], v4(2, FIRST_PORT + self.tried)).expect_err("it is denied");
         assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
         self.tried += 1;
     }
@@ -115,24 +116,27 @@ impl Street {
         let cpus = thread::available_parallelism().map_or(1, NonZero::get) as u8;
         let frames: Vec<_> = (1..=cpus).map(frame).collect();
         let Self { flooding, quiet, .. } = self;
-        let begun = Instant::now();
         // The runs are of the cgroup that the process is in.
-        cgroup.unwrap_or(flooding).enter(|| {
+        self.time += cgroup.unwrap_or(flooding).enter(|| {
             thread::scope(|scope| {
                 let floods: Vec<_> = frames
                     .iter()
                     .map(|frame| {
-                        let run = || node.loaded.sensor.run_hook("cgroup_skb_egress", frame, RUNS);
-                        scope.spawn(move || run().expect("the hook runs"))
+                        scope.spawn(move || {
+                            let begun = Instant::now();
+                            let run = node.loaded.sensor.run_hook("cgroup_skb_egress", frame, RUNS);
+                            run.map(|_| begun.elapsed()).expect("the hook runs")
+                        })
                     })
                     .collect();
                 while !floods.iter().all(ScopedJoinHandle::is_finished) {
                     quiet.iter_mut().for_each(Quiet::try_once);
                     thread::sleep(PAUSE);
                 }
-            });
+                let times = floods.into_iter().map(|flood| flood.join().expect("it ends well"));
+                times.max().unwrap_or_default()
+            })
         });
-        self.time += begun.elapsed();
         self.denied += u64::from(RUNS) * u64::from(cpus);
     }
 
@@ -152,9 +156,9 @@ impl Street {
             (0..quiet.tried).map(|number| (quiet.cgroup.id, quiet.rule, FIRST_PORT + number))
         });
         let missing: Vec<_> = keys.filter(|key| told.get(key) != Some(&1)).collect();
+        let per_second = |count: u64| count as f64 / self.time.as_secs_f64().max(f64::EPSILON);
         // Past the capture of the test's output: this is asked for, and not only when it fails.
         let mut out = io::stdout().lock();
-        let per_second = |count: u64| count as f64 / self.time.as_secs_f64();
         writeln!(
             out,
             "{how}: {} denied in {:?} ({:.0}/s), {} records issued ({:.0}/s), {} shed, {} lost; others: {tried} denied, \
