@@ -1,4 +1,7 @@
 //! Hands events to whoever listens. Publishing never waits; who is too slow loses, and is told so.
+//!
+//! Denials wait apart from all other events, so that no flood of those costs a reader one of them. A reader gets both in the
+//! order in which they were published.
 
 mod filter;
 
@@ -7,16 +10,19 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tokio::sync::broadcast::{
-    self,
-    error::{RecvError, TryRecvError},
+use tokio::{
+    select,
+    sync::broadcast::{
+        self, Receiver, Sender,
+        error::{RecvError, TryRecvError},
+    },
 };
 use tokio_util::bytes::{Bytes, BytesMut};
 
 pub use self::filter::{Filter, KINDS};
 use crate::event::{Event, EventKind, Lost, SCHEMA_VERSION};
 
-/// How many events wait for a slow reader before it begins to lose.
+/// How many denials, and how many other events, wait for a slow reader before it begins to lose.
 pub const CAPACITY: usize = 4_096;
 
 /// From how many bytes on lines are no longer put together.
@@ -31,7 +37,8 @@ pub const STREAM_FAMILY: &str = "stream";
 /// Where events are published and listened to. Clones are the same stream.
 #[derive(Clone, Debug)]
 pub struct EventStream {
-    sender: broadcast::Sender<Arc<Published>>,
+    denials: Sender<Arc<Published>>,
+    others: Sender<Arc<Published>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -48,25 +55,33 @@ impl EventStream {
         Self::with_capacity(CAPACITY)
     }
 
-    /// A stream that holds at least `capacity` events (rounded up to a power of two).
+    /// A stream that holds at least `capacity` events of each sort (rounded up to a power of two).
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        let (sender, _) = broadcast::channel(capacity.max(1));
-        Self { sender, dropped: Arc::default() }
+        let sender = || broadcast::channel(capacity.max(1)).0;
+        Self { denials: sender(), others: sender(), dropped: Arc::default() }
     }
 
     /// Hands the event to all who listen. Never waits; free when nobody listens.
     pub fn publish(&self, event: Event) {
-        if self.sender.receiver_count() > 0 {
+        let is_denial = matches!(event.kind, EventKind::Denial(_));
+        let sender = if is_denial { &self.denials } else { &self.others };
+        if sender.receiver_count() > 0 {
             // Fails only when the last listener left just now: nobody misses it.
-            let _ = self.sender.send(Arc::new(Published { event, line: OnceLock::new() }));
+            let _ = sender.send(Arc::new(Published { event, line: OnceLock::new() }));
         }
     }
 
     /// Listens to what is published from now on.
     #[must_use]
     pub fn subscribe(&self, filter: Filter) -> Subscription {
-        Subscription { receiver: self.sender.subscribe(), dropped: Arc::clone(&self.dropped), filter }
+        let lane = |sender: &Sender<_>| Lane { receiver: sender.subscribe(), head: None };
+        Subscription {
+            denials: lane(&self.denials),
+            others: lane(&self.others),
+            dropped: Arc::clone(&self.dropped),
+            filter,
+        }
     }
 
     /// Events that readers were too slow for, all readers together.
@@ -79,7 +94,8 @@ impl EventStream {
 /// One reader of the stream.
 #[derive(Debug)]
 pub struct Subscription {
-    receiver: broadcast::Receiver<Arc<Published>>,
+    denials: Lane,
+    others: Lane,
     dropped: Arc<AtomicU64>,
     filter: Filter,
 }
@@ -89,13 +105,18 @@ impl Subscription {
     /// has ended. After a loss the next line is a `lost` event of family `stream`, whatever the filter says.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let heard = match self.receiver.recv().await {
-                Ok(published) => Ok(published),
-                Err(RecvError::Lagged(count)) => Err(count),
-                Err(RecvError::Closed) => return None,
-            };
-            if let Some(line) = self.line(heard) {
+            if let Some(line) = self.another() {
                 return Some(line);
+            }
+            let waited = select! {
+                waited = self.denials.wait() => waited,
+                waited = self.others.wait() => waited,
+            };
+            match waited {
+                Ok(()) => {}
+                Err(RecvError::Lagged(count)) => return Some(self.missed(count)),
+                // What was published before the end may be in the other lane.
+                Err(RecvError::Closed) => return self.another(),
             }
         }
     }
@@ -118,26 +139,59 @@ impl Subscription {
     /// [`Self::next`], if it is there already.
     fn another(&mut self) -> Option<Bytes> {
         loop {
-            let heard = match self.receiver.try_recv() {
-                Ok(published) => Ok(published),
-                Err(TryRecvError::Lagged(count)) => Err(count),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            let published = match self.take() {
+                Ok(published) => published?,
+                Err(count) => return Some(self.missed(count)),
             };
-            if let Some(line) = self.line(heard) {
-                return Some(line);
+            if self.filter.accepts(&published.event) {
+                return Some(published.line());
             }
         }
     }
 
-    /// The line for an event, if it is wanted, or for the loss of so many.
-    fn line(&self, heard: Result<Arc<Published>, u64>) -> Option<Bytes> {
-        match heard {
-            Ok(published) => self.filter.accepts(&published.event).then(|| published.line()),
-            Err(count) => {
-                self.dropped.fetch_add(count, Ordering::Relaxed);
-                Some(line(&notice(count)))
-            }
+    /// What was published first of what is there, or how many events are missing.
+    fn take(&mut self) -> Result<Option<Arc<Published>>, u64> {
+        let Self { denials, others, .. } = self;
+        denials.look()?;
+        others.look()?;
+        // What has come between the two looks may be from before what the second has found.
+        denials.look()?;
+        let seq = |lane: &Lane| lane.head.as_ref().map_or(u64::MAX, |head| head.event.seq);
+        let first = if seq(denials) < seq(others) { denials } else { others };
+        Ok(first.head.take())
+    }
+
+    /// The line for the loss of so many.
+    fn missed(&self, count: u64) -> Bytes {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+        line(&notice(count))
+    }
+}
+
+/// Events of one sort that wait for a reader, and the one that is next.
+#[derive(Debug)]
+struct Lane {
+    receiver: Receiver<Arc<Published>>,
+    head: Option<Arc<Published>>,
+}
+
+impl Lane {
+    /// Sees to it that the next one is at hand, if there is one, or tells how many are missing before it.
+    fn look(&mut self) -> Result<(), u64> {
+        if self.head.is_none() {
+            self.head = match self.receiver.try_recv() {
+                Ok(published) => Some(published),
+                Err(TryRecvError::Lagged(count)) => return Err(count),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+            };
         }
+        Ok(())
+    }
+
+    /// Waits for the next one. Nothing is lost when it is waited for no more.
+    async fn wait(&mut self) -> Result<(), RecvError> {
+        self.head = Some(self.receiver.recv().await?);
+        Ok(())
     }
 }
 
@@ -267,10 +321,34 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn denials_come_in_their_order_among_others_and_no_flood_of_others_costs_one() {
+        let denial = |seq| Event { seq, ..samples::denial() };
+        let stream = EventStream::with_capacity(4);
+        let mut reader = stream.subscribe(Filter::default());
+        for seq in 1..=4 {
+            stream.publish(if seq % 2 == 0 { denial(seq) } else { exec(seq) });
+        }
+        for seq in 1..=4 {
+            assert_eq!(parsed(&reader.next().await.expect("an event")).seq, seq);
+        }
+        stream.publish(denial(5));
+        (6..=100).for_each(|seq| stream.publish(exec(seq)));
+        stream.publish(denial(101));
+        drop(stream);
+        let mut seen = Vec::new();
+        while let Some(line) = reader.next().await {
+            seen.push(parsed(&line).seq);
+        }
+        // 0 says how many are missing.
+        assert_eq!(seen, [0, 5, 97, 98, 99, 100, 101]);
+    }
+
     #[test]
     fn publishing_without_readers_keeps_nothing() {
         let stream = EventStream::new();
         stream.publish(exec(1));
-        assert_eq!(stream.sender.len(), 0);
+        stream.publish(samples::denial());
+        assert_eq!((stream.denials.len(), stream.others.len()), (0, 0));
     }
 }
