@@ -1,8 +1,7 @@
 //! Family network: flows, their records, and the ledger of who talked to whom.
 //!
-//! A flow has a client, which began it, and a server. Each end is *local* (a socket of this host, known by its
-//! cgroup) or *outside* (known by its address). The ledger is kept by the hooks themselves, so that it is exact
-//! even when the ring drops records.
+//! A flow has a client, which began it, and a server. Each end is *local* (a socket here, known by its cgroup) or *outside*
+//! (known by its address). The ledger is kept by the hooks themselves, so that it is exact even when the ring drops records.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -67,8 +66,7 @@ pub struct FlowKey {
     pub low: Address,
     /// The larger end's address.
     pub high: Address,
-    /// Tells loopback flows of different network namespaces apart, and the receivers of one multicast packet; zero
-    /// for all others. Opaque.
+    /// Tells loopback flows of network namespaces apart, and the receivers of one multicast packet; else zero. Opaque.
     pub namespace: u64,
     /// The smaller end's port, host order.
     pub low_port: u16,
@@ -289,8 +287,7 @@ pub struct LedgerRow {
     pub reported_at: u64,
     /// How many `attempts` there were then.
     pub reported: u64,
-    /// 1 where a full ledger counts many targets together. What was denied there is not folded into one report: the targets
-    /// of one source, or the attempts of many sources, would be hidden behind whichever came first.
+    /// 1 where a full ledger counts many targets together: there each attempt is reported by itself.
     pub folds: u64,
 }
 
