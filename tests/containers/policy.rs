@@ -5,6 +5,7 @@ mod cut;
 mod deaths;
 mod matrix;
 mod published;
+mod shadow;
 mod starts;
 mod swaps;
 

@@ -14,7 +14,8 @@ use super::{
 use crate::{
     api::{State, Status},
     attribution::RuntimeState,
-    enforcement::{self, Waiting},
+    enforcement::{self, Shadowing, Waiting},
+    policy::folder::FileName,
 };
 
 /// Most files that are named.
@@ -117,17 +118,16 @@ fn policies(report: &enforcement::Report) -> String {
             text += &format!("  {}\n", partial(report));
         }
     }
-    if let Some(Waiting { files, seconds_left, .. }) = &report.trial {
-        let more = match files.len().saturating_sub(SHOWN_FILES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let files: Vec<&str> = files.iter().take(SHOWN_FILES).map(|name| &**name).collect();
+    if let Some(Waiting { files, seconds_left, guarded, .. }) = &report.trial {
+        let harm = if *guarded { ", or when they deny what was normal" } else { "" };
         text += &format!(
-            "  {NOTABLE}not confirmed{NOTABLE:#}: {}{more}; taken back in {} → cofferdam policy confirm, or revert\n",
-            printable(&files.join(", ")),
+            "  {NOTABLE}not confirmed{NOTABLE:#}: {}; taken back in {}{harm} → cofferdam policy confirm, or revert\n",
+            listed(files),
             span(*seconds_left)
         );
+    }
+    if let Some(Shadowing { files, .. }) = &report.shadow {
+        text += &format!("  in the shadow: {} → cofferdam policy shadow\n", listed(files));
     }
     if let Some(problem) = &report.problem {
         let stays = match generation {
@@ -140,6 +140,16 @@ fn policies(report: &enforcement::Report) -> String {
         );
     }
     text
+}
+
+/// The first files, and how many more there are.
+fn listed(files: &[FileName]) -> String {
+    let more = match files.len().saturating_sub(SHOWN_FILES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let files: Vec<&str> = files.iter().take(SHOWN_FILES).map(|name| &**name).collect();
+    printable(&files.join(", ")).into_owned() + &more
 }
 
 /// What became of open connections that are denied, where there were any.
@@ -349,7 +359,12 @@ mod tests {
         let names =
             ["a", "b", "c", "d", "e", "f"].map(|name| format!("{name}.yaml").try_into().expect("a name"));
         let waiting = |count: usize| enforcement::Report {
-            trial: Some(Waiting { id: 1, files: names[..count].to_vec(), seconds_left: 250 }),
+            trial: Some(Waiting {
+                id: 1,
+                files: names[..count].to_vec(),
+                seconds_left: 250,
+                guarded: count > 1,
+            }),
             ..enforcing().policies
         };
         insta::assert_snapshot!(plain(&policies(&waiting(1))), @r#"
@@ -358,9 +373,19 @@ mod tests {
         "#);
         let many = plain(&policies(&waiting(6)));
         assert!(
-            many.contains("not confirmed: a.yaml, b.yaml, c.yaml, d.yaml and 2 more; taken back"),
+            many.contains(
+                "a.yaml, b.yaml, c.yaml, d.yaml and 2 more; taken back in 4 m, or when they deny what"
+            ),
             "{many}"
         );
+    }
+
+    #[test]
+    fn policies_in_the_shadow_are_told() {
+        let files = vec!["a.yaml".to_owned().try_into().expect("a name")];
+        let shadow = Some(Shadowing { files, since: enforcing().policies.since, of: Vec::new() });
+        let report = enforcement::Report { shadow, generation: 0, ..enforcement::Report::default() };
+        assert_eq!(plain(&policies(&report)), "  in the shadow: a.yaml → cofferdam policy shadow\n");
     }
 
     #[test]

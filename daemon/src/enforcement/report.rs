@@ -4,7 +4,7 @@ use cofferdam_common::policy::layer;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cuts, Waiting};
+use super::{Cuts, Shadowing, Waiting};
 
 /// How the policies stand: a part of `GET /v1/status`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,6 +45,9 @@ pub struct Report {
     /// What is in force for a while only, unless somebody confirms it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Waiting>,
+    /// What is only watched, beside what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowing>,
     /// How often nobody had confirmed it in time, so that what was in force before came back.
     #[serde(default)]
     pub went_back: u64,

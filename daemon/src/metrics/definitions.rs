@@ -51,6 +51,9 @@ metrics! {
         "Packets and calls that policies denied (deny), flows that passed and would have been denied (audit)."
     RULE_DENIALS: COUNTER "cofferdam_rule_denials_total" ["policy", "rule", "verdict"] limit LIMIT;
         "The same by the rule that decided; none where it was a default, or not known yet who somebody is."
+    SHADOW: COUNTER "cofferdam_shadow_attempts_total" ["source", "target", "protocol", "port", "verdict", "rule"]
+        limit LIMIT;
+        "Attempts that policies in the shadow would have decided otherwise, by what they would have decided, and by which rule."
     SYSCALLS: COUNTER "cofferdam_syscalls_total" ["workload", "syscall", "abi"] limit SYSCALL_LIMIT;
         "System calls that returned, of the workloads that the configuration selects."
     SYSCALL_ERRORS: COUNTER "cofferdam_syscall_errors_total" ["workload", "syscall", "abi", "errno"]
@@ -136,8 +139,10 @@ metrics! {
         "When the policies that are in force were read, seconds since 1970."
     POLICY_TRIAL: GAUGE "cofferdam_policy_unconfirmed" [];
         "Whether policies are in force that are taken back unless somebody confirms them: 1 or 0."
+    POLICY_SHADOW: GAUGE "cofferdam_policy_shadow" [];
+        "Whether policies are in the shadow of those in force: 1 or 0."
     POLICY_WENT_BACK: COUNTER "cofferdam_policy_taken_back_total" [];
-        "Times that nobody had confirmed them in time, so that those before came back."
+        "Times that these were taken back: nobody had confirmed them in time, or they denied what was normal before."
     POLICY_CUT: COUNTER "cofferdam_policy_connections_cut_total" [];
         "Open connections that policies deny and whose sockets were destroyed."
     POLICY_UNCUT: COUNTER "cofferdam_policy_connections_uncut_total" ["reason"];

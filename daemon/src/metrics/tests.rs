@@ -4,6 +4,7 @@ use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY};
 
 use super::*;
 use crate::{
+    enforcement::Shadowed,
     event::{RuleName, Runtime},
     interaction::{Verdicts, denials::Denials},
     sink::samples as events,
@@ -96,6 +97,28 @@ fn denials_are_counted_by_pair_and_by_rule() {
         let labels = format!("policy=\"{policy}\",rule=\"{rule}\",verdict=\"deny\"");
         assert_eq!(value(&text, &format!("cofferdam_rule_denials_total{{{labels}}}")), Some(count), "{text}");
     }
+}
+
+#[test]
+fn what_is_in_the_shadow_is_counted_anew_for_each() {
+    let metrics = Metrics::new();
+    let count = |found: Option<&Shadowed>| {
+        lock(&metrics.shadow).update(found, Instant::now());
+        let text = render(&metrics, &readings());
+        let labels =
+            r#"source="shop/web",target="shop/api",protocol="tcp",port="8080",verdict="deny",rule="none""#;
+        (
+            value(&text, &format!("cofferdam_shadow_attempts_total{{{labels}}}")),
+            value(&text, "cofferdam_policy_shadow"),
+        )
+    };
+    let first = samples::shadowed();
+    let mut next = samples::shadowed();
+    next.shadowing.since += jiff::SignedDuration::from_secs(60);
+    next.findings[0].attempts = 1;
+    assert_eq!(count(Some(&first)), (Some(3.0), Some(1.0)));
+    assert_eq!(count(Some(&next)), (Some(1.0), Some(1.0)));
+    assert_eq!(count(None), (None, Some(0.0)));
 }
 
 #[test]
@@ -210,6 +233,7 @@ fn every_metric_of_the_list_is_written() {
     metrics.observe(&events::exec());
     metrics.observe(&events::lost());
     lock(&metrics.rules).update(&denials(), Instant::now());
+    lock(&metrics.shadow).update(Some(&samples::shadowed()), Instant::now());
     let verdicts = Verdicts { deny: 1, ..Verdicts::default() };
     let text = render_with(&metrics, Ok(vec![Edge { verdicts, ..samples::edge() }]), &readings());
     for definition in definitions::ALL {
