@@ -67,6 +67,8 @@ pub(super) fn of_container(
     let spec = container.spec.and_then(|spec| from_spec(namespace, &container.id, &spec.value));
     let mut facts = spec.unwrap_or_else(|| ContainerFacts::new(id));
     let mut labels = facts.labels.take().unwrap_or_default();
+    let is_sandbox = facts.sandbox.as_ref() == Some(&container.id);
+    facts.pod_labels = is_sandbox.then(|| container.labels.clone().into_iter().collect());
     labels.extend(container.labels);
     facts.name = labels.get(NAME).cloned().or(facts.name);
     facts.labels = Some(labels);
@@ -201,6 +203,25 @@ mod tests {
         any.value = json.to_vec();
         sandbox.extensions.insert(SANDBOX.to_owned(), any);
         assert_eq!(of_container("k8s.io", sandbox, None).unwrap().addresses.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_labels_of_a_sandbox_are_its_pods() {
+        let spec = |sandbox: &str| {
+            let mut any = to_any(&ContainerDelete::default());
+            let annotations =
+                format!(r#"{{"annotations": {{"io.kubernetes.cri.sandbox-id": "{sandbox}"}}}}"#);
+            any.value = annotations.into_bytes();
+            Some(any)
+        };
+        let (sandbox, member) = ("a".repeat(64), "b".repeat(64));
+        let of = |id: &str| {
+            let container = Container { spec: spec(&sandbox), ..container(id, &[("app", "web")]) };
+            let facts = of_container("k8s.io", container, None).unwrap();
+            (facts.sandbox, facts.pod_labels.map(|labels| labels["app"].clone()))
+        };
+        assert_eq!(of(&sandbox), (Some(sandbox.clone()), Some("web".to_owned())));
+        assert_eq!(of(&member), (Some(sandbox.clone()), None));
     }
 
     #[test]
