@@ -306,7 +306,7 @@ mod tests {
             ("io.kubernetes.pod.name", "web-1"),
             ("io.kubernetes.pod.namespace", "shop"),
         ];
-        let told = ContainerFacts { sandbox: Some(sandbox.clone()), ..facts("", &own) };
+        let told = ContainerFacts { sandbox: Some(sandbox), ..facts("", &own) };
         entry.merge(&containerd, told.clone());
         assert!(entry.is_told() && !entry.is_told_whole(), "its pod has not told");
         assert_eq!(entry.shown.workload.labels.len(), 3);

@@ -24,6 +24,8 @@ mod parties;
 
 mod placed;
 
+mod pods;
+
 pub use self::placed::{Home, Networked, Placed};
 
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.
@@ -297,26 +299,6 @@ impl Tables {
             // Its cgroup may have been dropped while the disk was read.
             self.clear_away(&key);
         }
-    }
-
-    /// Containers of a pod have the labels of the pod, which its sandbox bears. Another runtime's is none of theirs.
-    fn share_pod_labels(&mut self, key: &Arc<str>) {
-        let Some(sandbox) = self.containers.get(key).and_then(|entry| entry.sandbox.clone()) else { return };
-        let holder = self.containers.get(&sandbox).filter(|entry| entry.sandbox.as_ref() == Some(&sandbox));
-        let Some(holder) = holder else { return };
-        let (Some(labels), runtime) = (holder.pod_labels.clone(), holder.shown.workload.runtime) else {
-            return;
-        };
-        let join = |entry: &mut Entry| {
-            if entry.shown.workload.runtime == runtime { entry.join_pod(&labels) } else { 0 }
-        };
-        self.labels_cut += if sandbox == *key {
-            let members =
-                self.containers.values_mut().filter(|entry| entry.sandbox.as_ref() == Some(&sandbox));
-            members.map(join).sum()
-        } else {
-            self.containers.get_mut(key).map_or(0, join)
-        };
     }
 
     /// A runtime does not know a container any more. Nothing changes when it is not who told about it.

@@ -34,7 +34,7 @@ pub(super) enum Heard {
     /// Something about this container is to be asked for.
     Made(String),
     /// What the event tells by itself.
-    Told(ContainerFacts),
+    Told(Box<ContainerFacts>),
     /// The container is gone.
     Gone(String),
 }
@@ -98,6 +98,7 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
         event.type_url.insert(0, '/');
     }
     let whole = |id: &str| whole_id(&namespace, id);
+    let told = |facts| Heard::Told(Box::new(facts));
     let state = |id: &str, state| ContainerFacts { state: Some(state), ..ContainerFacts::new(whole(id)) };
     Some(match topic.as_str() {
         "/containers/create" => Heard::Made(event.to_msg::<ContainerCreate>().ok()?.id),
@@ -108,7 +109,7 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
             let started_at = timestamp
                 .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
                 .filter(|time| *time > Timestamp::UNIX_EPOCH);
-            Heard::Told(ContainerFacts {
+            told(ContainerFacts {
                 pid: Some(Some(start.pid)),
                 started_at,
                 ..state(&start.container_id, ContainerState::Running)
@@ -120,20 +121,20 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
             if exit.id != exit.container_id {
                 return None;
             }
-            Heard::Told(ended(state(&exit.container_id, ContainerState::Exited)))
+            told(ended(state(&exit.container_id, ContainerState::Exited)))
         }
         "/tasks/delete" => {
             let delete: TaskDelete = event.to_msg().ok()?;
             if !delete.id.is_empty() && delete.id != delete.container_id {
                 return None;
             }
-            Heard::Told(ended(state(&delete.container_id, ContainerState::Exited)))
+            told(ended(state(&delete.container_id, ContainerState::Exited)))
         }
         "/tasks/paused" => {
-            Heard::Told(state(&event.to_msg::<TaskPaused>().ok()?.container_id, ContainerState::Paused))
+            told(state(&event.to_msg::<TaskPaused>().ok()?.container_id, ContainerState::Paused))
         }
         "/tasks/resumed" => {
-            Heard::Told(state(&event.to_msg::<TaskResumed>().ok()?.container_id, ContainerState::Running))
+            told(state(&event.to_msg::<TaskResumed>().ok()?.container_id, ContainerState::Running))
         }
         _ => return None,
     })
@@ -148,7 +149,7 @@ pub fn told_by(bytes: &[u8]) -> Vec<ContainerFacts> {
         any
     };
     let event = taken_for("types.Envelope").to_msg().ok().and_then(of_event).map(|heard| match heard {
-        Heard::Told(facts) => facts,
+        Heard::Told(facts) => *facts,
         Heard::Made(id) | Heard::Gone(id) => ContainerFacts::new(id),
     });
     let task: Option<Process> = taken_for("v1.types.Process").to_msg().ok();
