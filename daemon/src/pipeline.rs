@@ -176,8 +176,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         move |judges| policies::switch(&sensor, judges)
     });
     let policies = thread::Builder::new().name("policies".to_owned()).spawn({
-        let (view, cancel) = (view.clone(), cancel.clone());
-        move || policies::keep(&view, names_known, judging, &cancel)
+        let (view, cancel, follows) = (view.clone(), cancel.clone(), sensor.follows());
+        move || policies::keep(&view, follows, names_known, judging, &cancel)
     })?;
     let links =
         tasks.spawn(links::keep(view.clone(), Arc::clone(&sensor), in_force, covering, cancel.clone()));

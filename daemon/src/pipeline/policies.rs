@@ -18,16 +18,24 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often the folder is looked at, and what policies on trial deny.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long it is waited for who lives here, while an earlier daemon's programs still know: what is not known yet is held.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
 /// Puts the policies in force once names are known as far as they can be (the sender of `names_known` is dropped), drops
-/// `judging` when they are, and goes on until `cancel`.
+/// `judging` when they are, and goes on until `cancel`. `follows` says whether an earlier daemon's programs judge meanwhile.
 pub(super) fn keep(
     view: &View,
+    follows: bool,
     names_known: oneshot::Receiver<Infallible>,
     judging: oneshot::Sender<Infallible>,
     cancel: &CancellationToken,
 ) {
     // An error is the sender's end.
     let _ = names_known.blocking_recv();
+    let until = Instant::now() + KNOWN_WITHIN;
+    while follows && !view.attribution.knows_everybody() && Instant::now() < until && !cancel.is_cancelled() {
+        view.attribution.wait_for_change(TICK);
+    }
     reload(view);
     drop(judging);
     let mut looked = Instant::now();

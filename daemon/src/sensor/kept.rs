@@ -37,6 +37,13 @@ impl Kept {
         self.path(name).exists()
     }
 
+    /// Whether there is anything that an earlier daemon has left.
+    pub(super) fn has_others(&self) -> bool {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| !name.to_string_lossy().ends_with(&self.mark))
+    }
+
     /// Pins a link, which is lost if that fails.
     pub(super) fn pin(&self, name: &str, link: FdLink) -> anyhow::Result<FdLink> {
         let path = self.path(name);

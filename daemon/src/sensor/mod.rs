@@ -315,6 +315,12 @@ impl Sensor {
         self.stays.load(Ordering::Relaxed)
     }
 
+    /// Whether what an earlier daemon has left still judges.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.kept.has_others()
+    }
+
     /// Lets go what an earlier daemon has left. Until then that judges as well, so that there is no gap.
     ///
     /// # Errors
