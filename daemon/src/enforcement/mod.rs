@@ -30,13 +30,19 @@ mod sync;
 
 mod trial;
 
+mod verified;
+
+mod verify;
+
 use self::trial::OnTrial;
 pub use self::{
     cuts::{Cuts, Uncut},
     report::{Partial, Report},
     sync::Sync,
     trial::{LONGEST_TRIAL, Refused, Trial, Waiting},
+    verified::{Look, Verified},
 };
+pub use crate::sensor::standing::{Finding, Outcome, What};
 
 /// How many workloads are shown for which not all is enforced.
 const PARTIAL_SHOWN: usize = 32;
@@ -48,6 +54,8 @@ pub struct InForce {
     changing: Mutex<()>,
     /// Attaches what judges, or lets it go.
     switch: OnceLock<Switch>,
+    /// Whether they are really enforced.
+    verified: Mutex<Option<Verified>>,
 }
 
 /// Told after each change whether anything is judged.
@@ -105,7 +113,12 @@ impl InForce {
         };
         let state =
             State { config, sync, seen: None, content: None, trial: None, trials: 0, ending: false, report };
-        Self { state: Mutex::new(state), changing: Mutex::default(), switch: OnceLock::new() }
+        Self {
+            state: Mutex::new(state),
+            changing: Mutex::default(),
+            switch: OnceLock::new(),
+            verified: Mutex::default(),
+        }
     }
 
     /// After each change `switch` is told whether anything is judged. The first that is given counts.
@@ -125,6 +138,7 @@ impl InForce {
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
         }
         report.trial = state.trial.as_ref().map(OnTrial::waiting);
+        report.verified = self.verified();
         report
     }
 

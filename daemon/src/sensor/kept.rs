@@ -9,13 +9,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::programs::links::FdLink;
+use aya::programs::links::{FdLink, PinnedLink};
 
-use super::{clock::Clock, pins::if_there};
+use super::{
+    clock::Clock,
+    hooks::{Attach, Hook},
+    pins::if_there,
+};
 
-/// The hooks that judge.
-pub(super) const STAY: [&str; 6] =
-    ["cgroup_skb_ingress", "cgroup_skb_egress", "connect4", "connect6", "sendmsg4", "sendmsg6"];
+/// Whether a hook judges, and is attached once for all: those at links come and go with these.
+pub(super) fn stays(hook: &Hook) -> bool {
+    matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress)
+}
 
 /// Where links are pinned.
 pub(super) struct Kept {
@@ -35,6 +40,12 @@ impl Kept {
     /// Whether a hook of this daemon is pinned.
     pub(super) fn has(&self, name: &str) -> bool {
         self.path(name).exists()
+    }
+
+    /// Whether what is pinned as a hook of this daemon is a link of that program.
+    pub(super) fn holds(&self, name: &str, program: u32) -> bool {
+        let pinned = PinnedLink::from_pin(self.path(name)).map(FdLink::from);
+        pinned.and_then(|link| link.info()).is_ok_and(|link| link.program_id() == program)
     }
 
     /// Pins a link, which is lost if that fails.

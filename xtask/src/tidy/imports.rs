@@ -16,7 +16,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Pure: what the kernel is told comes of documents and workloads alone.
     ("policy", &["config", "event"]),
     // What the policies say is put into the kernel's maps, for whoever lives here.
-    ("enforcement", &["attribution", "config", "event", "policy", "sensor::policy"]),
+    ("enforcement", &["attribution", "config", "event", "policy", "sensor::policy", "sensor::standing"]),
     // Whose sockets they are, and what became of them.
     ("cut", &["attribution", "enforcement"]),
     // Of the event, what a selector selects, and which characters are hostile.
