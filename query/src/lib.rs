@@ -69,9 +69,8 @@ pub fn attached(cgroup: impl AsFd, place: Place) -> io::Result<Vec<u32>> {
     };
     // SAFETY: the kernel reads and writes `query` within the size that it is told, and no more than `count` numbers where
     // `programs` says; both live until it is done, and the descriptor is borrowed as long.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_QUERY, ptr::from_mut(&mut query), size_of::<Query>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, ptr::from_mut(&mut query), size_of::<Query>()) };
     Errno::result(result)?;
     Ok(programs.into_iter().take(query.count as usize).collect())
 }

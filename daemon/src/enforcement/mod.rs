@@ -40,7 +40,7 @@ pub use self::{
     report::{Partial, Report},
     sync::Sync,
     trial::{LONGEST_TRIAL, Refused, Trial, Waiting},
-    verified::{Look, Verified},
+    verified::{Look, Mended, Verified},
 };
 pub use crate::sensor::standing::{Finding, Outcome, What};
 
@@ -55,7 +55,7 @@ pub struct InForce {
     /// Attaches what judges, or lets it go.
     switch: OnceLock<Switch>,
     /// Whether they are really enforced.
-    verified: Mutex<Option<Verified>>,
+    verified: Mutex<verify::Kept>,
 }
 
 /// Told after each change whether anything is judged.
@@ -138,7 +138,7 @@ impl InForce {
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
         }
         report.trial = state.trial.as_ref().map(OnTrial::waiting);
-        report.verified = self.verified();
+        (report.verified, report.mended) = self.kept();
         report
     }
 

@@ -4,7 +4,7 @@ use cofferdam_common::policy::layer;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cuts, Verified, Waiting};
+use super::{Cuts, Mended, Verified, Waiting};
 
 /// How the policies stand: a part of `GET /v1/status`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -54,6 +54,9 @@ pub struct Report {
     /// Whether they are really enforced; absent while nothing is judged, and until that was first looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
+    /// What was mended of that which enforces them.
+    #[serde(default)]
+    pub mended: Mended,
 }
 
 /// A workload for which not every layer is attached that its traffic may need.

@@ -26,12 +26,19 @@ pub struct Verified {
     /// How many there are of these.
     #[serde(default)]
     pub findings_total: usize,
-    /// What was mended since the daemon started, and how often.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub mended: BTreeMap<What, u64>,
-    /// When something was last mended.
+    /// Programs that are not ours, where ours are.
+    #[serde(default)]
+    pub foreign: usize,
+}
+
+/// What was mended since the daemon started.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Mended {
+    /// How often, by what.
+    pub counts: BTreeMap<What, u64>,
+    /// When something last was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mended_at: Option<Timestamp>,
+    pub last: Option<Timestamp>,
 }
 
 /// What one look has found, and whoever mends looks again.
@@ -64,20 +71,16 @@ impl Look {
 impl Verified {
     /// After a look. `before` is what was known until then, if anything was.
     #[must_use]
-    pub fn after(before: Option<Self>, look: Look, now: Timestamp) -> Self {
-        let before = before.unwrap_or_default();
-        let (verified, mut mended, mut mended_at) = (look.is_right(), before.mended, before.mended_at);
-        for finding in look.mended.iter().chain(look.left.iter().filter(|finding| is_mended(finding))) {
-            *mended.entry(finding.what).or_default() += finding.count;
-            mended_at = Some(now);
-        }
+    pub fn after(before: Option<&Self>, look: Look, now: Timestamp) -> Self {
+        let verified = look.is_right();
         let mut findings = look.left;
         let findings_total = findings.len();
+        let foreign = findings.iter().filter(|finding| finding.what == What::Foreign).count();
         // What is wrong comes first.
         findings.sort_by_key(|finding| finding.outcome == Outcome::Noted);
         findings.truncate(SHOWN);
-        let verified_at = if verified { Some(now) } else { before.verified_at };
-        Self { verified, looked_at: now, verified_at, findings, findings_total, mended, mended_at }
+        let verified_at = if verified { Some(now) } else { before.and_then(|before| before.verified_at) };
+        Self { verified, looked_at: now, verified_at, findings, findings_total, foreign }
     }
 
     /// What is not right, in one line; `None` while all is.
@@ -100,6 +103,22 @@ impl Verified {
 
     fn of(&self, noted: bool) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(move |finding| (finding.outcome == Outcome::Noted) == noted)
+    }
+}
+
+impl Mended {
+    /// Adds what was mended in a look.
+    pub fn add(&mut self, look: &Look, now: Timestamp) {
+        for finding in look.mended.iter().chain(look.left.iter().filter(|finding| is_mended(finding))) {
+            *self.counts.entry(finding.what).or_default() += finding.count;
+            self.last = Some(now);
+        }
+    }
+
+    /// How much it was in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
     }
 }
 
@@ -129,31 +148,35 @@ mod tests {
 
     #[test]
     fn what_was_mended_counts_as_right_once_it_is_found_right() {
-        let mended = finding(What::Hook, Outcome::Mended);
-        let verified = Verified::after(None, look(&[&[mended], &[]]), at(5));
-        assert!(verified.verified);
-        assert_eq!((verified.verified_at, verified.mended_at), (Some(at(5)), Some(at(5))));
-        assert_eq!(verified.mended, [(What::Hook, 2)].into());
+        let look = look(&[&[finding(What::Hook, Outcome::Mended)], &[]]);
+        let mut mended = Mended::default();
+        mended.add(&look, at(5));
+        assert_eq!(mended, Mended { counts: [(What::Hook, 2)].into(), last: Some(at(5)) });
+        let verified = Verified::after(None, look, at(5));
+        assert_eq!((verified.verified, verified.verified_at), (true, Some(at(5))));
         assert_eq!(verified.problem(), None);
     }
 
     #[test]
     fn what_is_broken_again_at_once_is_not_right_though_it_was_mended() {
-        let mended = finding(What::Pairs, Outcome::Mended);
-        let verified = Verified::after(None, look(&[&[mended.clone()], &[mended]]), at(5));
+        let broken = finding(What::Pairs, Outcome::Mended);
+        let look = look(&[std::slice::from_ref(&broken), std::slice::from_ref(&broken)]);
+        let mut mended = Mended::default();
+        mended.add(&look, at(5));
+        assert_eq!(mended.total(), 4);
+        let verified = Verified::after(None, look, at(5));
         assert!(!verified.verified);
-        assert_eq!(verified.mended, [(What::Pairs, 4)].into());
         assert_eq!(verified.problem().as_deref(), Some("pairs is Mended"));
     }
 
     #[test]
     fn when_it_was_last_right_stays_while_something_is_wrong() {
         let right = Verified::after(None, look(&[&[]]), at(5));
-        let wrong = Verified::after(Some(right), look(&[&[finding(What::Pin, Outcome::Open)]]), at(15));
+        let wrong = Verified::after(Some(&right), look(&[&[finding(What::Pin, Outcome::Open)]]), at(15));
         assert!(!wrong.verified);
         assert_eq!((wrong.looked_at, wrong.verified_at), (at(15), Some(at(5))));
         assert_eq!(wrong.problem().as_deref(), Some("pin is Open"));
-        let again = Verified::after(Some(wrong), look(&[&[]]), at(25));
+        let again = Verified::after(Some(&wrong), look(&[&[]]), at(25));
         assert_eq!((again.verified, again.verified_at), (true, Some(at(25))));
     }
 
@@ -162,6 +185,7 @@ mod tests {
         let foreign = finding(What::Foreign, Outcome::Noted);
         let verified = Verified::after(None, look(&[std::slice::from_ref(&foreign)]), at(5));
         assert!(verified.verified);
+        assert_eq!(verified.foreign, 1);
         assert_eq!(verified.noted().collect::<Vec<_>>(), [&foreign]);
     }
 

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use jiff::Timestamp;
 
-use super::{InForce, Look, Sync, Verified};
+use super::{InForce, Look, Mended, Sync, Verified};
 use crate::sensor::{
     policy::{Checked, Table},
     standing::{Finding, What},
@@ -12,6 +12,15 @@ use crate::sensor::{
 
 /// How many entries are looked at in one go, while nobody can change the policies: less than a millisecond.
 const AT_ONCE: usize = 1024;
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// When it was last looked, while something is judged.
+    verified: Option<Verified>,
+    /// Since the daemon started.
+    mended: Mended,
+}
 
 impl InForce {
     /// Looks at `most` entries of each of the kernel's maps at least, and mends what is not as it was written; of a map in
@@ -35,9 +44,14 @@ impl InForce {
             findings.push(Finding::mended(What::Generation, 1, text, Err(error)));
         }
         findings.extend(maps);
-        findings.extend(self.with_sync(|sync| sync.overdue()).filter(|overdue| *overdue > 0).map(|overdue| {
-            Finding::open(What::Identity, format!("{overdue} cgroups have no identity for longer than they may"))
-        }));
+        findings.extend(self.with_sync(|sync| sync.overdue()).filter(|overdue| *overdue > 0).map(
+            |overdue| {
+                Finding::open(
+                    What::Identity,
+                    format!("{overdue} cgroups have no identity for longer than they may"),
+                )
+            },
+        ));
         findings
     }
 
@@ -54,23 +68,32 @@ impl InForce {
         if sum.wrong == 0 {
             return None;
         }
-        let text = format!("{} of {} {} were not as they were written", sum.wrong, sum.looked, table.what().name());
+        let text =
+            format!("{} of {} {} were not as they were written", sum.wrong, sum.looked, table.what().name());
         let mending = sum.failed.map_or(Ok(()), |failed| Err(anyhow::anyhow!(failed)));
         Some(Finding::mended(table.what(), sum.wrong, text, mending))
     }
 
     /// Keeps what a look has found; `None` while nothing is judged. Returns what is known now.
     pub fn set_verified(&self, look: Option<Look>) -> Option<Verified> {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        *verified = look.map(|look| Verified::after(verified.take(), look, Timestamp::now()));
-        verified.clone()
+        let mut kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Timestamp::now();
+        look.iter().for_each(|look| kept.mended.add(look, now));
+        kept.verified = look.map(|look| Verified::after(kept.verified.as_ref(), look, now));
+        kept.verified.clone()
     }
 
     /// What was found when it was last looked whether what is in force is enforced; `None` while nothing is judged. Waits for
     /// nothing but a short lock.
     #[must_use]
     pub fn verified(&self) -> Option<Verified> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept().0
+    }
+
+    /// The same, and what was mended.
+    pub(super) fn kept(&self) -> (Option<Verified>, Mended) {
+        let kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.verified.clone(), kept.mended.clone())
     }
 
     /// Does something with what is in force, if anything is.

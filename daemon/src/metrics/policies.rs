@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use super::{definitions as metric, page::Page, series::Series};
-use crate::{enforcement::Report, event::Verdict, interaction::denials::Denials};
+use crate::{
+    enforcement::{Report, What},
+    event::Verdict,
+    interaction::denials::Denials,
+};
 
 /// What is no rule's: a default, or that it was not known yet who somebody is. No rule is called so.
 const NO_RULE: &str = "none";
@@ -61,5 +65,18 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.count(&metric::POLICY_CUT, &[], report.cuts.cut);
     for (reason, count) in report.cuts.uncut() {
         page.count(&metric::POLICY_UNCUT, &[reason], count);
+    }
+    if let Some(verified) = &report.verified {
+        page.count(&metric::VERIFIED, &[], verified.verified.into());
+        let last = verified.verified_at.map(|at| at.as_duration().as_secs_f64());
+        page.add(&metric::VERIFIED_TIME, &[], last.unwrap_or_default());
+        page.count(&metric::FOREIGN, &[], verified.foreign as u64);
+    }
+    for what in What::MENDABLE {
+        page.count(
+            &metric::MENDED,
+            &[what.name()],
+            report.mended.counts.get(&what).copied().unwrap_or_default(),
+        );
     }
 }

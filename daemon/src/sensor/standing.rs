@@ -186,7 +186,11 @@ fn names(programs: &[u32]) -> HashMap<u32, String> {
 
 /// The name of a program, if it has one.
 fn called(names: &HashMap<u32, String>, program: u32) -> String {
-    names.get(&program).filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| "without a name".to_owned())
+    names
+        .get(&program)
+        .filter(|name| !name.is_empty())
+        .cloned()
+        .unwrap_or_else(|| "without a name".to_owned())
 }
 
 #[cfg(test)]

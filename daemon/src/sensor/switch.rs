@@ -50,7 +50,10 @@ impl Sensor {
         if !stay {
             return self.uncover_all().and(self.kept.clear());
         }
-        HOOKS.iter().filter(|hook| kept::stays(hook) && !self.kept.has(hook.name)).try_for_each(|hook| self.pin(hook))
+        HOOKS
+            .iter()
+            .filter(|hook| kept::stays(hook) && !self.kept.has(hook.name))
+            .try_for_each(|hook| self.pin(hook))
     }
 
     /// Pins the link of a hook, if it is attached.

@@ -55,12 +55,7 @@ pub(super) enum Attached {
 impl Veths {
     pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         let owners = take(ebpf, "LINKS")?.try_into()?;
-        Ok(Self {
-            owners,
-            known_owners: HashMap::new(),
-            attached: HashMap::new(),
-            uncovered: HashMap::new(),
-        })
+        Ok(Self { owners, known_owners: HashMap::new(), attached: HashMap::new(), uncovered: HashMap::new() })
     }
 
     fn set_owner(&mut self, index: u32, owner: CgroupId) -> anyhow::Result<()> {
@@ -151,7 +146,12 @@ impl Sensor {
     }
 
     /// Adds a tc filter unless there is one at our place. Returns whether it was missing.
-    pub(super) fn add_missing_filter(&self, hook: &str, name: &str, side: TcAttachType) -> anyhow::Result<bool> {
+    pub(super) fn add_missing_filter(
+        &self,
+        hook: &str,
+        name: &str,
+        side: TcAttachType,
+    ) -> anyhow::Result<bool> {
         let mut ebpf = lock(&self.ebpf);
         let program = classifier(&mut ebpf, hook)?;
         add_clsact(name)?;

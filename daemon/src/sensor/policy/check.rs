@@ -226,7 +226,10 @@ impl PolicyMaps {
             return Ok(true);
         }
         self.judge_anew()?;
-        ensure!(found(self.generation.get(&0, 0))? == Some(self.in_force), "what is written again is not there");
+        ensure!(
+            found(self.generation.get(&0, 0))? == Some(self.in_force),
+            "what is written again is not there"
+        );
         Ok(false)
     }
 }

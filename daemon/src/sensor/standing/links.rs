@@ -37,8 +37,9 @@ impl Sensor {
         if veths.attached(index).is_none() {
             return Vec::new();
         }
-        let mut findings: Vec<_> =
-            programs().flat_map(|(hook, side)| self.verify_veth(&mut veths, hook, index, &name, side)).collect();
+        let mut findings: Vec<_> = programs()
+            .flat_map(|(hook, side)| self.verify_veth(&mut veths, hook, index, &name, side))
+            .collect();
         let text = || format!("whose link {name} is was not as it was written");
         match veths.rewrite_owner(index) {
             Ok(false) => {}
