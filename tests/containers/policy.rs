@@ -7,6 +7,7 @@ mod matrix;
 mod published;
 mod starts;
 mod swaps;
+mod verified;
 
 use std::{
     fs,

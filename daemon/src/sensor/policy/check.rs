@@ -1,5 +1,5 @@
 //! Whether the maps have what was written into them, looked at piece by piece: what is not there, or is something else, is
-//! written again. Of what has two slots it is the one in use; the other is written before it is used.
+//! written again. In both slots: what the next generation has in common with what is in the other is not written for it.
 
 use std::collections::HashMap;
 
@@ -81,10 +81,10 @@ impl Checked {
 pub(super) struct Passes {
     residents: Pass<CgroupId>,
     addresses: Pass<Address>,
-    subjects: Pass<u32>,
+    subjects: Pass<(Slot, u32)>,
     pairs: Pass<PairKey>,
-    intervals: Pass<u32>,
-    networks: Pass<IpNet>,
+    intervals: Pass<(Slot, u32)>,
+    networks: Pass<(Slot, IpNet)>,
 }
 
 /// What is still to be looked at; `None` before a pass.
@@ -149,31 +149,25 @@ impl<K: Pod, V: Pod> Entries<K, V> for maps::HashMap<MapData, K, V> {
     }
 }
 
-/// One slot of a map that has two.
-struct InSlot<'a, M> {
-    map: &'a mut M,
-    slot: Slot,
-}
-
-impl<V: Pod> Entries<u32, V> for InSlot<'_, Array<MapData, V>> {
-    fn read(&self, at: &u32) -> Result<Option<V>, MapError> {
-        found(self.map.get(&number_of(self.slot, *at), 0))
+impl<V: Pod> Entries<(Slot, u32), V> for Array<MapData, V> {
+    fn read(&self, at: &(Slot, u32)) -> Result<Option<V>, MapError> {
+        found(self.get(&number_of(at.0, at.1), 0))
     }
 
-    fn write(&mut self, at: &u32, value: &V) -> Result<(), MapError> {
-        self.map.set(number_of(self.slot, *at), value, 0)
+    fn write(&mut self, at: &(Slot, u32), value: &V) -> Result<(), MapError> {
+        self.set(number_of(at.0, at.1), value, 0)
     }
 }
 
 /// The kernel answers with the narrowest network that the asked one lies in: one that is gone is missed only where that makes
 /// no difference.
-impl Entries<IpNet, Identity> for InSlot<'_, LpmTrie<MapData, NetworkKey, Identity>> {
-    fn read(&self, at: &IpNet) -> Result<Option<Identity>, MapError> {
-        found(self.map.get(&key(self.slot, *at), 0))
+impl Entries<(Slot, IpNet), Identity> for LpmTrie<MapData, NetworkKey, Identity> {
+    fn read(&self, at: &(Slot, IpNet)) -> Result<Option<Identity>, MapError> {
+        found(self.get(&key(at.0, at.1), 0))
     }
 
-    fn write(&mut self, at: &IpNet, value: &Identity) -> Result<(), MapError> {
-        self.map.insert(&key(self.slot, *at), value, 0)
+    fn write(&mut self, at: &(Slot, IpNet), value: &Identity) -> Result<(), MapError> {
+        self.insert(&key(at.0, at.1), value, 0)
     }
 }
 
@@ -181,11 +175,11 @@ impl PolicyMaps {
     /// Looks at the next `most` entries of a map, and writes again what is not as it was written. A pass begins anew after the
     /// last, and where `anew` says so.
     pub fn check(&mut self, table: Table, most: usize, anew: bool) -> Checked {
-        let slot = self.slot();
         if anew {
             self.passes.forget(table);
         }
-        let (passes, written) = (&mut self.passes, &self.written[usize::from(slot & 1)]);
+        let (passes, written) = (&mut self.passes, &self.written);
+        let of = |slot: Slot| &written[usize::from(slot & 1)];
         match table {
             Table::Residents => {
                 let known = &self.known_residents;
@@ -196,22 +190,23 @@ impl PolicyMaps {
                 passes.addresses.check(most, &mut self.addresses, || keys(known), |at| known.get(at).copied())
             }
             Table::Subjects => {
-                let (map, known) = (&mut InSlot { map: &mut self.subjects, slot }, &written.subjects);
-                let wanted = |at: &u32| known.get(&Identity(*at)).copied();
-                passes.subjects.check(most, map, || known.keys().map(|at| at.0).collect(), wanted)
+                let all = || in_both(|slot| of(slot).subjects.keys().map(move |at| (slot, at.0)));
+                let wanted = |at: &(Slot, u32)| of(at.0).subjects.get(&Identity(at.1)).copied();
+                passes.subjects.check(most, &mut self.subjects, all, wanted)
             }
             Table::Pairs => {
-                let known = &written.pairs;
-                passes.pairs.check(most, &mut self.pairs, || keys(known), |at| known.get(at).copied())
+                let all = || in_both(|slot| of(slot).pairs.keys().copied());
+                passes.pairs.check(most, &mut self.pairs, all, |at| of(at.slot).pairs.get(at).copied())
             }
             Table::Intervals => {
-                let (map, known) = (&mut InSlot { map: &mut self.intervals, slot }, &written.intervals);
-                let wanted = |at: &u32| known.get(*at as usize).copied();
-                passes.intervals.check(most, map, || (0..).take(known.len()).collect(), wanted)
+                let all = || in_both(|slot| (0..).zip(&of(slot).intervals).map(move |(at, _)| (slot, at)));
+                let wanted = |at: &(Slot, u32)| of(at.0).intervals.get(at.1 as usize).copied();
+                passes.intervals.check(most, &mut self.intervals, all, wanted)
             }
             Table::Networks => {
-                let (map, known) = (&mut InSlot { map: &mut self.networks, slot }, &written.networks);
-                passes.networks.check(most, map, || keys(known), |at| known.get(at).copied())
+                let all = || in_both(|slot| of(slot).networks.keys().map(move |at| (slot, *at)));
+                let wanted = |at: &(Slot, IpNet)| of(at.0).networks.get(&at.1).copied();
+                passes.networks.check(most, &mut self.networks, all, wanted)
             }
         }
     }
@@ -245,6 +240,10 @@ impl Passes {
             Table::Networks => self.networks.0 = None,
         }
     }
+}
+
+fn in_both<K, I: Iterator<Item = K>>(of: impl Fn(Slot) -> I) -> Vec<K> {
+    of(0).chain(of(1)).collect()
 }
 
 fn keys<K: Copy, V>(known: &HashMap<K, V>) -> Vec<K> {
