@@ -1,8 +1,9 @@
 //! Whether what is in force is really enforced: what is taken away behind the daemon's back is seen, mended and told.
 
-use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use cofferdam::sensor::features;
 use cofferdam_tests::{
     Container, Docker, Node, built,
     command::{run, wait_for},
@@ -93,16 +94,27 @@ impl Scene {
 
     /// Each hook is there, and none twice.
     fn is_attached_once(&self) -> Result<()> {
-        let at_root = told("cgroup", &["show", "/sys/fs/cgroup"])?;
+        let at_root = told("cgroup", &["show", &cgroups()?])?;
         for (name, place) in HOOKS {
             let here = at_root.iter().filter(|it| it["attach_type"] == place);
             let ours = here.filter(|it| self.programs(&[name]).is_ok_and(|ours| ours.contains(&it["id"])));
             ensure!(ours.count() == 1, "{name} is not attached once: {at_root:?}");
         }
-        let links = self.links(&VETHS)?;
-        let attached = links.iter().filter(|link| link["ifindex"].as_u64().is_some_and(|it| it != 0)).count();
-        ensure!(attached == VETHS.len() * 3, "{attached} hooks at links: {links:?}");
+        let attached = self.attached_to_links()?;
+        ensure!(attached == VETHS.len() * 3, "{attached} hooks are attached to links");
         Ok(())
+    }
+
+    /// How many of the daemon's hooks are attached to a network link now, as the kernel tells: a link that was detached has no
+    /// number any more.
+    fn attached_to_links(&self) -> Result<usize> {
+        let mut attached = 0;
+        for file in fs::read_dir(format!("/proc/{}/fdinfo", self.stage.daemon.pid()))? {
+            let told = fs::read_to_string(file?.path()).unwrap_or_default();
+            let index = told.lines().find_map(|line| line.strip_prefix("ifindex:"));
+            attached += usize::from(index.is_some_and(|index| index.trim() != "0"));
+        }
+        Ok(attached)
     }
 
     /// The kernel's numbers of the daemon's programs of these names.
@@ -166,6 +178,12 @@ impl Scene {
         let pin = pin.with_context(|| format!("{name} is not pinned: {pins:?}"))?;
         run(self.node.command("rm").arg(pin)).map(drop)
     }
+}
+
+/// Where the tree of cgroups is.
+fn cgroups() -> Result<String> {
+    let root = features::detect().cgroup_root.context("no cgroup v2 tree")?;
+    Ok(root.to_str().context("a path in UTF-8")?.to_owned())
 }
 
 /// What `bpftool` tells as a list.
@@ -238,11 +256,13 @@ fn a_program_of_somebody_else_is_told_and_so_is_that_it_runs_before_ours() -> Re
     let scene = Scene::set()?;
     let daemon = &scene.stage.daemon;
     let object = scene.node.directory().join("foreign.o");
-    std::fs::write(&object, foreign::passes_all(NAME)?)?;
+    fs::write(&object, foreign::passes_all(NAME)?)?;
     let on_node = |arguments: &[&str]| run(scene.node.command("bpftool").args(arguments));
     let path = object.to_str().context("a path in UTF-8")?;
     on_node(&["prog", "load", path, "/sys/fs/bpf/foreign", "type", "cgroup/skb"])?;
-    on_node(&["cgroup", "attach", "/sys/fs/cgroup", "egress", "pinned", "/sys/fs/bpf/foreign", "multi"])?;
+    let root = cgroups()?;
+    let at = [root.as_str(), "egress", "pinned", "/sys/fs/bpf/foreign"];
+    on_node(&[&["cgroup", "attach"][..], &at, &["multi"]].concat())?;
     let seen = |how: &str| {
         wait_for("it to be told", SEEN, || {
             let status = daemon.ask(&["status"]).ok()?;
@@ -261,7 +281,7 @@ fn a_program_of_somebody_else_is_told_and_so_is_that_it_runs_before_ours() -> Re
         scene.mends("hook", |scene| scene.detach(&["cgroup_skb_egress"]))?;
         seen("runs before ours")
     });
-    on_node(&["cgroup", "detach", "/sys/fs/cgroup", "egress", "pinned", "/sys/fs/bpf/foreign"])?;
+    on_node(&[&["cgroup", "detach"][..], &at].concat())?;
     result?;
     wait_for("it to be gone", SEEN, || {
         daemon.metric("cofferdam_enforcement_foreign_programs", &[]).ok().filter(|count| *count == 0)
