@@ -42,6 +42,7 @@ pub(super) fn keep(view: &View, sensor: &Sensor, cancel: &CancellationToken) {
         }
         next = Some(now + PERIOD);
         let look = Look::take(|| look(view, sensor));
+        tracing::debug!(took = ?now.elapsed(), "looked whether policies are enforced");
         let mended = look.mended.clone();
         if let Some(verified) = view.policies.set_verified(Some(look)) {
             told.tell(&mended, &verified);

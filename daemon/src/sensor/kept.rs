@@ -42,10 +42,10 @@ impl Kept {
         self.path(name).exists()
     }
 
-    /// Whether what is pinned as a hook of this daemon is a link of that program.
-    pub(super) fn holds(&self, name: &str, program: u32) -> bool {
-        let pinned = PinnedLink::from_pin(self.path(name)).map(FdLink::from);
-        pinned.and_then(|link| link.info()).is_ok_and(|link| link.program_id() == program)
+    /// Whether what is pinned as a hook of this daemon is that link: not another, and not one that was detached.
+    pub(super) fn holds(&self, name: &str, link: &FdLink) -> bool {
+        let pinned = PinnedLink::from_pin(self.path(name)).map(FdLink::from).and_then(|pinned| pinned.info());
+        pinned.is_ok_and(|pinned| link.info().is_ok_and(|link| link.id() == pinned.id()))
     }
 
     /// Pins a link, which is lost if that fails.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use cofferdam::sensor::features;
 use cofferdam_tests::{
     Container, Docker, Node, built,
-    command::{run, wait_for},
+    command::{output, run, wait_for},
     foreign,
 };
 use serde_json::Value;
@@ -246,6 +246,33 @@ fn a_pin_that_is_removed_is_there_again_when_the_daemon_is_killed() -> Result<()
     scene.stage.daemon.die()?;
     scene.is_enforced()?;
     scene.stage = scene.stage.with_another_daemon(&scene.docker, &built("cofferdam")?)?;
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_mended_is_told_until_it_can_be() -> Result<()> {
+    let _turn = alone()?;
+    let scene = Scene::set()?;
+    let daemon = &scene.stage.daemon;
+    let remount = |how: &str| {
+        run(scene.node.command("mount").args(["-o", &format!("remount,bind,{how}"), "/sys/fs/bpf"]))
+    };
+    remount("ro")?;
+    scene.detach(&["connect4"])?;
+    wait_for("it to be told", SEEN, || {
+        daemon.metric("cofferdam_enforcement_verified", &[]).ok().filter(|verified| *verified == 0)
+    })?;
+    ensure!(daemon.page("/readyz").is_err(), "it is ready: {}", daemon.log());
+    let status = daemon.ask(&["status"])?;
+    ensure!(status.contains("not enforced as they say") && status.contains("connect4"), "{status}");
+    let doctor = String::from_utf8(output(&mut daemon.client(&["doctor"]))?.stdout)?;
+    ensure!(doctor.contains("connect4 was not attached any more, and cannot be mended"), "{doctor}");
+    // The hook is back; it is only that it would end with the daemon.
+    scene.is_enforced()?;
+    remount("rw")?;
+    scene.is_verified()?;
+    scene.is_attached_once()?;
+    assert_eq!(scene.pins()?.len(), HOOKS.len() + VETHS.len() * 3);
     Ok(())
 }
 

@@ -42,7 +42,7 @@ impl Sensor {
         if !order.is_here {
             let text = format!("{name} was not attached any more");
             findings.push(Finding::mended(What::Hook, 1, text, self.attach_again(hook)));
-        } else if !self.kept.holds(name, *program) {
+        } else if !lock(&self.links).get(name).is_some_and(|link| self.kept.holds(name, link)) {
             let text = format!("the pin of {name} was gone");
             findings.push(Finding::mended(What::Pin, 1, text, self.pin_again(hook)));
         }

@@ -84,11 +84,17 @@ impl Sensor {
         if !order.is_here {
             let mending = self.cover_again(veths, hook, index, name, side);
             findings.push(Finding::mended(What::Link, 1, lost, mending));
-        } else if !self.kept.holds(&pin(hook, index), program) {
+        } else if !self.holds(veths, hook, index) {
             let mending = self.pin_link_again(veths, hook, index);
             findings.push(Finding::mended(What::Pin, 1, format!("the pin of {place} was gone"), mending));
         }
         findings
+    }
+
+    /// Whether what is attached to a link is pinned.
+    fn holds(&self, veths: &mut Veths, hook: &str, index: u32) -> bool {
+        let attached = veths.attached(index).and_then(|all| all.get(hook));
+        matches!(attached, Some(Attached::Tcx(link)) if self.kept.holds(&pin(hook, index), link))
     }
 
     /// The kernel attaches no program twice to a link: should it be there after all, this fails.
