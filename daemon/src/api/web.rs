@@ -82,7 +82,7 @@ fn readiness(refused: &[&str], shed: u64, lost: u64, foreign: usize) -> String {
         text += &format!("; {shed} records shed, {lost} lost");
     }
     if foreign > 0 {
-        text += &format!("; {foreign} programs of others where ours judge");
+        text += &format!("; programs of others where ours judge: {foreign}");
     }
     if text.len() > "ready".len() {
         text += " (see: cofferdam doctor)";
@@ -138,7 +138,7 @@ mod tests {
         let foreign = look(vec![finding(What::Foreign, Outcome::Noted)]);
         let verified = Verified::after(None, foreign, Timestamp::UNIX_EPOCH);
         assert_eq!(unenforced(Some(&verified)), None);
-        let text = "ready; 1 programs of others where ours judge (see: cofferdam doctor)\n";
+        let text = "ready; programs of others where ours judge: 1 (see: cofferdam doctor)\n";
         assert_eq!(readiness(&[], 0, 0, verified.foreign), text);
         assert_eq!(unenforced(None), None);
     }

@@ -393,13 +393,22 @@ mod tests {
             let verified = Some(Verified::after(Some(&before), look, at(1_795_600_010)));
             plain(&policies(&enforcement::Report { verified, mended, ..enforcing().policies }))
         };
-        insta::assert_snapshot!(told(&left), @"");
+        insta::assert_snapshot!(told(&left), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   verified at 2026-11-25T09:46:50Z
+          mended: 1 hook; last at 2026-11-25T09:46:40Z
+          noted: connect4: program 7 (theirs), which is not ours, runs before ours
+        "#);
         left.push(finding(
             What::Pin,
             Outcome::Open,
             "the pin of connect4 was gone, and cannot be mended: read-only",
         ));
-        insta::assert_snapshot!(told(&left), @"");
+        insta::assert_snapshot!(told(&left), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   verified at 2026-11-25T09:46:40Z
+          not enforced as they say: the pin of connect4 was gone, and cannot be mended: read-only → cofferdam doctor
+          mended: 1 hook; last at 2026-11-25T09:46:40Z
+          noted: connect4: program 7 (theirs), which is not ours, runs before ours
+        "#);
     }
 
     #[test]
