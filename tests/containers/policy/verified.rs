@@ -143,13 +143,16 @@ impl Scene {
 
     /// The number of one of the daemon's maps.
     fn map(&self, name: &str) -> Result<String> {
-        let [program] = &self.programs(&["cgroup_skb_egress"])?[..] else { anyhow::bail!("no program") };
-        let shown =
-            run(Command::new("bpftool").args(["--json", "prog", "show", "id", &program.to_string()]))?;
-        let shown: Value = serde_json::from_str(&shown)?;
-        let used = shown["map_ids"].as_array().context("no maps")?;
+        let ours = self.programs(&["cgroup_skb_egress", "veth_ingress"])?;
+        let programs = told("prog", &["show"])?;
+        let used: Vec<&Value> = programs
+            .iter()
+            .filter(|program| ours.contains(&program["id"]))
+            .filter_map(|program| program["map_ids"].as_array())
+            .flatten()
+            .collect();
         let maps = told("map", &["show"])?;
-        let map = maps.iter().find(|map| map["name"] == name && used.contains(&map["id"]));
+        let map = maps.iter().find(|map| map["name"] == name && used.contains(&&map["id"]));
         Ok(map.with_context(|| format!("there is no map {name}"))?["id"].to_string())
     }
 
