@@ -63,7 +63,10 @@ impl InForce {
             // What was looked at before this pass came here may be wrong by now as well.
             anew = sum.wrong == 0 && checked.wrong > 0;
             sum.add(checked);
-            sum.ended &= !anew;
+            if anew {
+                // From the start, so that each is counted once.
+                (sum.looked, sum.ended) = (0, false);
+            }
         }
         if sum.wrong == 0 {
             return None;
