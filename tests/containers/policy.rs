@@ -8,6 +8,7 @@ mod published;
 mod shadow;
 mod starts;
 mod swaps;
+mod verified;
 
 use std::{
     fs,

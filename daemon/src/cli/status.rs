@@ -21,6 +21,9 @@ use crate::{
 /// Most files that are named.
 const SHOWN_FILES: usize = 4;
 
+/// Most programs of others that are named.
+const SHOWN_FOREIGN: usize = 4;
+
 /// What can be asked.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -112,8 +115,12 @@ fn policies(report: &enforcement::Report) -> String {
         if *unresolved > 0 {
             parts.push(notable(*unresolved as u64, &(plural(*unresolved, "cgroup") + " unresolved")));
         }
+        if let Some(at) = report.verified.as_ref().and_then(|verified| verified.verified_at) {
+            parts.push(format!("verified at {at:.0}"));
+        }
         parts.extend(cuts(report));
         text = format!("  {}\n", parts.join("   "));
+        text += &verified(report);
         if report.partial_workloads > 0 {
             text += &format!("  {}\n", partial(report));
         }
@@ -150,6 +157,27 @@ fn listed(files: &[FileName]) -> String {
     };
     let files: Vec<&str> = files.iter().take(SHOWN_FILES).map(|name| &**name).collect();
     printable(&files.join(", ")).into_owned() + &more
+}
+
+/// Whether that is really enforced, what was mended, and what is noted; nothing where all is well and always was.
+fn verified(report: &enforcement::Report) -> String {
+    let Some(verified) = &report.verified else { return String::new() };
+    let mut text = match verified.problem() {
+        None => String::new(),
+        Some(problem) => {
+            format!("  {BAD}not enforced as they say{BAD:#}: {} → cofferdam doctor\n", printable(&problem))
+        }
+    };
+    if let Some(last) = report.mended.last {
+        let counts = report.mended.counts.iter();
+        let counts: Vec<_> =
+            counts.map(|(what, count)| format!("{} {}", number(*count), what.name())).collect();
+        let _ = writeln!(text, "  {NOTABLE}mended{NOTABLE:#}: {}; last at {last:.0}", counts.join(", "));
+    }
+    for finding in verified.noted().take(SHOWN_FOREIGN) {
+        let _ = writeln!(text, "  {NOTABLE}noted{NOTABLE:#}: {}", printable(&finding.text));
+    }
+    text
 }
 
 /// What became of open connections that are denied, where there were any.
@@ -223,7 +251,14 @@ fn next(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{attribution::RuntimeStatus, config::Report, enforcement::Cuts, event::Runtime};
+    use jiff::Timestamp;
+
+    use crate::{
+        attribution::RuntimeStatus,
+        config::Report,
+        enforcement::{Cuts, Finding, Look, Mended, Outcome, Verified, What},
+        event::Runtime,
+    };
 
     fn status() -> Status {
         Status {
@@ -351,6 +386,38 @@ mod tests {
         let cuts = Cuts { cut: 1_204, not_found: 2, refused: 1, ..Cuts::default() };
         insta::assert_snapshot!(plain(&policies(&enforcement::Report { cuts, ..enforcing().policies })), @r#"
           policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   1,204 connections cut   3 not cut
+        "#);
+    }
+
+    #[test]
+    fn what_is_verified_mended_and_noted_is_told() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let finding = |what, outcome, text: &str| Finding { what, outcome, count: 1, text: text.to_owned() };
+        let foreign = "connect4: program 7 (theirs), which is not ours, runs before ours";
+        let mut left = vec![finding(What::Foreign, Outcome::Noted, foreign)];
+        let told = |left: &[Finding]| {
+            let look = Look { left: left.to_vec(), mended: vec![finding(What::Hook, Outcome::Mended, "")] };
+            let mut mended = Mended::default();
+            mended.add(&look, at(1_795_600_000));
+            let before = Verified::after(None, Look::default(), at(1_795_600_000));
+            let verified = Some(Verified::after(Some(&before), look, at(1_795_600_010)));
+            plain(&policies(&enforcement::Report { verified, mended, ..enforcing().policies }))
+        };
+        insta::assert_snapshot!(told(&left), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   verified at 2026-11-25T09:46:50Z
+          mended: 1 hook; last at 2026-11-25T09:46:40Z
+          noted: connect4: program 7 (theirs), which is not ours, runs before ours
+        "#);
+        left.push(finding(
+            What::Pin,
+            Outcome::Open,
+            "the pin of connect4 was gone, and cannot be mended: read-only",
+        ));
+        insta::assert_snapshot!(told(&left), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   verified at 2026-11-25T09:46:40Z
+          not enforced as they say: the pin of connect4 was gone, and cannot be mended: read-only → cofferdam doctor
+          mended: 1 hook; last at 2026-11-25T09:46:40Z
+          noted: connect4: program 7 (theirs), which is not ours, runs before ours
         "#);
     }
 

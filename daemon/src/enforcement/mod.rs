@@ -34,15 +34,21 @@ mod sync;
 
 mod trial;
 
+mod verified;
+
+mod verify;
+
 pub use self::{
     cuts::{Cuts, Uncut},
     guard::Harm,
     report::{Partial, Report},
-    shadow::{Finding, MOST_FINDINGS, Shadowed, Shadowing},
+    shadow::{Deviation, MOST_FINDINGS, Shadowed, Shadowing},
     sync::Sync,
     trial::{LONGEST_TRIAL, Refused, Terms, Trial, Waiting},
+    verified::{Look, Mended, Verified},
 };
 use self::{shadow::Shadow, trial::OnTrial};
+pub use crate::sensor::standing::{Finding, Outcome, What};
 
 /// How many workloads are shown for which not all is enforced.
 const PARTIAL_SHOWN: usize = 32;
@@ -56,6 +62,8 @@ pub struct InForce {
     shadow: Mutex<Option<Shadow>>,
     /// Attaches what judges, or lets it go.
     switch: OnceLock<Switch>,
+    /// Whether they are really enforced.
+    verified: Mutex<verify::Kept>,
 }
 
 /// Told after each change whether anything is judged.
@@ -118,6 +126,7 @@ impl InForce {
             changing: Mutex::default(),
             shadow: Mutex::default(),
             switch: OnceLock::new(),
+            verified: Mutex::default(),
         }
     }
 
@@ -140,6 +149,7 @@ impl InForce {
         report.trial = state.trial.as_ref().map(OnTrial::waiting);
         drop(state);
         report.shadow = self.in_shadow();
+        (report.verified, report.mended) = self.kept();
         report
     }
 

@@ -54,7 +54,7 @@ pub struct Shadowed {
     /// Interactions that were seen since.
     pub interactions: usize,
     /// Of these, those that would have been decided otherwise.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Deviation>,
     /// Findings beyond [`MOST_FINDINGS`].
     pub left_out: usize,
     /// Interactions for which the policies have no room.
@@ -63,7 +63,7 @@ pub struct Shadowed {
 
 /// An interaction that would have been decided otherwise.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Finding {
+pub struct Deviation {
     /// Who began it.
     pub source: Arc<Workload>,
     /// With whom.
@@ -177,8 +177,8 @@ impl Shadowing {
 }
 
 /// What would have been decided otherwise.
-fn findings(edge: &Edge, since: Counts, would_be: &Decided) -> Vec<Finding> {
-    let finding = |was, attempts| Finding {
+fn findings(edge: &Edge, since: Counts, would_be: &Decided) -> Vec<Deviation> {
+    let finding = |was, attempts| Deviation {
         source: edge.source.clone(),
         target: edge.target.clone(),
         protocol: edge.protocol,

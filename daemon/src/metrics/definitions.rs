@@ -147,6 +147,14 @@ metrics! {
         "Open connections that policies deny and whose sockets were destroyed."
     POLICY_UNCUT: COUNTER "cofferdam_policy_connections_uncut_total" ["reason"];
         "Open connections that policies deny and that could not be cut at first; their packets are denied all the same."
+    VERIFIED: GAUGE "cofferdam_enforcement_verified" [];
+        "Whether all that enforces the policies in force was found right, or mended: 1 or 0; absent while nothing is judged."
+    VERIFIED_TIME: GAUGE "cofferdam_enforcement_verified_timestamp_seconds" [];
+        "When it was last found right, seconds since 1970; 0 if it never was since policies came into force."
+    MENDED: COUNTER "cofferdam_enforcement_mended_total" ["what"];
+        "What was not there any more, or not as it was put up, and is again."
+    FOREIGN: GAUGE "cofferdam_enforcement_foreign_programs" [];
+        "Programs that are not ours and are attached where ours judge; absent while nothing is judged."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{definitions as metric, labels, page::Page, series::Series};
 use crate::{
-    enforcement::{Report, Shadowed},
+    enforcement::{Report, Shadowed, What},
     event::Verdict,
     interaction::denials::Denials,
 };
@@ -109,5 +109,18 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.count(&metric::POLICY_CUT, &[], report.cuts.cut);
     for (reason, count) in report.cuts.uncut() {
         page.count(&metric::POLICY_UNCUT, &[reason], count);
+    }
+    if let Some(verified) = &report.verified {
+        page.count(&metric::VERIFIED, &[], verified.verified.into());
+        let last = verified.verified_at.map(|at| at.as_duration().as_secs_f64());
+        page.add(&metric::VERIFIED_TIME, &[], last.unwrap_or_default());
+        page.count(&metric::FOREIGN, &[], verified.foreign as u64);
+    }
+    for what in What::MENDABLE {
+        page.count(
+            &metric::MENDED,
+            &[what.name()],
+            report.mended.counts.get(&what).copied().unwrap_or_default(),
+        );
     }
 }

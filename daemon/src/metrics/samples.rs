@@ -1,7 +1,7 @@
 //! Edges and counts that tests speak about.
 
 use crate::{
-    enforcement::{Finding, Shadowed, Shadowing},
+    enforcement::{Deviation, Shadowed, Shadowing},
     event::{Direction, Protocol, Verdict},
     interaction::{Edge, Failed, Verdicts},
     policy::{diff::Decided, explain::Why},
@@ -38,7 +38,7 @@ pub(crate) fn shadowed() -> Shadowed {
     let would_be =
         Decided { verdict: Verdict::Deny, why: Why::Default, direction: Direction::Ingress, rule: None };
     let finding =
-        Finding { source, target, protocol, port, was: Verdict::Allow, would_be, attempts: 3, last_seen };
+        Deviation { source, target, protocol, port, was: Verdict::Allow, would_be, attempts: 3, last_seen };
     Shadowed {
         shadowing: Shadowing { files: Vec::new(), since: last_seen, of: Vec::new() },
         interactions: 1,

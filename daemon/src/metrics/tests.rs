@@ -4,11 +4,20 @@ use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY};
 
 use super::*;
 use crate::{
-    enforcement::Shadowed,
+    enforcement::{Finding, Look, Outcome, Shadowed, What},
     event::{RuleName, Runtime},
     interaction::{Verdicts, denials::Denials},
     sink::samples as events,
 };
+
+/// Found right at the tenth second, and wrong now, beside a program of somebody else.
+fn verified() -> enforcement::Verified {
+    let found = |what, outcome| Finding { what, outcome, count: 1, text: String::new() };
+    let left = vec![found(What::Foreign, Outcome::Noted), found(What::Pin, Outcome::Open)];
+    let at = |second| jiff::Timestamp::from_second(second).expect("a time");
+    let before = enforcement::Verified::after(None, Look::default(), at(10));
+    enforcement::Verified::after(Some(&before), Look { left, ..Look::default() }, at(20))
+}
 
 fn readings() -> Readings {
     Readings {
@@ -38,6 +47,7 @@ fn readings() -> Readings {
             needs_restart: Vec::new(),
         }),
         policies: enforcement::Report {
+            verified: Some(verified()),
             generation: 17,
             enforced: 3,
             audited: 1,
@@ -155,6 +165,17 @@ fn known_series_stand_at_zero_before_anything_happened() {
     ] {
         assert_eq!(value(&text, series), Some(0.0), "{series}\n{text}");
     }
+}
+
+#[test]
+fn whether_policies_are_enforced_can_be_watched_with_its_age() {
+    let text = render(&Metrics::new(), &readings());
+    assert_eq!(value(&text, "cofferdam_enforcement_verified"), Some(0.0));
+    assert_eq!(value(&text, "cofferdam_enforcement_verified_timestamp_seconds"), Some(10.0));
+    assert_eq!(value(&text, "cofferdam_enforcement_foreign_programs"), Some(1.0));
+    assert_eq!(value(&text, r#"cofferdam_enforcement_mended_total{what="hook"}"#), Some(0.0));
+    let nothing = render(&Metrics::new(), &Readings::default());
+    assert_eq!(value(&nothing, "cofferdam_enforcement_verified"), None);
 }
 
 #[test]

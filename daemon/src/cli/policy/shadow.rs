@@ -16,7 +16,7 @@ use crate::{
         Client, Failure,
         output::{is_terminal, number, plural, print, print_json, printable, span},
     },
-    enforcement::{Finding, Shadowed},
+    enforcement::{Deviation, Shadowed},
     policy::diff::Seen,
 };
 
@@ -86,8 +86,8 @@ fn text(shadowed: &Shadowed, now: Timestamp, for_people: bool) -> String {
 }
 
 /// `shop/web -> shop/db  tcp/5432: allow -> deny (shop#1, FILE:4)  seen 3 times, the last 41 s ago`
-fn line(finding: &Finding, now: Timestamp, for_people: bool) -> String {
-    let Finding { source, target, protocol, port, was, would_be, attempts, last_seen } = finding;
+fn line(finding: &Deviation, now: Timestamp, for_people: bool) -> String {
+    let Deviation { source, target, protocol, port, was, would_be, attempts, last_seen } = finding;
     let rule = would_be.rule.as_ref().map_or_else(|| "the default".to_owned(), named);
     let seen = match attempts {
         0 => "  on a connection that was open before".to_owned(),
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn findings_are_told_as_the_documentation_has_it() {
         let at = |time: &str| time.parse::<Timestamp>().unwrap();
-        let finding = |attempts| Finding {
+        let finding = |attempts| Deviation {
             source: web(),
             target: container("db", "dbdbdbdbdbdb"),
             protocol: Protocol::Tcp,
