@@ -101,8 +101,8 @@ pub struct Verdicts {
     pub deny: u64,
 }
 
-/// What makes two edges one.
-type EdgeKey = (Arc<Workload>, Arc<Workload>, Protocol, u16, Option<String>);
+/// What makes two edges one: source, target, protocol, port, and the way.
+pub type EdgeKey = (Arc<Workload>, Arc<Workload>, Protocol, u16, Option<String>);
 
 /// Folds rows of the ledger into edges between the workloads that `resolve` names. What a workload does with
 /// itself is no interaction and left out.
@@ -172,7 +172,7 @@ pub struct Graph {
 impl Graph {
     /// Adds an edge.
     pub fn add(&mut self, edge: Edge) {
-        let key = (edge.source.clone(), edge.target.clone(), edge.protocol, edge.port, edge.via.clone());
+        let key = edge.key();
         match self.edges.get_mut(&key) {
             Some(known) => known.merge(&edge),
             None => {
@@ -189,6 +189,12 @@ impl Graph {
 }
 
 impl Edge {
+    /// What it has in common with the edges that it is one with.
+    #[must_use]
+    pub fn key(&self) -> EdgeKey {
+        (self.source.clone(), self.target.clone(), self.protocol, self.port, self.via.clone())
+    }
+
     /// Takes off what another edge counts too.
     fn take_off(&mut self, half: &Self) {
         let take = |from: &mut u64, what: u64| *from = from.saturating_sub(what);

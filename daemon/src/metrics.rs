@@ -26,7 +26,11 @@ use std::{
 use cofferdam_common::record::family;
 
 use self::{
-    bounded::Bounded, definitions as metric, edges::EdgeSeries, page::Page, policies::RuleSeries,
+    bounded::Bounded,
+    definitions as metric,
+    edges::EdgeSeries,
+    page::Page,
+    policies::{RuleSeries, ShadowSeries},
     syscalls::SyscallSeries,
 };
 use crate::{
@@ -60,6 +64,7 @@ pub struct Metrics {
     missing: Mutex<Bounded<[String; 3]>>,
     edges: Mutex<EdgeSeries>,
     rules: Mutex<RuleSeries>,
+    shadow: Mutex<ShadowSeries>,
     syscalls: Mutex<SyscallSeries>,
     info_folded: AtomicU64,
     scrape_failures: [AtomicU64; PARTS.len()],
@@ -107,6 +112,7 @@ impl Metrics {
             missing: Mutex::default(),
             edges: Mutex::new(EdgeSeries::new(metric::FLOWS.limit)),
             rules: Mutex::new(RuleSeries::new()),
+            shadow: Mutex::new(ShadowSeries::new()),
             syscalls: Mutex::new(SyscallSeries::new()),
             info_folded: AtomicU64::new(0),
             scrape_failures: array::from_fn(|_| AtomicU64::new(0)),
@@ -172,6 +178,7 @@ impl Metrics {
         let read = || {
             let (edges, by_rule) = view.edges_and_denials()?;
             denials = Some(by_rule);
+            lock(&self.shadow).update(view.policies.shadowed(&edges).as_ref(), begun);
             Ok(edges)
         };
         self.count_edges(read, begun);
@@ -235,6 +242,7 @@ impl Metrics {
         let mut page = Page::default();
         self.write_edges(&mut page);
         lock(&self.rules).write(&mut page);
+        lock(&self.shadow).write(&mut page);
         self.write_syscalls(&mut page, readings.syscalls.as_deref(), begun);
         self.write_containers(&mut page, readings);
         self.write_events(&mut page, readings);

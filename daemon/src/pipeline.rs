@@ -65,6 +65,8 @@ mod supervisor;
 
 mod trouble;
 
+mod verifier;
+
 /// How long the loop sleeps while there is work; doubles up to [`LONGEST_PAUSE`] while there is none.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A full flow ring of 4 MiB takes 50 ms at half a million records per second.
@@ -176,19 +178,23 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         move |judges| policies::switch(&sensor, judges)
     });
     let policies = thread::Builder::new().name("policies".to_owned()).spawn({
-        let (view, cancel) = (view.clone(), cancel.clone());
-        move || policies::keep(&view, names_known, judging, &cancel)
+        let (view, cancel, follows) = (view.clone(), cancel.clone(), sensor.follows());
+        move || policies::keep(&view, follows, names_known, judging, &cancel)
     })?;
     let links =
         tasks.spawn(links::keep(view.clone(), Arc::clone(&sensor), in_force, covering, cancel.clone()));
     tasks.spawn(runtime::oci::watch(Arc::clone(&attribution), roots, first_look, cancel.clone()));
     tasks.spawn(attribution::keep(attribution, cancel.clone()));
     let start = supervisor::Start { looked, named, covered };
+    let verifier = thread::Builder::new().name("verifier".to_owned()).spawn({
+        let (view, sensor, cancel) = (view.clone(), Arc::clone(&sensor), cancel.clone());
+        move || verifier::keep(&view, &sensor, &cancel)
+    })?;
     let ending = (Arc::clone(&view.policies), sensor);
     let served = tasks.block_on(supervisor::serve(view, local, web, hangup, start, cancel.clone()));
 
     cancel.cancel();
-    for thread in [data_path, keeper, policies] {
+    for thread in [data_path, keeper, policies, verifier] {
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
     }

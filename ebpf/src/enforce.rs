@@ -61,7 +61,6 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
     if ends_it(packet, flow) {
         return true;
     }
-    introduce(context, packet.cgroup);
     deny_packet(packet, flow, egress.into());
     if flow.flags & flag::DECIDED == 0 {
         if flow.flags & (flag::SHADOW | flag::ADOPTED) == 0 {
@@ -121,7 +120,7 @@ fn receiver(packet: &Packet, flow: &Flow) -> CgroupId {
     if from_client { server } else { client }
 }
 
-/// Judges a flow by the generation in force.
+/// Judges a flow by the generation in force. Whoever is denied is to pay for what is told of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn judge_flow(
@@ -146,6 +145,9 @@ extern "C" fn judge_flow(
     }
     flow.judgement = judge_by(&Case::of_flow(&packet.key, flow), generation);
     flow.generation = generation;
+    if !flow.judgement.passes() {
+        introduce(&SkBuffContext::new(context), packet.cgroup);
+    }
     0
 }
 
@@ -193,12 +195,11 @@ pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -
     if unpacked(judgement).passes() {
         return true;
     }
-    introduce(context, packet.cgroup);
     tell_alone(packet, judgement, at(how != INGRESS).into());
     false
 }
 
-/// Judges a packet.
+/// Judges a packet. Whoever is denied is to pay for what is told of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u32) -> u64 {
@@ -216,6 +217,9 @@ extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u
         let target = Party { owner: if egress { none } else { owner }, address: *target.0 };
         judge_by(&Case { source, target, service }, generation)
     };
+    if !judgement.passes() {
+        introduce(&SkBuffContext::new(context), packet.cgroup);
+    }
     // SAFETY: plain bytes, as many.
     unsafe { mem::transmute::<Judgement, u64>(judgement) }
 }

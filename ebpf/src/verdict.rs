@@ -6,7 +6,7 @@
 
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    network::{LedgerKey, Party},
+    network::{LedgerKey, LedgerRow, Party},
     policy::{Judgement, VerdictRecord},
     record::{family, kind},
 };
@@ -62,22 +62,13 @@ pub(crate) fn deny(attempt: &Attempt<'_>) {
     report(attempt, row, now);
 }
 
-/// Reports the attempts of a row that were not reported yet, if the last time is long enough ago; of a row that folds, this
-/// one.
+/// Reports the attempts of a row that are due.
 #[inline(always)]
 pub(crate) fn report(attempt: &Attempt<'_>, row: u32, now: u64) {
     let Some(row) = ledger::get(row) else { return };
-    let mut unreported = 1;
-    if row.folds == 0 {
-        let last = row.reported_at;
-        let early = last != 0 && now.saturating_sub(last) < REPORT_AFTER;
-        // Of CPUs that come at once, one reports.
-        if early || compare_exchange(&mut row.reported_at, last, now) != last {
-            return;
-        }
-        let attempts = row.attempts;
-        unreported = attempts.saturating_sub(row.reported);
-        row.reported = attempts;
+    let unreported = due(row, now);
+    if unreported == 0 {
+        return;
     }
     emit::<VerdictRecord>(&SECURITY_RECORDS, family::POLICY, attempt.payer, |entry, time| {
         let record = entry.as_mut_ptr();
@@ -97,4 +88,23 @@ pub(crate) fn report(attempt: &Attempt<'_>, row: u32, now: u64) {
             (*record).padding = 0;
         }
     });
+}
+
+/// How many attempts of a row are to be reported now: those that were not reported yet, if the last time is long enough ago;
+/// of a row that folds, this one.
+#[inline(never)]
+fn due(row: &mut LedgerRow, now: u64) -> u64 {
+    if row.folds != 0 {
+        return 1;
+    }
+    let last = row.reported_at;
+    let early = last != 0 && now.saturating_sub(last) < REPORT_AFTER;
+    // Of CPUs that come at once, one reports.
+    if early || compare_exchange(&mut row.reported_at, last, now) != last {
+        return 0;
+    }
+    let attempts = row.attempts;
+    let unreported = attempts.saturating_sub(row.reported);
+    row.reported = attempts;
+    unreported
 }

@@ -27,6 +27,7 @@ mod events;
 pub mod edges;
 
 pub mod flood;
+pub mod foreign;
 
 pub mod prometheus;
 

@@ -44,6 +44,20 @@ impl Pod {
     /// # Errors
     /// When containerd refuses.
     pub fn run(containerd: &Arc<Containerd>, network: Network, namespace: &str, name: &str) -> Result<Self> {
+        Self::run_with(containerd, network, namespace, name, &[])
+    }
+
+    /// [`Pod::run`] with labels of the pod.
+    ///
+    /// # Errors
+    /// As [`Pod::run`].
+    pub fn run_with(
+        containerd: &Arc<Containerd>,
+        network: Network,
+        namespace: &str,
+        name: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let channel = runtime.block_on(containerd_client::connect(containerd.socket()))?;
         let mut client = Client::new(channel);
@@ -59,7 +73,10 @@ impl Pod {
                 uid: format!("uid-{name}"),
                 attempt: 0,
             }),
-            labels: labels(namespace, name, None),
+            labels: {
+                let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+                labels(namespace, name, None).into_iter().chain(more).collect()
+            },
             linux: Some(LinuxPodSandboxConfig {
                 cgroup_parent: containerd.node().cgroup(),
                 security_context: Some(LinuxSandboxSecurityContext {

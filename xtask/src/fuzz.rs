@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{shell, tally::Tally};
+use crate::{parallel, shell, tally::Tally};
 
 /// How long each target runs when nobody says.
 pub(crate) const SECONDS: u32 = 20;
@@ -32,11 +32,8 @@ pub(crate) fn run(only: &[String], seconds: u32) -> Result<Tally> {
         ensure!(all.contains(name), "there is no fuzz target {name}; there are {}", all.join(", "));
     }
     let programs = build()?;
-    let mut tally = Tally::default();
-    for name in all.iter().filter(|name| only.is_empty() || only.contains(name)) {
-        tally += target(&programs, name, seconds)?;
-    }
-    Ok(tally)
+    let is_chosen = |name: &String| only.is_empty() || only.contains(name);
+    parallel::sum(all.into_iter().filter(is_chosen).collect(), |name| target(&programs, &name, seconds))
 }
 
 /// The targets, by name.

@@ -15,6 +15,8 @@ mod bench;
 
 mod layers;
 
+mod parallel;
+
 mod tally;
 
 mod artifacts;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
-    enforcement,
+    enforcement::{self, Verified},
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -111,6 +111,9 @@ pub struct Health {
     pub hooks: Vec<HookStatus>,
     /// Container runtimes.
     pub runtimes: Vec<RuntimeStatus>,
+    /// Whether the policies in force are really enforced; absent while nothing is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Verified>,
     /// The kernel's counters; absent where they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -204,6 +207,7 @@ impl Health {
             features: (*view.features).clone(),
             hooks: view.hooks.list(),
             runtimes: view.attribution.runtimes(),
+            enforcement: view.policies.verified(),
             counters: view.counters().ok(),
         }
     }

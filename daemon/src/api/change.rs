@@ -17,7 +17,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{API_VERSION, Answer, Refusal, blocking, explain::known, local::App, peer::Permitted};
 use crate::{
-    enforcement::{LONGEST_TRIAL, Refused, Report, Trial},
+    enforcement::{LONGEST_TRIAL, Refused, Report, Shadowed, Shadowing, Terms, Trial},
     event::{Workload, WorkloadKind},
     interaction::Edge,
     policy::{
@@ -45,6 +45,10 @@ pub struct Candidate {
     /// How long they are on trial; of use with `/v1/policy/try` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
+    /// With it, how many denials of what was normal before are tolerated meanwhile: more, and what was in force before comes
+    /// back at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_denials: Option<u64>,
 }
 
 /// Which trial is confirmed.
@@ -81,6 +85,37 @@ pub struct Changed {
     pub policies: Report,
 }
 
+/// Policies that are to be in the shadow of those in force: `POST /v1/policy/shadow`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForShadow {
+    /// Each takes the place of the one in the folder that is called so.
+    pub files: Vec<NamedText>,
+    /// Whose interactions are looked at: as `of` of `/v1/events`. Everybody's where nobody is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<String>,
+}
+
+/// What those in the shadow would have decided: `GET /v1/policy/shadow`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct InShadow {
+    /// [`API_VERSION`].
+    pub schema_version: u32,
+    /// What was found.
+    #[serde(flatten)]
+    pub shadowed: Shadowed,
+}
+
+/// Which are in the shadow now: `POST /v1/policy/shadow`, and of `/v1/policy/shadow/end` none.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ShadowChanged {
+    /// [`API_VERSION`].
+    pub schema_version: u32,
+    /// Which they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowing>,
+}
+
 /// What is on trial: `POST /v1/policy/try`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Tried {
@@ -108,7 +143,7 @@ pub(super) async fn diff(_: Permitted, Shared(app): Shared<App>, body: Body) -> 
 
 pub(super) async fn try_out(_: Permitted, Shared(app): Shared<App>, body: Body) -> Answer<Json<Tried>> {
     let place = place(&app)?;
-    let Candidate { files, seconds } = read(body, BODY_LIMIT).await?;
+    let Candidate { files, seconds, most_denials } = read(body, BODY_LIMIT).await?;
     let within = seconds.map(Duration::from_secs).filter(|within| *within <= LONGEST_TRIAL);
     let Some(within) = within.filter(|_| !files.is_empty()) else {
         let most = LONGEST_TRIAL.as_secs();
@@ -117,7 +152,8 @@ pub(super) async fn try_out(_: Permitted, Shared(app): Shared<App>, body: Body) 
     };
     let tried = blocking(app.view, move |view| {
         let _place = place;
-        let trial = view.policies.try_out(files, within, Instant::now(), &view.attribution)?;
+        let terms = Terms { within, most_denials };
+        let trial = view.policies.try_out(files, terms, &edges(view)?, Instant::now(), &view.attribution)?;
         let policies = view.policies.report();
         Ok::<_, Refused>(Tried { schema_version: API_VERSION, id: trial.id, policies })
     });
@@ -135,6 +171,38 @@ pub(super) async fn revert(_: Permitted, Shared(app): Shared<App>) -> Answer<Jso
 
 pub(super) async fn reload(_: Permitted, Shared(app): Shared<App>) -> Answer<Json<Changed>> {
     changed(app.view, |view| view.policies.reload(&view.attribution)).await
+}
+
+pub(super) async fn shadow(
+    _: Permitted,
+    Shared(app): Shared<App>,
+    body: Body,
+) -> Answer<Json<ShadowChanged>> {
+    let place = place(&app)?;
+    let ForShadow { files, of } = read(body, BODY_LIMIT).await?;
+    let changed = move |view: &View| {
+        let _place = place;
+        let shadow = view.policies.shadow(&files, of, &edges(view)?)?;
+        Ok::<_, Refused>(ShadowChanged { schema_version: API_VERSION, shadow: Some(shadow) })
+    };
+    Ok(Json(blocking(app.view, changed).await??))
+}
+
+pub(super) async fn shadowed(Shared(app): Shared<App>) -> Answer<Json<InShadow>> {
+    let found = |view: &View| {
+        let shadowed = view.policies.shadowed(&edges(view)?).ok_or(Refused::NothingInShadow)?;
+        Ok::<_, Refused>(InShadow { schema_version: API_VERSION, shadowed })
+    };
+    Ok(Json(blocking(app.view, found).await??))
+}
+
+pub(super) async fn end_shadow(_: Permitted, Shared(app): Shared<App>) -> Answer<Json<ShadowChanged>> {
+    app.view.policies.end_shadow()?;
+    Ok(Json(ShadowChanged { schema_version: API_VERSION, shadow: None }))
+}
+
+fn edges(view: &View) -> Result<Vec<Edge>, Refused> {
+    view.edges().map_err(|error| Refused::Unfit(format!("{error:#}")))
 }
 
 /// Does something and says how the policies stand then.
@@ -181,7 +249,7 @@ fn compared(view: &View, files: &[NamedText]) -> Result<Compared, Refused> {
     let mut before = Plan::new(policies, settings, &mut RuleNumbers::default()).map_err(unfit)?;
     let mut after =
         Plan::new(candidate, view.policies.settings(), &mut RuleNumbers::default()).map_err(unfit)?;
-    let edges = view.edges().map_err(|error| Refused::Unfit(format!("{error:#}")))?;
+    let edges = edges(view)?;
     let here = |workload: &Workload| !matches!(workload.kind, WorkloadKind::Outside | WorkloadKind::Other);
     let workloads = known(&view.attribution, &edges).into_iter().filter(|it| here(it)).collect();
     let lanes: Vec<_> = edges.iter().filter_map(lane).collect();
@@ -194,29 +262,22 @@ fn compared(view: &View, files: &[NamedText]) -> Result<Compared, Refused> {
 fn lane(edge: &Edge) -> Option<Lane<'_>> {
     let verdicts = edge.verdicts;
     Some(Lane {
-        source: end(&edge.source)?,
-        target: end(&edge.target)?,
+        source: End::of(&edge.source)?,
+        target: End::of(&edge.target)?,
         service: (edge.protocol.number()?, edge.port),
         seen: Seen { attempts: verdicts.allow + verdicts.audit + verdicts.deny, last: edge.last_seen },
     })
-}
-
-fn end(workload: &Workload) -> Option<End<'_>> {
-    match workload.kind {
-        // A network that was given a name is no address.
-        WorkloadKind::Outside => workload.name.parse().ok().map(End::Address),
-        WorkloadKind::Other => None,
-        _ => Some(End::Workload(workload)),
-    }
 }
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let status = match &refused {
             Refused::Broken(_) | Refused::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Refused::Waiting | Refused::NothingWaits | Refused::NoWayBack | Refused::Ending => {
-                StatusCode::CONFLICT
-            }
+            Refused::Waiting
+            | Refused::NothingWaits
+            | Refused::NothingInShadow
+            | Refused::NoWayBack
+            | Refused::Ending => StatusCode::CONFLICT,
         };
         Self(status, refused.to_string())
     }

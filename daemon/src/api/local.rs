@@ -74,6 +74,8 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/policy/explain", get(policy_explain))
         .route("/v1/policy/trial", get(change::trial))
         .route("/v1/policy/diff", post(change::diff))
+        .route("/v1/policy/shadow", get(change::shadowed).post(change::shadow))
+        .route("/v1/policy/shadow/end", post(change::end_shadow))
         .route("/v1/policy/try", post(change::try_out))
         .route("/v1/policy/confirm", post(change::confirm))
         .route("/v1/policy/revert", post(change::revert))

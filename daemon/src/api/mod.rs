@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::peer::Peer;
 pub use self::{
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
-    change::{Candidate, Changed, Compared, Confirmed, Tried},
+    change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},
     explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
     local::{EventsQuery, SyscallsQuery},
 };

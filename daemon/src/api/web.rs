@@ -15,7 +15,7 @@ use axum::{
 use tokio::sync::Semaphore;
 
 use super::{Refusal, STALLED_AFTER, blocking};
-use crate::{metrics, sensor::counts::HookStatus, view::View};
+use crate::{enforcement::Verified, metrics, sensor::counts::HookStatus, view::View};
 
 /// Scrapes at once. Each reads the kernel's maps; more than these are told to come back.
 const MOST_SCRAPES: usize = 4;
@@ -57,17 +57,32 @@ async fn ready(Shared(app): Shared<App>) -> (StatusCode, String) {
         format!("no hook is attached: {}\n", reason.as_deref().unwrap_or("the sensor has not started"))
     });
     let (shed, lost) = app.view.counts.missing().unwrap_or_default();
-    answer(blind.or_else(|| stalled(app.view.heartbeat.age())), || readiness(&refused, shed, lost))
+    let verified = app.view.policies.verified();
+    let foreign = verified.as_ref().map_or(0, |verified| verified.foreign);
+    let problem =
+        blind.or_else(|| stalled(app.view.heartbeat.age())).or_else(|| unenforced(verified.as_ref()));
+    answer(problem, || readiness(&refused, shed, lost, foreign))
+}
+
+/// What of the policies in force is not enforced. What others attach beside it is no reason not to be ready: it can deny what
+/// the policies allow, and is somebody's wish.
+fn unenforced(verified: Option<&Verified>) -> Option<String> {
+    verified
+        .and_then(Verified::problem)
+        .map(|problem| format!("policies are not enforced as they say: {problem}\n"))
 }
 
 /// Ready, and what is not as it should be.
-fn readiness(refused: &[&str], shed: u64, lost: u64) -> String {
+fn readiness(refused: &[&str], shed: u64, lost: u64, foreign: usize) -> String {
     let mut text = "ready".to_owned();
     if !refused.is_empty() {
         text += &format!("; not attached: {}", refused.join(", "));
     }
     if shed + lost > 0 {
         text += &format!("; {shed} records shed, {lost} lost");
+    }
+    if foreign > 0 {
+        text += &format!("; programs of others where ours judge: {foreign}");
     }
     if text.len() > "ready".len() {
         text += " (see: cofferdam doctor)";
@@ -91,22 +106,41 @@ async fn landing() -> Html<&'static str> {
         "</h1><p>Who on this host talks to whom.</p><ul>",
         "<li><a href=\"/metrics\">Metrics</a></li>",
         "<li><a href=\"/healthz\">Health: does the pipeline turn?</a></li>",
-        "<li><a href=\"/readyz\">Readiness: are the hooks attached?</a></li>",
+        "<li><a href=\"/readyz\">Readiness: are the hooks attached, and policies enforced?</a></li>",
         "</ul></body></html>\n",
     ))
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::enforcement::{Finding, Look, Outcome, What};
 
     #[test]
     fn readiness_tells_what_is_missing() {
-        assert_eq!(readiness(&[], 0, 0), "ready\n");
+        assert_eq!(readiness(&[], 0, 0, 0), "ready\n");
         let text =
             "ready; not attached: sched_process_exec; 40 records shed, 17 lost (see: cofferdam doctor)\n";
-        assert_eq!(readiness(&["sched_process_exec"], 40, 17), text);
-        assert_eq!(readiness(&[], 40, 0), "ready; 40 records shed, 0 lost (see: cofferdam doctor)\n");
+        assert_eq!(readiness(&["sched_process_exec"], 40, 17, 0), text);
+        assert_eq!(readiness(&[], 40, 0, 0), "ready; 40 records shed, 0 lost (see: cofferdam doctor)\n");
+    }
+
+    #[test]
+    fn what_is_not_enforced_is_a_reason_not_to_be_ready_and_a_program_of_others_is_none() {
+        let finding = |what, outcome| Finding { what, outcome, count: 1, text: "it is so".to_owned() };
+        let look = |left| Look { left, ..Look::default() };
+        let open = look(vec![finding(What::Hook, Outcome::Open)]);
+        let verified = Verified::after(None, open, Timestamp::UNIX_EPOCH);
+        let reason = unenforced(Some(&verified));
+        assert_eq!(reason.as_deref(), Some("policies are not enforced as they say: it is so\n"));
+        let foreign = look(vec![finding(What::Foreign, Outcome::Noted)]);
+        let verified = Verified::after(None, foreign, Timestamp::UNIX_EPOCH);
+        assert_eq!(unenforced(Some(&verified)), None);
+        let text = "ready; programs of others where ours judge: 1 (see: cofferdam doctor)\n";
+        assert_eq!(readiness(&[], 0, 0, verified.foreign), text);
+        assert_eq!(unenforced(None), None);
     }
 
     #[test]

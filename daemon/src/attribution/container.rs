@@ -120,6 +120,10 @@ pub struct ContainerFacts {
     pub image: Option<String>,
     /// All labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Of a container of a pod: the id of the pod's sandbox, which is its own where it is that.
+    pub sandbox: Option<String>,
+    /// Of a sandbox: all labels of the pod.
+    pub pod_labels: Option<BTreeMap<String, String>>,
     /// Whether it runs.
     pub state: Option<ContainerState>,
     /// When it was started.

@@ -6,13 +6,13 @@
 //! 2. Who told by API owns the container until it forgets it. Nobody else may tell meanwhile.
 //! 3. What is on disk counts until an API tells, and never again after.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_common::ids::CgroupId;
 
 use super::{
     container::{Container, ContainerFacts, ContainerState, Source, Voice},
-    labels::{bounded, compose, kubernetes},
+    labels::{bounded, compose, kubernetes, of_kubelet},
     text::{IMAGE_LIMIT, NAME_LIMIT, clean},
 };
 use crate::event::{Runtime, Workload, WorkloadKind};
@@ -37,6 +37,12 @@ pub(super) struct Entry {
     pub(super) cgroup_path: Option<Arc<str>>,
     /// The name that its runtime gave it.
     own_name: Option<String>,
+    /// Of a container of a pod: the key of the pod's sandbox, which may be its own.
+    pub(super) sandbox: Option<Arc<str>>,
+    /// Of such a one: what kubelet has put on it.
+    own_labels: BTreeMap<String, String>,
+    /// The labels of its pod, once the sandbox has told.
+    pub(super) pod_labels: Option<Arc<BTreeMap<String, String>>>,
     labels_cut: u64,
 }
 
@@ -65,6 +71,9 @@ impl Entry {
             forgotten: false,
             cgroup_path: None,
             own_name: None,
+            sandbox: None,
+            own_labels: BTreeMap::new(),
+            pod_labels: None,
             labels_cut: 0,
         }
     }
@@ -100,6 +109,32 @@ impl Entry {
         self.owner.is_some()
     }
 
+    /// Whether all is known of it that rules can ask for.
+    pub(super) fn is_told_whole(&self) -> bool {
+        self.is_told() && (self.sandbox.is_none() || self.pod_labels.is_some())
+    }
+
+    /// Its pod has these labels; how many were cut that were not cut before.
+    pub(super) fn join_pod(&mut self, labels: &Arc<BTreeMap<String, String>>) -> u64 {
+        let cut_before = self.labels_cut;
+        if self.pod_labels.as_ref().is_none_or(|known| !Arc::ptr_eq(known, labels)) {
+            self.pod_labels = Some(Arc::clone(labels));
+            let labels = self.labels();
+            if self.shown.workload.labels != labels {
+                self.shown.workload = Arc::new(Workload { labels, ..(*self.shown.workload).clone() });
+            }
+        }
+        self.labels_cut.saturating_sub(cut_before)
+    }
+
+    /// Of a container of a pod: the pod's labels, and what kubelet has put on it.
+    fn labels(&mut self) -> BTreeMap<String, String> {
+        let of_pod = self.pod_labels.iter().flat_map(|labels| labels.iter());
+        let (labels, cut) = bounded(of_pod.chain(&self.own_labels));
+        self.labels_cut = cut;
+        labels
+    }
+
     /// Whether a runtime that can be asked still knows it. What is on disk may be a leftover.
     pub(super) fn known(&self) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.voice == Voice::Api) && !self.forgotten
@@ -121,12 +156,18 @@ impl Entry {
     }
 
     /// Takes over what a runtime told; how many labels were cut that were not cut before.
-    pub(super) fn merge(&mut self, source: &Source, facts: ContainerFacts) -> u64 {
+    pub(super) fn merge(&mut self, source: &Source, mut facts: ContainerFacts) -> u64 {
         if self.owner.as_ref() != Some(source) {
             self.owner = Some(source.clone());
         }
         self.forgotten = false;
         let cut_before = self.labels_cut;
+        if let Some(sandbox) = &facts.sandbox {
+            self.sandbox = Some(source.key(sandbox));
+        }
+        if let Some(labels) = facts.pod_labels.take() {
+            self.pod_labels = Some(Arc::new(labels));
+        }
         let workload = self.workload(source, &facts);
         if *self.shown.workload != workload {
             self.shown.workload = Arc::new(workload);
@@ -161,9 +202,14 @@ impl Entry {
             workload.image = Some(clean(image, IMAGE_LIMIT));
         }
         if let Some(labels) = &facts.labels {
-            (workload.project, workload.service) = compose(labels);
             workload.kubernetes = kubernetes(labels);
-            (workload.labels, self.labels_cut) = bounded(labels);
+            if self.sandbox.is_some() {
+                self.own_labels = of_kubelet(labels);
+                workload.labels = self.labels();
+            } else {
+                (workload.project, workload.service) = compose(labels);
+                (workload.labels, self.labels_cut) = bounded(labels);
+            }
         }
         if let Some(name) = &facts.name {
             self.own_name = Some(clean(name, NAME_LIMIT)).filter(|name| !name.is_empty());
@@ -247,6 +293,45 @@ mod tests {
         entry.merge(&Source::api(Runtime::Containerd, "containerd.sock"), facts("", &labels));
         assert_eq!(entry.shown.workload.name, "shop/web-1/nginx");
         assert_eq!(entry.shown.workload.kubernetes.as_ref().unwrap().pod, "web-1");
+    }
+
+    #[test]
+    fn a_container_of_a_pod_has_the_labels_of_its_pod_and_none_of_its_image() {
+        let (containerd, sandbox) = (Source::api(Runtime::Containerd, "containerd.sock"), "a".repeat(64));
+        let mut entry = Entry::new(ID);
+        let own = [
+            ("app", "db"),
+            ("com.docker.compose.project", "shop"),
+            ("io.kubernetes.container.name", "nginx"),
+            ("io.kubernetes.pod.name", "web-1"),
+            ("io.kubernetes.pod.namespace", "shop"),
+        ];
+        let told = ContainerFacts { sandbox: Some(sandbox), ..facts("", &own) };
+        entry.merge(&containerd, told.clone());
+        assert!(entry.is_told() && !entry.is_told_whole(), "its pod has not told");
+        assert_eq!(entry.shown.workload.labels.len(), 3);
+        assert_eq!(entry.shown.workload.project, None);
+
+        let labels = |app: &str| Arc::new(BTreeMap::from([("app".to_owned(), app.to_owned())]));
+        entry.join_pod(&labels("web"));
+        assert!(entry.is_told_whole());
+        assert_eq!(entry.shown.workload.labels["app"], "web");
+        assert_eq!(entry.shown.workload.name, "shop/web-1/nginx");
+        entry.merge(&containerd, told);
+        assert_eq!(entry.shown.workload.labels["app"], "web");
+        entry.join_pod(&labels("other"));
+        assert_eq!((&*entry.shown.workload.labels["app"], entry.shown.workload.labels.len()), ("other", 4));
+    }
+
+    #[test]
+    fn a_pods_labels_stay_where_there_are_too_many() {
+        let mut entry = Entry::new(ID);
+        let many: Vec<_> = (0..40).map(|number| format!("io.kubernetes.{number}")).collect();
+        let many: Vec<_> = many.iter().map(|key| (key.as_str(), "")).collect();
+        let told = ContainerFacts { sandbox: Some("a".repeat(64)), ..facts("", &many) };
+        assert_eq!(entry.merge(&docker(), told), 8);
+        let cut = entry.join_pod(&Arc::new(BTreeMap::from([("tier".to_owned(), "front".to_owned())])));
+        assert_eq!((cut, entry.shown.workload.labels.contains_key("tier")), (1, true));
     }
 
     #[test]

@@ -22,6 +22,8 @@ const SERVICE: &str = "com.docker.compose.service";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const POD: &str = "io.kubernetes.pod.name";
 const POD_CONTAINER: &str = "io.kubernetes.container.name";
+/// How all labels begin that kubelet puts on a container itself.
+const OF_KUBELET: &str = "io.kubernetes.";
 /// How dockershim and CRI-O call the container that holds a pod's network.
 const SANDBOX: &str = "POD";
 
@@ -46,14 +48,27 @@ fn word(labels: &BTreeMap<String, String>, key: &str, limit: usize) -> Option<St
     (plain && (1..=limit).contains(&word.len())).then(|| word.clone())
 }
 
-/// Labels made harmless and few, and how many were left out or shortened.
-pub(super) fn bounded(labels: &BTreeMap<String, String>) -> (BTreeMap<String, String>, u64) {
-    let mut cut = labels.len().saturating_sub(LABELS_LIMIT) as u64;
-    let kept = labels.iter().take(LABELS_LIMIT).map(|(key, value)| {
+/// What kubelet has put on a container. All other labels of a container of a pod are its image's, whose author could have
+/// it pass for another pod's.
+pub(super) fn of_kubelet(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = labels.iter().filter(|(key, _)| key.starts_with(OF_KUBELET));
+    own.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Labels made harmless and few, and how many were left out or shortened. Those that come first stay.
+pub(super) fn bounded<'a>(
+    labels: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> (BTreeMap<String, String>, u64) {
+    let (mut kept, mut cut) = (BTreeMap::new(), 0);
+    for (key, value) in labels {
+        if kept.len() == LABELS_LIMIT {
+            cut += 1;
+            continue;
+        }
         cut += u64::from(key.len() > LABEL_LIMIT || value.len() > LABEL_LIMIT);
-        (clean(key, LABEL_LIMIT), clean(value, LABEL_LIMIT))
-    });
-    (kept.collect(), cut)
+        kept.entry(clean(key, LABEL_LIMIT)).or_insert_with(|| clean(value, LABEL_LIMIT));
+    }
+    (kept, cut)
 }
 
 #[cfg(test)]

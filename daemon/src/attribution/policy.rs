@@ -19,6 +19,12 @@ impl Attribution {
         self.tables().placed()
     }
 
+    /// Whether it is known of everybody who is here who he is, as far as rules can ask.
+    #[must_use]
+    pub fn knows_everybody(&self) -> bool {
+        self.placed().iter().all(|placed| placed.told)
+    }
+
     /// Every container that runs.
     #[must_use]
     pub fn networked(&self) -> Vec<Networked> {

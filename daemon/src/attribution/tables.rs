@@ -24,6 +24,8 @@ mod parties;
 
 mod placed;
 
+mod pods;
+
 pub use self::placed::{Home, Networked, Placed};
 
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.
@@ -277,6 +279,7 @@ impl Tables {
         let cut = entry.merge(source, facts);
         let new = entry.shown.addresses.clone();
         self.labels_cut += cut;
+        self.share_pod_labels(&key);
         if old != new {
             self.addresses.moved(&key, &old, &new);
         }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     api::{API_VERSION, Health, State},
     attribution::RuntimeStatus,
+    enforcement::Verified,
     sensor::{
         self,
         counts::{Counters, HookStatus},
@@ -52,6 +53,8 @@ struct Report {
     features: Features,
     hooks: Vec<HookStatus>,
     runtimes: Vec<RuntimeStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforcement: Option<Verified>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counters: Option<Counters>,
     checks: Vec<Check>,
@@ -88,6 +91,7 @@ fn with_daemon(health: Health) -> Report {
     checks.extend(checks::features(&health.features));
     checks.extend(health.runtimes.iter().map(checks::runtime));
     checks.extend(health.hooks.iter().map(checks::hook));
+    checks.extend(health.enforcement.iter().flat_map(checks::enforcement));
     checks.extend(health.counters.iter().flat_map(checks::counters));
     Report {
         schema_version: API_VERSION,
@@ -100,6 +104,7 @@ fn with_daemon(health: Health) -> Report {
         features: health.features,
         hooks: health.hooks,
         runtimes: health.runtimes,
+        enforcement: health.enforcement,
         counters: health.counters,
         checks,
     }
@@ -121,6 +126,7 @@ fn without_daemon(problem: String, advice: &str) -> Report {
         features,
         hooks: sensor::detached("no daemon runs"),
         runtimes: Vec::new(),
+        enforcement: None,
         counters: None,
         checks,
     }
@@ -173,6 +179,7 @@ mod tests {
             features: samples::features(),
             hooks: counts::hooks(),
             runtimes: Vec::new(),
+            enforcement: None,
             counters: Some(counts::counters()),
         }
     }

@@ -6,6 +6,7 @@ mod check;
 mod diff;
 mod explain;
 mod import;
+mod shadow;
 mod sources;
 mod store;
 mod test;
@@ -42,6 +43,8 @@ enum Command {
     Revert,
     /// Prints the JSON schema of a policy, for editors.
     Schema,
+    /// Has policies watched beside those in force, and says what they would have decided of what was seen since.
+    Shadow(shadow::Arguments),
     /// Tries expectations that lie beside policies (`*.test.yaml`); exit code 1 if one is not met.
     Test(test::Arguments),
 }
@@ -67,6 +70,7 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
         Command::Reload => apply::reload(client),
         Command::Revert => apply::revert(client),
         Command::Schema => print_json(&document::schema()),
+        Command::Shadow(arguments) => shadow::run(arguments, client),
         Command::Test(arguments) => test::run(&arguments),
     }
 }

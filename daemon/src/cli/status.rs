@@ -14,11 +14,15 @@ use super::{
 use crate::{
     api::{State, Status},
     attribution::RuntimeState,
-    enforcement::{self, Waiting},
+    enforcement::{self, Shadowing, Waiting},
+    policy::folder::FileName,
 };
 
 /// Most files that are named.
 const SHOWN_FILES: usize = 4;
+
+/// Most programs of others that are named.
+const SHOWN_FOREIGN: usize = 4;
 
 /// What can be asked.
 #[derive(Args, Debug)]
@@ -111,23 +115,26 @@ fn policies(report: &enforcement::Report) -> String {
         if *unresolved > 0 {
             parts.push(notable(*unresolved as u64, &(plural(*unresolved, "cgroup") + " unresolved")));
         }
+        if let Some(at) = report.verified.as_ref().and_then(|verified| verified.verified_at) {
+            parts.push(format!("verified at {at:.0}"));
+        }
         parts.extend(cuts(report));
         text = format!("  {}\n", parts.join("   "));
+        text += &verified(report);
         if report.partial_workloads > 0 {
             text += &format!("  {}\n", partial(report));
         }
     }
-    if let Some(Waiting { files, seconds_left, .. }) = &report.trial {
-        let more = match files.len().saturating_sub(SHOWN_FILES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let files: Vec<&str> = files.iter().take(SHOWN_FILES).map(|name| &**name).collect();
+    if let Some(Waiting { files, seconds_left, guarded, .. }) = &report.trial {
+        let harm = if *guarded { ", or when they deny what was normal" } else { "" };
         text += &format!(
-            "  {NOTABLE}not confirmed{NOTABLE:#}: {}{more}; taken back in {} → cofferdam policy confirm, or revert\n",
-            printable(&files.join(", ")),
+            "  {NOTABLE}not confirmed{NOTABLE:#}: {}; taken back in {}{harm} → cofferdam policy confirm, or revert\n",
+            listed(files),
             span(*seconds_left)
         );
+    }
+    if let Some(Shadowing { files, .. }) = &report.shadow {
+        text += &format!("  in the shadow: {} → cofferdam policy shadow\n", listed(files));
     }
     if let Some(problem) = &report.problem {
         let stays = match generation {
@@ -138,6 +145,37 @@ fn policies(report: &enforcement::Report) -> String {
             "  {BAD}policies broken{BAD:#}: {}\n  {stays} → cofferdam policy check\n",
             printable(problem)
         );
+    }
+    text
+}
+
+/// The first files, and how many more there are.
+fn listed(files: &[FileName]) -> String {
+    let more = match files.len().saturating_sub(SHOWN_FILES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let files: Vec<&str> = files.iter().take(SHOWN_FILES).map(|name| &**name).collect();
+    printable(&files.join(", ")).into_owned() + &more
+}
+
+/// Whether that is really enforced, what was mended, and what is noted; nothing where all is well and always was.
+fn verified(report: &enforcement::Report) -> String {
+    let Some(verified) = &report.verified else { return String::new() };
+    let mut text = match verified.problem() {
+        None => String::new(),
+        Some(problem) => {
+            format!("  {BAD}not enforced as they say{BAD:#}: {} → cofferdam doctor\n", printable(&problem))
+        }
+    };
+    if let Some(last) = report.mended.last {
+        let counts = report.mended.counts.iter();
+        let counts: Vec<_> =
+            counts.map(|(what, count)| format!("{} {}", number(*count), what.name())).collect();
+        let _ = writeln!(text, "  {NOTABLE}mended{NOTABLE:#}: {}; last at {last:.0}", counts.join(", "));
+    }
+    for finding in verified.noted().take(SHOWN_FOREIGN) {
+        let _ = writeln!(text, "  {NOTABLE}noted{NOTABLE:#}: {}", printable(&finding.text));
     }
     text
 }
@@ -213,7 +251,14 @@ fn next(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{attribution::RuntimeStatus, config::Report, enforcement::Cuts, event::Runtime};
+    use jiff::Timestamp;
+
+    use crate::{
+        attribution::RuntimeStatus,
+        config::Report,
+        enforcement::{Cuts, Finding, Look, Mended, Outcome, Verified, What},
+        event::Runtime,
+    };
 
     fn status() -> Status {
         Status {
@@ -345,11 +390,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_verified_mended_and_noted_is_told() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let finding = |what, outcome, text: &str| Finding { what, outcome, count: 1, text: text.to_owned() };
+        let foreign = "connect4: program 7 (theirs), which is not ours, runs before ours";
+        let mut left = vec![finding(What::Foreign, Outcome::Noted, foreign)];
+        let told = |left: &[Finding]| {
+            let look = Look { left: left.to_vec(), mended: vec![finding(What::Hook, Outcome::Mended, "")] };
+            let mut mended = Mended::default();
+            mended.add(&look, at(1_795_600_000));
+            let before = Verified::after(None, Look::default(), at(1_795_600_000));
+            let verified = Some(Verified::after(Some(&before), look, at(1_795_600_010)));
+            plain(&policies(&enforcement::Report { verified, mended, ..enforcing().policies }))
+        };
+        insta::assert_snapshot!(told(&left), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   verified at 2026-11-25T09:46:50Z
+          mended: 1 hook; last at 2026-11-25T09:46:40Z
+          noted: connect4: program 7 (theirs), which is not ours, runs before ours
+        "#);
+        left.push(finding(
+            What::Pin,
+            Outcome::Open,
+            "the pin of connect4 was gone, and cannot be mended: read-only",
+        ));
+        insta::assert_snapshot!(told(&left), @r#"
+          policies of 2026-11-24T10:00:00Z (generation 17)   3 enforced, 1 in audit   14 rules   verified at 2026-11-25T09:46:40Z
+          not enforced as they say: the pin of connect4 was gone, and cannot be mended: read-only → cofferdam doctor
+          mended: 1 hook; last at 2026-11-25T09:46:40Z
+          noted: connect4: program 7 (theirs), which is not ours, runs before ours
+        "#);
+    }
+
+    #[test]
     fn policies_that_wait_to_be_confirmed_are_told_with_the_time_that_is_left() {
         let names =
             ["a", "b", "c", "d", "e", "f"].map(|name| format!("{name}.yaml").try_into().expect("a name"));
         let waiting = |count: usize| enforcement::Report {
-            trial: Some(Waiting { id: 1, files: names[..count].to_vec(), seconds_left: 250 }),
+            trial: Some(Waiting {
+                id: 1,
+                files: names[..count].to_vec(),
+                seconds_left: 250,
+                guarded: count > 1,
+            }),
             ..enforcing().policies
         };
         insta::assert_snapshot!(plain(&policies(&waiting(1))), @r#"
@@ -358,9 +440,19 @@ mod tests {
         "#);
         let many = plain(&policies(&waiting(6)));
         assert!(
-            many.contains("not confirmed: a.yaml, b.yaml, c.yaml, d.yaml and 2 more; taken back"),
+            many.contains(
+                "a.yaml, b.yaml, c.yaml, d.yaml and 2 more; taken back in 4 m, or when they deny what"
+            ),
             "{many}"
         );
+    }
+
+    #[test]
+    fn policies_in_the_shadow_are_told() {
+        let files = vec!["a.yaml".to_owned().try_into().expect("a name")];
+        let shadow = Some(Shadowing { files, since: enforcing().policies.since, of: Vec::new() });
+        let report = enforcement::Report { shadow, generation: 0, ..enforcement::Report::default() };
+        assert_eq!(plain(&policies(&report)), "  in the shadow: a.yaml → cofferdam policy shadow\n");
     }
 
     #[test]

@@ -24,19 +24,31 @@ use crate::{
 
 mod cuts;
 
+mod guard;
+
 mod report;
+
+mod shadow;
 
 mod sync;
 
 mod trial;
 
-use self::trial::OnTrial;
+mod verified;
+
+mod verify;
+
 pub use self::{
     cuts::{Cuts, Uncut},
+    guard::Harm,
     report::{Partial, Report},
+    shadow::{Deviation, MOST_FINDINGS, Shadowed, Shadowing},
     sync::Sync,
-    trial::{LONGEST_TRIAL, Refused, Trial, Waiting},
+    trial::{LONGEST_TRIAL, Refused, Terms, Trial, Waiting},
+    verified::{Look, Mended, Verified},
 };
+use self::{shadow::Shadow, trial::OnTrial};
+pub use crate::sensor::standing::{Finding, Outcome, What};
 
 /// How many workloads are shown for which not all is enforced.
 const PARTIAL_SHOWN: usize = 32;
@@ -46,8 +58,12 @@ pub struct InForce {
     state: Mutex<State>,
     /// Held while they are changed: one change at a time.
     changing: Mutex<()>,
+    /// Policies that are only watched.
+    shadow: Mutex<Option<Shadow>>,
     /// Attaches what judges, or lets it go.
     switch: OnceLock<Switch>,
+    /// Whether they are really enforced.
+    verified: Mutex<verify::Kept>,
 }
 
 /// Told after each change whether anything is judged.
@@ -105,7 +121,13 @@ impl InForce {
         };
         let state =
             State { config, sync, seen: None, content: None, trial: None, trials: 0, ending: false, report };
-        Self { state: Mutex::new(state), changing: Mutex::default(), switch: OnceLock::new() }
+        Self {
+            state: Mutex::new(state),
+            changing: Mutex::default(),
+            shadow: Mutex::default(),
+            switch: OnceLock::new(),
+            verified: Mutex::default(),
+        }
     }
 
     /// After each change `switch` is told whether anything is judged. The first that is given counts.
@@ -125,6 +147,9 @@ impl InForce {
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
         }
         report.trial = state.trial.as_ref().map(OnTrial::waiting);
+        drop(state);
+        report.shadow = self.in_shadow();
+        (report.verified, report.mended) = self.kept();
         report
     }
 
@@ -284,6 +309,10 @@ impl InForce {
 
     fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shadowing(&self) -> MutexGuard<'_, Option<Shadow>> {
+        self.shadow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -4,7 +4,7 @@ use cofferdam_common::policy::layer;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cuts, Waiting};
+use super::{Cuts, Mended, Shadowing, Verified, Waiting};
 
 /// How the policies stand: a part of `GET /v1/status`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,12 +45,21 @@ pub struct Report {
     /// What is in force for a while only, unless somebody confirms it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Waiting>,
+    /// What is only watched, beside what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowing>,
     /// How often nobody had confirmed it in time, so that what was in force before came back.
     #[serde(default)]
     pub went_back: u64,
     /// What became of connections that were open and are denied.
     #[serde(default)]
     pub cuts: Cuts,
+    /// Whether they are really enforced; absent while nothing is judged, and until that was first looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// What was mended of that which enforces them.
+    #[serde(default)]
+    pub mended: Mended,
 }
 
 /// A workload for which not every layer is attached that its traffic may need.

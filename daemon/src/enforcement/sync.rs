@@ -20,6 +20,8 @@ use crate::{
     sensor::policy::{PolicyMaps, PolicySize, Slot},
 };
 
+mod check;
+
 mod denied;
 
 /// How long a new container is unresolved at most. Then it is judged as what is known of it.

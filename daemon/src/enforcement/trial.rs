@@ -10,10 +10,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Content, InForce};
+use super::{
+    Content, InForce,
+    guard::{Guard, Harm},
+};
 use crate::{
     attribution::Attribution,
     config::Problem,
+    interaction::Edge,
     policy::folder::{FileName, NamedText, Set},
 };
 
@@ -27,8 +31,19 @@ pub(super) struct OnTrial {
     id: u64,
     files: Vec<NamedText>,
     until: Instant,
+    /// What is watched meanwhile.
+    guard: Option<Guard>,
     /// What was in force before.
     before: Content,
+}
+
+/// When policies on trial go back by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// After so long, unless somebody confirms them.
+    pub within: Duration,
+    /// At once, when they have denied more than this of what was normal before.
+    pub most_denials: Option<u64>,
 }
 
 /// What is on trial, for reports.
@@ -40,6 +55,9 @@ pub struct Waiting {
     pub files: Vec<FileName>,
     /// Until what was in force before comes back.
     pub seconds_left: u64,
+    /// Whether denials of what was normal before are watched, to go back at once.
+    #[serde(default)]
+    pub guarded: bool,
 }
 
 /// What is on trial, with its texts.
@@ -73,6 +91,9 @@ pub enum Refused {
         "no policies wait to be confirmed; those in force are of the folder, or others went on trial meanwhile"
     )]
     NothingWaits,
+    /// Nothing is in the shadow.
+    #[error("no policies are in the shadow: `cofferdam policy shadow PATH` puts some there")]
+    NothingInShadow,
     /// There is nothing that could come back.
     #[error(
         "there is nothing to go back to: since the daemon started, the policies of the folder were never in force. \
@@ -82,15 +103,16 @@ pub enum Refused {
 }
 
 impl InForce {
-    /// Puts the folder's policies in force as they would be with these files, until `now + within` or until somebody
-    /// confirms them. Blocks.
+    /// Puts the folder's policies in force as they would be with these files, until `now + terms.within` or until somebody
+    /// confirms them; `seen` is the map, by which it is told what was normal before. Blocks.
     ///
     /// # Errors
     /// Why not. Then nothing changes.
     pub fn try_out(
         &self,
         files: Vec<NamedText>,
-        within: Duration,
+        terms: Terms,
+        seen: &[Edge],
         now: Instant,
         attribution: &Attribution,
     ) -> Result<Trial, Refused> {
@@ -111,8 +133,10 @@ impl InForce {
         state.apply(set.into(), &config, attribution).map_err(Refused::Unfit)?;
         state.trials += 1;
         let id = state.trials;
+        let Terms { within, most_denials } = terms;
         let until = now + within.min(LONGEST_TRIAL);
-        state.trial = Some(OnTrial { id, files: files.clone(), until, before });
+        let guard = most_denials.map(|most| Guard::new(most, seen));
+        state.trial = Some(OnTrial { id, files: files.clone(), until, guard, before });
         self.settle(state, attribution);
         let names: Vec<&str> = files.iter().map(|file| &*file.name).collect();
         tracing::warn!(?names, seconds = within.as_secs(), "policies are in force until they are confirmed");
@@ -167,6 +191,32 @@ impl InForce {
         Ok(true)
     }
 
+    /// Whether it is watched what policies on trial deny.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.lock().trial.as_ref().is_some_and(|trial| trial.guard.is_some())
+    }
+
+    /// What is on trial and has denied too much of what was normal before is taken back; says what that was. `seen` is the
+    /// map as it is now. Blocks.
+    ///
+    /// # Errors
+    /// As [`InForce::take_back_overdue`].
+    pub fn take_back_harmful(
+        &self,
+        seen: &[Edge],
+        now: Instant,
+        attribution: &Attribution,
+    ) -> Result<Option<Harm>, Refused> {
+        let _changing = self.changing();
+        let harm = self.lock().trial.as_ref().and_then(|trial| trial.guard.as_ref()?.harm(seen));
+        if harm.is_some() {
+            self.go_back(now, attribution)?;
+            self.lock().report.went_back += 1;
+        }
+        Ok(harm)
+    }
+
     /// The daemon stops, and what is enforced stays: what is on trial is taken back, and nothing is tried any more. Blocks.
     ///
     /// # Errors
@@ -198,7 +248,7 @@ impl OnTrial {
     pub(super) fn waiting(&self) -> Waiting {
         let left = self.until.saturating_duration_since(Instant::now());
         let files = self.files.iter().map(|file| file.name.clone()).collect();
-        Waiting { id: self.id, files, seconds_left: left.as_secs() }
+        Waiting { id: self.id, files, seconds_left: left.as_secs(), guarded: self.guard.is_some() }
     }
 }
 
@@ -253,7 +303,8 @@ mod tests {
         fn try_text(&self, name: &str, text: &str) -> Result<Trial, Refused> {
             let name = format!("{name}.yaml").try_into().unwrap();
             let files = vec![NamedText { name, text: text.to_owned() }];
-            self.in_force.try_out(files, Duration::from_mins(5), self.begun, &self.attribution)
+            let terms = Terms { within: Duration::from_mins(5), most_denials: None };
+            self.in_force.try_out(files, terms, &[], self.begun, &self.attribution)
         }
 
         fn overdue_after(&self, minutes: u64) -> bool {

@@ -51,6 +51,9 @@ metrics! {
         "Packets and calls that policies denied (deny), flows that passed and would have been denied (audit)."
     RULE_DENIALS: COUNTER "cofferdam_rule_denials_total" ["policy", "rule", "verdict"] limit LIMIT;
         "The same by the rule that decided; none where it was a default, or not known yet who somebody is."
+    SHADOW: COUNTER "cofferdam_shadow_attempts_total" ["source", "target", "protocol", "port", "verdict", "rule"]
+        limit LIMIT;
+        "Attempts that policies in the shadow would have decided otherwise, by what they would have decided, and by which rule."
     SYSCALLS: COUNTER "cofferdam_syscalls_total" ["workload", "syscall", "abi"] limit SYSCALL_LIMIT;
         "System calls that returned, of the workloads that the configuration selects."
     SYSCALL_ERRORS: COUNTER "cofferdam_syscall_errors_total" ["workload", "syscall", "abi", "errno"]
@@ -136,12 +139,22 @@ metrics! {
         "When the policies that are in force were read, seconds since 1970."
     POLICY_TRIAL: GAUGE "cofferdam_policy_unconfirmed" [];
         "Whether policies are in force that are taken back unless somebody confirms them: 1 or 0."
+    POLICY_SHADOW: GAUGE "cofferdam_policy_shadow" [];
+        "Whether policies are in the shadow of those in force: 1 or 0."
     POLICY_WENT_BACK: COUNTER "cofferdam_policy_taken_back_total" [];
-        "Times that nobody had confirmed them in time, so that those before came back."
+        "Times that these were taken back: nobody had confirmed them in time, or they denied what was normal before."
     POLICY_CUT: COUNTER "cofferdam_policy_connections_cut_total" [];
         "Open connections that policies deny and whose sockets were destroyed."
     POLICY_UNCUT: COUNTER "cofferdam_policy_connections_uncut_total" ["reason"];
         "Open connections that policies deny and that could not be cut at first; their packets are denied all the same."
+    VERIFIED: GAUGE "cofferdam_enforcement_verified" [];
+        "Whether all that enforces the policies in force was found right, or mended: 1 or 0; absent while nothing is judged."
+    VERIFIED_TIME: GAUGE "cofferdam_enforcement_verified_timestamp_seconds" [];
+        "When it was last found right, seconds since 1970; 0 if it never was since policies came into force."
+    MENDED: COUNTER "cofferdam_enforcement_mended_total" ["what"];
+        "What was not there any more, or not as it was put up, and is again."
+    FOREIGN: GAUGE "cofferdam_enforcement_foreign_programs" [];
+        "Programs that are not ours and are attached where ours judge; absent while nothing is judged."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

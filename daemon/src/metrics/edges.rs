@@ -113,7 +113,7 @@ fn label_set(edge: &Edge) -> Labels {
         labels::workload(&edge.source).into_owned(),
         labels::workload(&edge.target).into_owned(),
         edge.protocol.to_string(),
-        labels::port(edge).into_owned(),
+        labels::port(&edge.target, edge.protocol, edge.port).into_owned(),
     ]
 }
 

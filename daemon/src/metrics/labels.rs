@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use crate::{
-    event::{Kubernetes, Protocol, Runtime, Workload, WorkloadKind},
-    interaction::Edge,
-};
+use crate::event::{Kubernetes, Protocol, Runtime, Workload, WorkloadKind};
 
 /// The series that takes what does not fit.
 pub(super) const OTHER: &str = "other";
@@ -41,17 +38,17 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
     }
 }
 
-/// The label of an edge's port: the server's, or `other` where it is nobody's service.
-pub(super) fn port(edge: &Edge) -> Cow<'static, str> {
-    let outside = edge.target.kind == WorkloadKind::Outside;
-    let folded = edge.target.kind == WorkloadKind::Other || edge.protocol == Protocol::Other;
-    if edge.port == 0 && !folded {
+/// The label of a port: the server's, or `other` where it is nobody's service.
+pub(super) fn port(target: &Workload, protocol: Protocol, port: u16) -> Cow<'static, str> {
+    let outside = target.kind == WorkloadKind::Outside;
+    let folded = target.kind == WorkloadKind::Other || protocol == Protocol::Other;
+    if port == 0 && !folded {
         return NONE.into();
     }
-    if folded || (outside && edge.port >= FIRST_EPHEMERAL) {
+    if folded || (outside && port >= FIRST_EPHEMERAL) {
         return OTHER.into();
     }
-    edge.port.to_string().into()
+    port.to_string().into()
 }
 
 /// The label of a runtime.
@@ -130,7 +127,7 @@ fn transient(unit: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{metrics::samples::edge, sink::samples};
+    use crate::sink::samples;
 
     fn unit(name: &str) -> Workload {
         Workload::named(WorkloadKind::Unit, name)
@@ -187,11 +184,11 @@ mod tests {
     #[test]
     fn ports_are_the_servers_and_ephemeral_ones_of_peers_outside_are_folded() {
         let outside = Workload::named(WorkloadKind::Outside, "203.0.113.7");
-        let to_outside = |number| Edge { target: outside.clone().into(), port: number, ..edge() };
-        assert_eq!(port(&to_outside(443)), "443");
-        assert_eq!(port(&to_outside(32_768)), "other");
-        assert_eq!(port(&Edge { port: 40_000, ..edge() }), "40000");
-        assert_eq!(port(&Edge { port: 0, protocol: Protocol::Icmp, ..edge() }), "none");
-        assert_eq!(port(&Edge { port: 0, protocol: Protocol::Other, ..edge() }), "other");
+        assert_eq!(port(&outside, Protocol::Tcp, 443), "443");
+        assert_eq!(port(&outside, Protocol::Tcp, 32_768), "other");
+        let web = samples::web();
+        assert_eq!(port(&web, Protocol::Tcp, 40_000), "40000");
+        assert_eq!(port(&web, Protocol::Icmp, 0), "none");
+        assert_eq!(port(&web, Protocol::Other, 0), "other");
     }
 }

@@ -2,8 +2,14 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{definitions as metric, page::Page, series::Series};
-use crate::{enforcement::Report, event::Verdict, interaction::denials::Denials};
+use jiff::Timestamp;
+
+use super::{definitions as metric, labels, page::Page, series::Series};
+use crate::{
+    enforcement::{Report, Shadowed, What},
+    event::Verdict,
+    interaction::denials::Denials,
+};
 
 /// What is no rule's: a default, or that it was not known yet who somebody is. No rule is called so.
 const NO_RULE: &str = "none";
@@ -35,6 +41,48 @@ impl RuleSeries {
     }
 }
 
+/// What policies in the shadow would have decided otherwise.
+#[derive(Debug)]
+pub(super) struct ShadowSeries {
+    series: Series<6, u64>,
+    /// Since when they are there: others are counted anew.
+    since: Option<Timestamp>,
+}
+
+impl ShadowSeries {
+    pub(super) fn new() -> Self {
+        Self { series: Series::new(metric::SHADOW.limit), since: None }
+    }
+
+    /// Takes in what was found until now.
+    pub(super) fn update(&mut self, found: Option<&Shadowed>, now: Instant) {
+        let since = found.map(|found| found.shadowing.since);
+        if self.since != since {
+            *self = Self { since, ..Self::new() };
+        }
+        let mut sums = BTreeMap::<_, u64>::new();
+        for finding in found.iter().flat_map(|found| &found.findings) {
+            let rule = finding.would_be.rule.as_ref().map_or(NO_RULE, |rule| &*rule.label);
+            let labels = [
+                labels::workload(&finding.source).into_owned(),
+                labels::workload(&finding.target).into_owned(),
+                finding.protocol.to_string(),
+                labels::port(&finding.target, finding.protocol, finding.port).into_owned(),
+                verdict_label(finding.would_be.verdict).to_owned(),
+                rule.to_owned(),
+            ];
+            *sums.entry(labels).or_default() += finding.attempts;
+        }
+        self.series.update(sums, now);
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        self.series.each(|labels, count| page.count(&metric::SHADOW, &labels, count));
+        page.count(&metric::SERIES_FOLDED, &[metric::SHADOW.name], self.series.folded());
+        page.count(&metric::POLICY_SHADOW, &[], self.since.is_some().into());
+    }
+}
+
 fn verdict_label(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Allow => "allow",
@@ -61,5 +109,18 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.count(&metric::POLICY_CUT, &[], report.cuts.cut);
     for (reason, count) in report.cuts.uncut() {
         page.count(&metric::POLICY_UNCUT, &[reason], count);
+    }
+    if let Some(verified) = &report.verified {
+        page.count(&metric::VERIFIED, &[], verified.verified.into());
+        let last = verified.verified_at.map(|at| at.as_duration().as_secs_f64());
+        page.add(&metric::VERIFIED_TIME, &[], last.unwrap_or_default());
+        page.count(&metric::FOREIGN, &[], verified.foreign as u64);
+    }
+    for what in What::MENDABLE {
+        page.count(
+            &metric::MENDED,
+            &[what.name()],
+            report.mended.counts.get(&what).copied().unwrap_or_default(),
+        );
     }
 }

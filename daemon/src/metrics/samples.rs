@@ -1,8 +1,10 @@
 //! Edges and counts that tests speak about.
 
 use crate::{
-    event::Protocol,
+    enforcement::{Deviation, Shadowed, Shadowing},
+    event::{Direction, Protocol, Verdict},
     interaction::{Edge, Failed, Verdicts},
+    policy::{diff::Decided, explain::Why},
     sensor::counts::{Counters, Family, HookStatus, Named, Use},
     sink::samples::{api, web},
     syscall::{Abi, Syscall},
@@ -27,6 +29,22 @@ pub(crate) fn edge() -> Edge {
         first_seen: "2026-11-24T09:00:00Z".parse().expect("a time"),
         last_seen: "2026-11-24T10:00:00Z".parse().expect("a time"),
         last_denied: None,
+    }
+}
+
+/// Of `edge`, three attempts would have been denied, by no rule.
+pub(crate) fn shadowed() -> Shadowed {
+    let Edge { source, target, protocol, port, last_seen, .. } = edge();
+    let would_be =
+        Decided { verdict: Verdict::Deny, why: Why::Default, direction: Direction::Ingress, rule: None };
+    let finding =
+        Deviation { source, target, protocol, port, was: Verdict::Allow, would_be, attempts: 3, last_seen };
+    Shadowed {
+        shadowing: Shadowing { files: Vec::new(), since: last_seen, of: Vec::new() },
+        interactions: 1,
+        findings: vec![finding],
+        left_out: 0,
+        not_judged: 0,
     }
 }
 

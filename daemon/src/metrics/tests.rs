@@ -4,10 +4,20 @@ use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY};
 
 use super::*;
 use crate::{
+    enforcement::{Finding, Look, Outcome, Shadowed, What},
     event::{RuleName, Runtime},
     interaction::{Verdicts, denials::Denials},
     sink::samples as events,
 };
+
+/// Found right at the tenth second, and wrong now, beside a program of somebody else.
+fn verified() -> enforcement::Verified {
+    let found = |what, outcome| Finding { what, outcome, count: 1, text: String::new() };
+    let left = vec![found(What::Foreign, Outcome::Noted), found(What::Pin, Outcome::Open)];
+    let at = |second| jiff::Timestamp::from_second(second).expect("a time");
+    let before = enforcement::Verified::after(None, Look::default(), at(10));
+    enforcement::Verified::after(Some(&before), Look { left, ..Look::default() }, at(20))
+}
 
 fn readings() -> Readings {
     Readings {
@@ -37,6 +47,7 @@ fn readings() -> Readings {
             needs_restart: Vec::new(),
         }),
         policies: enforcement::Report {
+            verified: Some(verified()),
             generation: 17,
             enforced: 3,
             audited: 1,
@@ -99,6 +110,28 @@ fn denials_are_counted_by_pair_and_by_rule() {
 }
 
 #[test]
+fn what_is_in_the_shadow_is_counted_anew_for_each() {
+    let metrics = Metrics::new();
+    let count = |found: Option<&Shadowed>| {
+        lock(&metrics.shadow).update(found, Instant::now());
+        let text = render(&metrics, &readings());
+        let labels =
+            r#"source="shop/web",target="shop/api",protocol="tcp",port="8080",verdict="deny",rule="none""#;
+        (
+            value(&text, &format!("cofferdam_shadow_attempts_total{{{labels}}}")),
+            value(&text, "cofferdam_policy_shadow"),
+        )
+    };
+    let first = samples::shadowed();
+    let mut next = samples::shadowed();
+    next.shadowing.since += jiff::SignedDuration::from_secs(60);
+    next.findings[0].attempts = 1;
+    assert_eq!(count(Some(&first)), (Some(3.0), Some(1.0)));
+    assert_eq!(count(Some(&next)), (Some(1.0), Some(1.0)));
+    assert_eq!(count(None), (None, Some(0.0)));
+}
+
+#[test]
 fn how_the_policies_stand_can_be_watched() {
     let text = render(&Metrics::new(), &readings());
     for (series, expected) in [
@@ -132,6 +165,17 @@ fn known_series_stand_at_zero_before_anything_happened() {
     ] {
         assert_eq!(value(&text, series), Some(0.0), "{series}\n{text}");
     }
+}
+
+#[test]
+fn whether_policies_are_enforced_can_be_watched_with_its_age() {
+    let text = render(&Metrics::new(), &readings());
+    assert_eq!(value(&text, "cofferdam_enforcement_verified"), Some(0.0));
+    assert_eq!(value(&text, "cofferdam_enforcement_verified_timestamp_seconds"), Some(10.0));
+    assert_eq!(value(&text, "cofferdam_enforcement_foreign_programs"), Some(1.0));
+    assert_eq!(value(&text, r#"cofferdam_enforcement_mended_total{what="hook"}"#), Some(0.0));
+    let nothing = render(&Metrics::new(), &Readings::default());
+    assert_eq!(value(&nothing, "cofferdam_enforcement_verified"), None);
 }
 
 #[test]
@@ -210,6 +254,7 @@ fn every_metric_of_the_list_is_written() {
     metrics.observe(&events::exec());
     metrics.observe(&events::lost());
     lock(&metrics.rules).update(&denials(), Instant::now());
+    lock(&metrics.shadow).update(Some(&samples::shadowed()), Instant::now());
     let verdicts = Verdicts { deny: 1, ..Verdicts::default() };
     let text = render_with(&metrics, Ok(vec![Edge { verdicts, ..samples::edge() }]), &readings());
     for definition in definitions::ALL {

@@ -10,33 +10,43 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
-use crate::{sensor::Sensor, view::View};
+use crate::{enforcement::Harm, sensor::Sensor, view::View};
 
 /// Longest time until somebody new is noticed, should nobody say that something has changed; and at which the thread
 /// notices that it shall stop.
 const TICK: Duration = Duration::from_millis(250);
-/// How often the folder is looked at.
+/// How often the folder is looked at, and what policies on trial deny.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long it is waited for who lives here, while an earlier daemon's programs still know: what is not known yet is held.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
 /// Puts the policies in force once names are known as far as they can be (the sender of `names_known` is dropped), drops
-/// `judging` when they are, and goes on until `cancel`.
+/// `judging` when they are, and goes on until `cancel`. `follows` says whether an earlier daemon's programs judge meanwhile.
 pub(super) fn keep(
     view: &View,
+    follows: bool,
     names_known: oneshot::Receiver<Infallible>,
     judging: oneshot::Sender<Infallible>,
     cancel: &CancellationToken,
 ) {
     // An error is the sender's end.
     let _ = names_known.blocking_recv();
+    let until = Instant::now() + KNOWN_WITHIN;
+    while follows && !view.attribution.knows_everybody() && Instant::now() < until && !cancel.is_cancelled() {
+        view.attribution.wait_for_change(TICK);
+    }
     reload(view);
     drop(judging);
     let mut looked = Instant::now();
-    let (mut trouble, mut stuck) = (Trouble::default(), Trouble::default());
+    let mut trouble = Trouble::default();
+    let [mut stuck, mut harmful] = <[Trouble; 2]>::default();
     while !cancel.is_cancelled() {
         view.attribution.wait_for_change(TICK);
         take_back(view, &mut stuck);
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
+            take_back_harmful(view, &mut harmful);
             if view.policies.changed() {
                 reload(view);
             }
@@ -66,6 +76,28 @@ fn take_back(view: &View, stuck: &mut Trouble) {
                 tracing::error!("policies that were not confirmed cannot be taken back yet: {error}");
             }
         }
+    }
+}
+
+/// Takes back what denies too much of what was normal before. `stuck` is why that could not be done.
+fn take_back_harmful(view: &View, stuck: &mut Trouble) {
+    if !view.policies.is_guarded() {
+        return;
+    }
+    let taken_back = view
+        .edges()
+        .and_then(|edges| Ok(view.policies.take_back_harmful(&edges, Instant::now(), &view.attribution)?));
+    if let Ok(Some(Harm { denials, worst })) = &taken_back {
+        tracing::warn!(
+            denials,
+            worst,
+            "policies on trial denied what was normal before and were taken back: those before are in force"
+        );
+    }
+    if let Some(error) = stuck.news(taken_back) {
+        tracing::error!(
+            "it cannot be told what policies on trial deny, or they cannot be taken back: {error}"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cofferdam_common::{
     network::VERDICT_ALLOW,
     policy::{
-        EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, RULE_NONE, Span, Tables, service, why,
+        EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, RULE_NONE, Span, Tables, judge, service, why,
     },
 };
 use jiff::Timestamp;
@@ -242,7 +242,14 @@ impl Comparing<'_> {
     fn change(&self, difference: usize, source: Group, target: Group, seen: Option<Seen>) -> Change {
         let Difference { before, after, ranges } = &self.differences[difference];
         let (services, services_left_out) = in_words(ranges);
-        let decided = |plan: &Plan, reason: &Reason| Decided {
+        let (before, after) = (Decided::of(self.before, *before), Decided::of(self.after, *after));
+        Change { source, target, services, services_left_out, before, after, seen }
+    }
+}
+
+impl Decided {
+    fn of(plan: &Plan, reason: Reason) -> Self {
+        Self {
             verdict: verdict(reason.verdict),
             why: match reason.why {
                 why::RULE => Why::Rule,
@@ -251,10 +258,26 @@ impl Comparing<'_> {
             },
             direction: if reason.direction == EGRESS { Direction::Egress } else { Direction::Ingress },
             rule: plan.rule(reason.rule),
-        };
-        let (before, after) = (decided(self.before, before), decided(self.after, after));
-        Change { source, target, services, services_left_out, before, after, seen }
+        }
     }
+}
+
+/// What a plan decides of one interaction.
+///
+/// # Errors
+/// There is no room for whoever is at one of its ends.
+pub fn decide(
+    plan: &mut Plan,
+    source: End<'_>,
+    target: End<'_>,
+    (protocol, port): (u8, u16),
+) -> Result<Decided, TooLarge> {
+    let [source, target] = [source.signature(plan), target.signature(plan)];
+    let (source, target) = (plan.admit(source)?, plan.admit(target)?);
+    let service = service(protocol, port);
+    let sends = judge(plan, 0, EGRESS, source, target, service);
+    let receives = judge(plan, 0, INGRESS, target, source, service);
+    Ok(Decided::of(plan, Reason::of(both(sends, receives))))
 }
 
 impl Change {

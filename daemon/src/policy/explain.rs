@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Mismatch,
-    event::{Protocol, Verdict, Workload},
+    event::{Protocol, Verdict, Workload, WorkloadKind},
 };
 
 /// Most rules that are listed.
@@ -248,8 +248,20 @@ impl Scene<'_> {
     }
 }
 
+impl<'a> End<'a> {
+    /// Who is at an end of an edge; `None` where rules cannot judge him: many in one, or a network that was given a name.
+    #[must_use]
+    pub fn of(workload: &'a Workload) -> Option<Self> {
+        match workload.kind {
+            WorkloadKind::Outside => workload.name.parse().ok().map(End::Address),
+            WorkloadKind::Other => None,
+            _ => Some(End::Workload(workload)),
+        }
+    }
+}
+
 impl End<'_> {
-    fn signature(&self, plan: &Plan) -> Signature {
+    pub(super) fn signature(&self, plan: &Plan) -> Signature {
         match self {
             Self::Workload(workload) => plan.signature(workload),
             Self::Address(address) => plan.signature_of_address(*address),

@@ -8,10 +8,12 @@ use aya::{
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program, links::FdLink},
 };
 
+use cofferdam_query::Place;
+
 use super::hooks::{Attach, Hook};
 
-/// Has the kernel check a program.
-pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<()> {
+/// Has the kernel check a program. Returns the kernel's number of it.
+pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<u32> {
     match (hook.attach, program(ebpf, hook)?) {
         (Attach::Tracepoint, Program::BtfTracePoint(program)) => program.load(hook.name, btf)?,
         (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
@@ -19,7 +21,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::R
         (Attach::VethIngress | Attach::VethEgress, Program::SchedClassifier(program)) => program.load()?,
         _ => bail!("is of another kind in the object"),
     }
-    Ok(())
+    Ok(program(ebpf, hook)?.info()?.id())
 }
 
 /// The cgroup hooks are links, which always let other programs of the same cgroup run as well.
@@ -43,6 +45,19 @@ pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, root: &File) -> anyhow::Resul
             program.take_link(link)?.try_into()?
         }
         _ => bail!("is of another kind in the object"),
+    })
+}
+
+/// Where at a cgroup a hook is attached, if it is one of a cgroup.
+pub(super) fn place(hook: &Hook) -> Option<Place> {
+    Some(match (hook.attach, hook.name) {
+        (Attach::CgroupEgress, _) => Place::Egress,
+        (Attach::CgroupIngress, _) => Place::Ingress,
+        (Attach::CgroupAddress, "connect4") => Place::Connect4,
+        (Attach::CgroupAddress, "connect6") => Place::Connect6,
+        (Attach::CgroupAddress, "sendmsg4") => Place::Sendmsg4,
+        (Attach::CgroupAddress, "sendmsg6") => Place::Sendmsg6,
+        _ => return None,
     })
 }
 

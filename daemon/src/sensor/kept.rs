@@ -9,13 +9,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::programs::links::FdLink;
+use aya::programs::links::{FdLink, PinnedLink};
 
-use super::{clock::Clock, pins::if_there};
+use super::{
+    clock::Clock,
+    hooks::{Attach, Hook},
+    pins::if_there,
+};
 
-/// The hooks that judge.
-pub(super) const STAY: [&str; 6] =
-    ["cgroup_skb_ingress", "cgroup_skb_egress", "connect4", "connect6", "sendmsg4", "sendmsg6"];
+/// Whether a hook judges, and is attached once for all: those at links come and go with these.
+pub(super) fn stays(hook: &Hook) -> bool {
+    matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress)
+}
 
 /// Where links are pinned.
 pub(super) struct Kept {
@@ -35,6 +40,19 @@ impl Kept {
     /// Whether a hook of this daemon is pinned.
     pub(super) fn has(&self, name: &str) -> bool {
         self.path(name).exists()
+    }
+
+    /// Whether there is anything that an earlier daemon has left.
+    pub(super) fn has_others(&self) -> bool {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| !name.to_string_lossy().ends_with(&self.mark))
+    }
+
+    /// Whether what is pinned as a hook of this daemon is that link: not another, and not one that was detached.
+    pub(super) fn holds(&self, name: &str, link: &FdLink) -> bool {
+        let pinned = PinnedLink::from_pin(self.path(name)).map(FdLink::from).and_then(|pinned| pinned.info());
+        pinned.is_ok_and(|pinned| link.info().is_ok_and(|link| link.id() == pinned.id()))
     }
 
     /// Pins a link, which is lost if that fails.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::AtomicBool,
     },
 };
 
@@ -63,6 +63,10 @@ mod kept;
 mod measure;
 
 mod pins;
+
+pub mod standing;
+
+mod switch;
 
 mod veths;
 
@@ -132,6 +136,10 @@ pub struct Sensor {
     kept: Kept,
     /// Whether what judges stays should the daemon end.
     stays: AtomicBool,
+    /// Held while hooks are attached, let go or looked after: else what is just let go would be attached again.
+    switching: Mutex<()>,
+    /// What the kernel calls the programs that it has taken.
+    programs: HashMap<&'static str, u32>,
     veths: Mutex<Veths>,
     /// The root of the cgroup tree.
     root: File,
@@ -220,12 +228,12 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
 
     let root = File::open(&options.cgroup_root)
         .with_context(|| format!("cannot open {}", options.cgroup_root.display()))?;
-    let mut links = HashMap::new();
+    let (mut links, mut programs) = (HashMap::new(), HashMap::new());
     let hooks: Vec<HookStatus> = HOOKS
         .iter()
         .map(|hook| {
             let mut take = || {
-                load_program(&mut ebpf, hook, &btf)?;
+                programs.insert(hook.name, load_program(&mut ebpf, hook, &btf)?);
                 if hook.off.is_none() {
                     links.insert(hook.name, attach(&mut ebpf, hook, &root)?);
                 }
@@ -241,8 +249,8 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     }
     let (ebpf, links, hooks) = (RwLock::new(ebpf), Mutex::new(links), Hooks::new(hooks));
     let kept = Kept::new(&options.pin_directory);
-    let (stays, veths) = (AtomicBool::new(false), Mutex::new(veths));
-    let sensor = Sensor { ebpf, links, kept, stays, veths, root, hooks, _pins: pins };
+    let (stays, switching, veths) = (AtomicBool::new(false), Mutex::default(), Mutex::new(veths));
+    let sensor = Sensor { ebpf, links, kept, stays, switching, programs, veths, root, hooks, _pins: pins };
     Ok(Loaded { sensor, reader, ledger, budgets, limits, calls, policy })
 }
 
@@ -253,83 +261,12 @@ impl Sensor {
         self.hooks.clone()
     }
 
-    /// Attaches the hooks of a family that is off unless something needs it, or lets them go. What the kernel refused
-    /// stays refused. May take as long as the kernel needs to be sure that a program runs nowhere any more.
-    pub fn need(&self, family: &str, needed: bool) {
-        for hook in HOOKS.iter().filter(|hook| hook.family == family && hook.off.is_some()) {
-            let known = self.hooks.list().into_iter().find(|status| status.name == hook.name);
-            if known.is_none_or(|known| known.refused.is_some() || known.attached() == needed) {
-                continue;
-            }
-            if !needed {
-                drop(lock(&self.links).remove(hook.name));
-                self.hooks.set(status(hook, None));
-                continue;
-            }
-            let refused = self.switch_on(hook).err().map(|error| reason(&error));
-            self.hooks.set(HookStatus { off: None, ..status(hook, refused) });
-        }
-    }
-
-    fn switch_on(&self, hook: &Hook) -> anyhow::Result<()> {
-        if hook.attach.is_at_links() {
-            // Each by itself, as they come: `cover`.
-            return Ok(());
-        }
-        let link = attach(&mut self.write(), hook, &self.root)?;
-        lock(&self.links).insert(hook.name, link);
-        Ok(())
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, Ebpf> {
         self.ebpf.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Ebpf> {
         self.ebpf.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has what judges go on should the daemon end, however it ends; or lets it go, and what an earlier daemon has left.
-    ///
-    /// # Errors
-    /// When a link cannot be pinned. What judges now goes on all the same while the daemon does.
-    pub fn stay(&self, stay: bool) -> anyhow::Result<()> {
-        self.stays.store(stay, Ordering::Relaxed);
-        if !stay {
-            return self.uncover_all().and(self.kept.clear());
-        }
-        for name in kept::STAY {
-            if self.kept.has(name) {
-                continue;
-            }
-            let Some(link) = lock(&self.links).remove(name) else { continue };
-            match self.kept.pin(name, link) {
-                Ok(link) => drop(lock(&self.links).insert(name, link)),
-                Err(error) => {
-                    // What could not be pinned is gone.
-                    HOOKS
-                        .iter()
-                        .filter(|hook| hook.name == name)
-                        .try_for_each(|hook| self.switch_on(hook))?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what judges stays should the daemon end.
-    #[must_use]
-    pub fn stays(&self) -> bool {
-        self.stays.load(Ordering::Relaxed)
-    }
-
-    /// Lets go what an earlier daemon has left. Until then that judges as well, so that there is no gap.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn take_over(&self) -> anyhow::Result<()> {
-        self.kept.clear_others()
     }
 }
 

@@ -18,6 +18,10 @@ use ipnet::IpNet;
 
 use super::{take, walk::was_there};
 
+mod check;
+
+pub use self::check::{Checked, Table};
+
 /// A slot: 0 or 1.
 pub type Slot = u8;
 
@@ -65,6 +69,8 @@ pub struct PolicyMaps {
     written: [Written; 2],
     known_residents: HashMap<CgroupId, Resident>,
     known_addresses: HashMap<Address, CgroupId>,
+    /// How far each map has been looked through.
+    passes: check::Passes,
     in_force: u32,
     /// The last generation that was in force: no number comes twice, for flows remember by which they were judged.
     last: u32,
@@ -77,6 +83,7 @@ struct Written {
     intervals: Vec<Interval>,
     pairs: HashMap<PairKey, Span>,
     networks: HashMap<IpNet, Identity>,
+    subjects: HashMap<Identity, Subject>,
 }
 
 impl PolicyMaps {
@@ -93,6 +100,7 @@ impl PolicyMaps {
             written: Default::default(),
             known_residents: HashMap::new(),
             known_addresses: HashMap::new(),
+            passes: check::Passes::default(),
             in_force: 0,
             last: 0,
         })
@@ -171,7 +179,7 @@ impl PolicyMaps {
                 continue;
             }
             self.intervals
-                .set(number * 2 + u32::from(slot), *interval, 0)
+                .set(number_of(slot, number), *interval, 0)
                 .with_context(|| format!("there is no room for interval {number} of the policies"))?;
             if at == written.len() {
                 written.push(*interval);
@@ -200,9 +208,14 @@ impl PolicyMaps {
     /// # Errors
     /// When there is no room.
     pub fn set_subject(&mut self, slot: Slot, identity: Identity, subject: Subject) -> anyhow::Result<()> {
-        self.subjects
-            .set(identity.0 * 2 + u32::from(slot), subject, 0)
-            .with_context(|| format!("there is no room for identity {}", identity.0))
+        let written = &mut self.written[usize::from(slot & 1)].subjects;
+        if written.get(&identity) != Some(&subject) {
+            self.subjects
+                .set(number_of(slot, identity.0), subject, 0)
+                .with_context(|| format!("there is no room for identity {}", identity.0))?;
+            written.insert(identity, subject);
+        }
+        Ok(())
     }
 
     /// Writes the identity of a network of peers outside.
@@ -328,6 +341,11 @@ impl PolicyMaps {
 /// The slot of a generation.
 fn slot(generation: u32) -> Slot {
     Slot::from(generation & 1 == 1)
+}
+
+/// Where in an array of two slots something is.
+fn number_of(slot: Slot, number: u32) -> u32 {
+    number * 2 + u32::from(slot)
 }
 
 /// The kernel's key for a network.

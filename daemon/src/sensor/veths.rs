@@ -13,7 +13,9 @@ use aya::{
     programs::{
         LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType,
         links::FdLink,
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+        tc::{
+            self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
+        },
     },
     sys::NetlinkError,
     util::KernelVersion,
@@ -26,7 +28,7 @@ use super::{
     hooks::{Attach, HOOKS},
     kept::Kept,
     lock, take,
-    walk::was_there,
+    walk::{found, was_there},
 };
 
 /// Where our tc filters stand among those of others: first, and at a place that no other tool is likely to use.
@@ -37,13 +39,15 @@ const HANDLE: TcHandle = TcHandle::new(0xc0ff, 0xd);
 pub(super) struct Veths {
     owners: maps::HashMap<MapData, u32, CgroupId>,
     known_owners: HashMap<u32, CgroupId>,
-    attached: HashMap<u32, Vec<Attached>>,
+    attached: HashMap<u32, HashMap<&'static str, Attached>>,
+    /// Links that could not be covered when that was tried last, and why.
+    uncovered: HashMap<u32, String>,
 }
 
 /// A program that is attached to a link.
-enum Attached {
+pub(super) enum Attached {
     /// Detached when it is dropped, unless it is pinned.
-    Tcx(#[expect(dead_code, reason = "it is there to be dropped")] FdLink),
+    Tcx(FdLink),
     /// Detached when it is taken out and dropped.
     Filter(ManuallyDrop<SchedClassifierLink>),
 }
@@ -51,7 +55,7 @@ enum Attached {
 impl Veths {
     pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         let owners = take(ebpf, "LINKS")?.try_into()?;
-        Ok(Self { owners, known_owners: HashMap::new(), attached: HashMap::new() })
+        Ok(Self { owners, known_owners: HashMap::new(), attached: HashMap::new(), uncovered: HashMap::new() })
     }
 
     fn set_owner(&mut self, index: u32, owner: CgroupId) -> anyhow::Result<()> {
@@ -62,16 +66,46 @@ impl Veths {
         Ok(())
     }
 
+    /// Links that are to be covered.
+    pub(super) fn indices(&self) -> Vec<u32> {
+        self.attached.keys().chain(self.uncovered.keys()).copied().collect()
+    }
+
+    /// Why a link that is to be covered is not.
+    pub(super) fn why_uncovered(&self, index: u32) -> Option<&str> {
+        self.uncovered.get(&index).map(String::as_str)
+    }
+
+    /// What is attached to a link.
+    pub(super) fn attached(&mut self, index: u32) -> Option<&mut HashMap<&'static str, Attached>> {
+        self.attached.get_mut(&index)
+    }
+
+    /// Writes again whose a link is, unless the kernel still has it so. Returns whether that was needed.
+    pub(super) fn rewrite_owner(&mut self, index: u32) -> anyhow::Result<bool> {
+        let Some(owner) = self.known_owners.get(&index).copied() else { return Ok(false) };
+        if found(self.owners.get(&index, 0))? == Some(owner) {
+            return Ok(false);
+        }
+        self.owners.insert(index, owner, 0)?;
+        Ok(true)
+    }
+
     fn uncover(&mut self, kept: &Kept, index: u32) -> anyhow::Result<()> {
         if self.known_owners.remove(&index).is_some() {
             was_there(self.owners.remove(&index)).context("cannot forget a link")?;
         }
-        for attached in self.attached.remove(&index).unwrap_or_default() {
-            if let Attached::Filter(filter) = attached {
-                drop(ManuallyDrop::into_inner(filter));
-            }
-        }
+        self.uncovered.remove(&index);
+        self.attached.remove(&index).into_iter().flatten().for_each(|(_, attached)| attached.detach());
         programs().try_for_each(|(program, _)| kept.unpin(&pin(program, index)))
+    }
+}
+
+impl Attached {
+    fn detach(self) {
+        if let Self::Filter(filter) = self {
+            drop(ManuallyDrop::into_inner(filter));
+        }
     }
 }
 
@@ -91,10 +125,15 @@ impl Sensor {
                 .attach_to_veth(program, index, name, side)
                 .with_context(|| format!("cannot attach {program} to {name}"));
             match attached {
-                Ok(attached) => veths.attached.entry(index).or_default().push(attached),
-                Err(error) => return veths.uncover(&self.kept, index).and(Err(error)),
+                Ok(attached) => drop(veths.attached.entry(index).or_default().insert(program, attached)),
+                Err(error) => {
+                    let cleared = veths.uncover(&self.kept, index);
+                    veths.uncovered.insert(index, format!("{error:#}"));
+                    return cleared.and(Err(error));
+                }
             }
         }
+        veths.uncovered.remove(&index);
         Ok(())
     }
 
@@ -104,6 +143,26 @@ impl Sensor {
     /// When a map cannot be written or a pin not removed.
     pub fn uncover(&self, index: u32) -> anyhow::Result<()> {
         lock(&self.veths).uncover(&self.kept, index)
+    }
+
+    /// Adds a tc filter unless there is one at our place. Returns whether it was missing.
+    pub(super) fn add_missing_filter(
+        &self,
+        hook: &str,
+        name: &str,
+        side: TcAttachType,
+    ) -> anyhow::Result<bool> {
+        let mut ebpf = self.write();
+        let program = classifier(&mut ebpf, hook)?;
+        add_clsact(name)?;
+        match attach_filter(program, name, side) {
+            Err(error) if is_there(&error) => Ok(false),
+            added => {
+                // It stays by itself, as the one that was there.
+                let _ = ManuallyDrop::new(program.take_link(added?)?);
+                Ok(true)
+            }
+        }
     }
 
     /// Says whose a link is: a container's cgroup, or none for what no policy knows. Until it is said, what passes there and
@@ -129,7 +188,7 @@ impl Sensor {
         all.into_iter().try_for_each(|index| veths.uncover(&self.kept, index))
     }
 
-    fn attach_to_veth(
+    pub(super) fn attach_to_veth(
         &self,
         hook: &str,
         index: u32,
@@ -137,10 +196,8 @@ impl Sensor {
         side: TcAttachType,
     ) -> anyhow::Result<Attached> {
         let mut ebpf = self.write();
-        let Some(Program::SchedClassifier(program)) = ebpf.program_mut(hook) else {
-            bail!("is not in the object")
-        };
-        if KernelVersion::current()? < KernelVersion::new(6, 6, 0) {
+        let program = classifier(&mut ebpf, hook)?;
+        if !has_tcx()? {
             let filter = add_filter(program, name, side)?;
             return Ok(Attached::Filter(ManuallyDrop::new(filter)));
         }
@@ -151,8 +208,13 @@ impl Sensor {
     }
 }
 
+/// Whether links of tcx can be attached, or filters of tc only.
+pub(super) fn has_tcx() -> anyhow::Result<bool> {
+    Ok(KernelVersion::current()? >= KernelVersion::new(6, 6, 0))
+}
+
 /// The programs, and at which side of a link's end each is.
-fn programs() -> impl Iterator<Item = (&'static str, TcAttachType)> {
+pub(super) fn programs() -> impl Iterator<Item = (&'static str, TcAttachType)> {
     HOOKS.iter().filter_map(|hook| {
         let side = match hook.attach {
             Attach::VethIngress => TcAttachType::Ingress,
@@ -169,15 +231,9 @@ fn add_filter(
     name: &str,
     side: TcAttachType,
 ) -> anyhow::Result<SchedClassifierLink> {
-    let exists = |error: &NetlinkError| error.raw_os_error() == Some(Errno::EEXIST as i32);
-    match tc::qdisc_add_clsact(name) {
-        Err(TcError::NetlinkError(error)) if exists(&error) => {}
-        added => added?,
-    }
-    let filter = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
-    let added = program.attach_with_options(name, side, TcAttachOptions::Netlink(filter));
-    let id = match added {
-        Err(ProgramError::TcError(TcError::NetlinkError(error))) if exists(&error) => {
+    add_clsact(name)?;
+    let id = match attach_filter(program, name, side) {
+        Err(error) if is_there(&error) => {
             let before = SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None)?;
             program.attach_to_link(before)?
         }
@@ -186,7 +242,40 @@ fn add_filter(
     Ok(program.take_link(id)?)
 }
 
+fn attach_filter(
+    program: &mut SchedClassifier,
+    name: &str,
+    side: TcAttachType,
+) -> Result<SchedClassifierLinkId, ProgramError> {
+    let filter = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    program.attach_with_options(name, side, TcAttachOptions::Netlink(filter))
+}
+
+/// The queueing discipline that filters belong to.
+fn add_clsact(name: &str) -> anyhow::Result<()> {
+    match tc::qdisc_add_clsact(name) {
+        Err(TcError::NetlinkError(error)) if exists(&error) => Ok(()),
+        added => Ok(added?),
+    }
+}
+
+/// Whether there is a filter at our place.
+fn is_there(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::TcError(TcError::NetlinkError(error)) if exists(error))
+}
+
+fn exists(error: &NetlinkError) -> bool {
+    error.raw_os_error() == Some(Errno::EEXIST as i32)
+}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, hook: &str) -> anyhow::Result<&'a mut SchedClassifier> {
+    match ebpf.program_mut(hook) {
+        Some(Program::SchedClassifier(program)) => Ok(program),
+        _ => bail!("is not in the object"),
+    }
+}
+
 /// What the pin of a program at a link is called.
-fn pin(program: &str, index: u32) -> String {
+pub(super) fn pin(program: &str, index: u32) -> String {
     format!("{program}-{index}")
 }

@@ -27,6 +27,15 @@ where
     Ok(found)
 }
 
+/// What is in an entry, if there is one.
+pub(super) fn found<V>(got: Result<V, MapError>) -> Result<Option<V>, MapError> {
+    match got {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether there was an entry to remove.
 pub(super) fn was_there(removed: Result<(), MapError>) -> Result<bool, MapError> {
     match removed {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use cofferdam::sensor::hooks::HOOKS;
 use cofferdam_tests::{
     Container, Docker, Node, built,
@@ -171,6 +171,39 @@ fn a_daemon_that_takes_over_while_docker_hangs_knows_whose_each_address_is() -> 
         Ok(next)
     })?;
     println!("{outcome}");
+    scene.end(stage, &outcome)
+}
+
+#[test]
+fn a_daemon_that_takes_over_judges_nobody_before_it_knows_him() -> Result<()> {
+    /// Longer than a start takes, and shorter than it is waited for.
+    const HANGS: Duration = Duration::from_secs(4);
+    let _turn = alone()?;
+    let scene = Scene::new()?;
+    let path = scene.node.directory().join("slow.sock");
+    let mut socket = Socket::new(path.clone(), scene.docker.socket().to_owned());
+    socket.behave(Manner::Behaves)?;
+    // Names come from the socket alone.
+    let path = path.to_str().context("a path in UTF-8")?;
+    let through = ["--docker-socket", path, "--docker-root", "/nonexistent"];
+    let stage = Stage::start_with(&scene.node, &scene.docker, CLEAR, &through)?;
+    let stage = scene.enforce(ONLY_THESE, stage)?;
+    let (stage, outcome) = scene.meanwhile(|| {
+        let mut stage = stage;
+        stage.daemon.die()?;
+        socket.behave(Manner::Hangs)?;
+        let recovers = thread::spawn(move || {
+            thread::sleep(HANGS);
+            socket.behave(Manner::Behaves).map(|()| socket)
+        });
+        let next = stage.with_another_daemon(&scene.docker, &built("cofferdam")?)?;
+        let _socket = recovers.join().map_err(|_| anyhow!("the socket's thread panicked"))??;
+        scene.is_whole(&next)?;
+        Ok(next)
+    })?;
+    println!("{outcome}");
+    let held = stage.daemon.metric("cofferdam_hook_failures_total", &[r#"reason="held""#])?;
+    ensure!(held == 0, "{held} packets were held of those whom the daemon before knew");
     scene.end(stage, &outcome)
 }
 

@@ -12,6 +12,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("btfparse", &["sensor"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("cofferdam_query", &["sensor"]),
     ("comfy_table", &["cli"]),
     ("containerd_client", &["attribution::runtime::containerd"]),
     ("domain", &["attribution::dns"]),

@@ -15,8 +15,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
     // Pure: what the kernel is told comes of documents and workloads alone.
     ("policy", &["config", "event"]),
-    // What the policies say is put into the kernel's maps, for whoever lives here.
-    ("enforcement", &["attribution", "config", "event", "policy", "sensor::policy"]),
+    // What the policies say is put into the kernel's maps, for whoever lives here; and what others would say is told by what
+    // was seen.
+    (
+        "enforcement",
+        &["attribution", "config", "event", "interaction", "policy", "sensor::policy", "sensor::standing"],
+    ),
     // Whose sockets they are, and what became of them.
     ("cut", &["attribution", "enforcement"]),
     // Of the event, what a selector selects, and which characters are hostile.

@@ -17,7 +17,7 @@ pub(super) struct Source {
 
 /// All files of all crates.
 pub(super) fn all() -> Vec<Source> {
-    let crates = ["common", "ebpf", "daemon", "tests", "xtask"].map(|name| shell::root().join(name));
+    let crates = ["common", "ebpf", "daemon", "query", "tests", "xtask"].map(|name| shell::root().join(name));
     let entries = crates.iter().flat_map(WalkDir::new).filter_map(Result::ok);
     let paths = entries
         .map(walkdir::DirEntry::into_path)

@@ -74,7 +74,7 @@ impl Machine {
                 tally += result;
             }
             if line.contains(PRICE) {
-                println!("    {line}");
+                println!("    {}: {line}", self.name);
             }
             if let Some((_, code)) = line.split_once(EXIT) {
                 exit = Some(code.trim().to_owned());
@@ -89,7 +89,8 @@ impl Machine {
             (_, Some(code)) => format!("payload exit: {code}"),
         };
         if tally.failed > 0 {
-            console.iter().for_each(|line| println!("    {line}"));
+            // In one piece: others may run beside it.
+            println!("    {}", console.join("\n    "));
         }
         let seconds = started.elapsed().as_secs_f64();
         println!("--- {}: {tally}; {ending}; {seconds:.1} s; console in {}", self.name, path.display());

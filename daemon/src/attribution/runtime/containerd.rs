@@ -202,7 +202,7 @@ async fn heard(
                 Err(failure) => return Err(failure),
             }
         }
-        Some(Heard::Told(facts)) => attribution.tell(source, facts),
+        Some(Heard::Told(facts)) => attribution.tell(source, *facts),
         Some(Heard::Gone(id)) => attribution.forget(source, &id),
         None => {}
     }

@@ -23,7 +23,7 @@ use bollard::{
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::facts::addresses;
+pub(super) use self::facts::Networks;
 pub use self::facts::told_by;
 use self::inspections::Inspections;
 use super::{

@@ -92,7 +92,7 @@ impl Tables {
                         cgroup: *id,
                         workload: Arc::clone(&entry.shown.workload),
                         own: entry.cgroup() == Some(*id),
-                        told: entry.is_told(),
+                        told: entry.is_told_whole(),
                     }
                 }
                 Resident::Other(workload) => {

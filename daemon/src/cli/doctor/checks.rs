@@ -6,6 +6,7 @@ use super::{super::output::number, up};
 use crate::{
     api::{Health, State},
     attribution::{RuntimeState, RuntimeStatus},
+    enforcement::Verified,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -184,6 +185,26 @@ pub(super) fn hook(hook: &HookStatus) -> Check {
     }
 }
 
+/// Whether what is in force is enforced, and who else is where it is.
+pub(super) fn enforcement(verified: &Verified) -> Vec<Check> {
+    const SUBJECT: &str = "enforcement";
+    let state = match verified.problem() {
+        None => Check::well(SUBJECT, &format!("verified at {:.0}", verified.looked_at)),
+        Some(problem) => {
+            let last = verified
+                .verified_at
+                .map_or_else(|| "never before".to_owned(), |last| format!("the last time at {last:.0}"));
+            let finding = format!("not as the policies say: {problem}; verified {last}");
+            Check::problem(SUBJECT, &finding, "look into `journalctl -u cofferdam` and docs/policy.md")
+        }
+    };
+    let noted = verified.noted().map(|finding| {
+        let advice = "see who attached it: `bpftool prog show`, `bpftool cgroup tree`, `bpftool net`";
+        Check::note(SUBJECT, &finding.text, Some(advice))
+    });
+    std::iter::once(state).chain(noted).collect()
+}
+
 pub(super) fn counters(counters: &Counters) -> Vec<Check> {
     let lost = counters.families.iter().filter(|family| family.lost > 0).map(|family| {
         let finding = format!("{} of {} {} records lost", number(family.lost), number(family.issued), family.family);
@@ -227,8 +248,35 @@ pub(super) fn counters(counters: &Counters) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::{api::samples, event::Runtime};
+    use crate::{
+        api::samples,
+        enforcement::{Finding, Look, Outcome, What},
+        event::Runtime,
+    };
+
+    #[test]
+    fn what_is_not_enforced_is_a_problem_and_a_program_of_others_is_a_note() {
+        let found =
+            |outcome, text: &str| Finding { what: What::Hook, outcome, count: 1, text: text.to_owned() };
+        let left =
+            vec![found(Outcome::Noted, "program 7 runs before ours"), found(Outcome::Open, "it is gone")];
+        let look = Look { left, ..Look::default() };
+        let checks = enforcement(&Verified::after(None, look, Timestamp::UNIX_EPOCH));
+        let told: Vec<_> = checks.iter().map(|check| (check.level, check.finding.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                (Level::Problem, "not as the policies say: it is gone; verified never before"),
+                (Level::Note, "program 7 runs before ours"),
+            ]
+        );
+        let well = enforcement(&Verified::after(None, Look::default(), Timestamp::UNIX_EPOCH));
+        assert_eq!(well.iter().map(|check| check.level).collect::<Vec<_>>(), [Level::Well]);
+        assert_eq!(well[0].finding, "verified at 1970-01-01T00:00:00Z");
+    }
 
     #[test]
     fn each_thing_that_is_missing_comes_with_what_to_do() {

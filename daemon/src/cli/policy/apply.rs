@@ -33,6 +33,10 @@ pub(super) struct Arguments {
     /// Go back by itself after this time (as `5m`), unless `cofferdam policy confirm` comes before.
     #[arg(long, value_parser = time, value_name = "TIME", conflicts_with = "dry_run")]
     confirm_within: Option<Duration>,
+    /// Until it is confirmed, go back at once when more than this many attempts are denied of interactions that were allowed
+    /// before.
+    #[arg(long, value_name = "DENIALS", requires = "confirm_within")]
+    take_back_above: Option<u64>,
 }
 
 /// A time as people write it, in whole seconds.
@@ -60,6 +64,7 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
     store::check(&compared.folder, candidate.files.iter().map(|file| &file.name))?;
     let within = arguments.confirm_within.unwrap_or(WRITTEN_WITHIN);
     candidate.seconds = Some(within.as_secs());
+    candidate.most_denials = arguments.take_back_above;
     let tried: Tried = client.post("/v1/policy/try", &candidate)?;
     if arguments.confirm_within.is_some() {
         return print(&waits(&tried, &compared, within));
@@ -188,7 +193,8 @@ mod tests {
 
         fn apply(&self, dry_run: bool, confirm_within: Option<Duration>) -> Result<(), Failure> {
             let paths = vec![self.directory.join("shop.yaml")];
-            run(&Arguments { paths, dry_run, confirm_within }, &self.client())
+            let arguments = Arguments { paths, dry_run, confirm_within, take_back_above: None };
+            run(&arguments, &self.client())
         }
 
         fn in_force(&self) -> Vec<String> {
@@ -258,8 +264,12 @@ mod tests {
         }
         fs::write(scene.directory.join("policies/old.yaml"), "policy: old\n").unwrap();
         assert_eq!(reload(&scene.client()).unwrap_err().code(), 3);
-        let nothing =
-            Arguments { paths: vec![empty(&scene.directory)], dry_run: false, confirm_within: None };
+        let nothing = Arguments {
+            paths: vec![empty(&scene.directory)],
+            dry_run: false,
+            confirm_within: None,
+            take_back_above: None,
+        };
         assert_eq!(run(&nothing, &scene.client()).unwrap_err().code(), 1);
     }
 

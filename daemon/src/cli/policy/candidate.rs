@@ -30,7 +30,7 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Candidate, Failure> {
         }
         files.push(NamedText { name, text: file.text });
     }
-    Ok(Candidate { files, seconds: None })
+    Ok(Candidate { files, ..Candidate::default() })
 }
 
 fn refused(path: &str, why: &str) -> Failure {

@@ -74,28 +74,29 @@ fn line(change: &Change, now: Timestamp, for_people: bool) -> String {
     if *services_left_out > 0 {
         services += &format!(" and {services_left_out} more");
     }
-    let [was, is] = [before.verdict, after.verdict].map(|verdict| {
-        let style = match verdict {
-            Verdict::Allow => ALLOWED,
-            Verdict::Audit => REPORTED,
-            Verdict::Deny => DENIED,
-        };
-        format!("{style}{verdict}{style:#}")
-    });
     format!(
-        "{} -> {}  {}: {was} -> {is} ({}){}\n",
+        "{} -> {}  {}: {} -> {} ({}){}\n",
         printable(&source.label()),
         printable(&target.label()),
         printable(&services),
+        styled(before.verdict),
+        styled(after.verdict),
         printable(&reason(before, after)),
         seen.map(|seen| when(seen, now, for_people)).unwrap_or_default()
     )
 }
 
+pub(super) fn styled(verdict: Verdict) -> String {
+    let style = match verdict {
+        Verdict::Allow => ALLOWED,
+        Verdict::Audit => REPORTED,
+        Verdict::Deny => DENIED,
+    };
+    format!("{style}{verdict}{style:#}")
+}
+
 /// The rule that decides; where none does, the one that did.
 fn reason(before: &Decided, after: &Decided) -> String {
-    let named =
-        |rule: &RuleInfo| format!("{}, {}:{}", rule.label, rule.place.file.display(), rule.place.line);
     match (&after.rule, &before.rule) {
         (Some(rule), _) => named(rule),
         (None, Some(rule)) => format!("the default; before {}", named(rule)),
@@ -103,7 +104,12 @@ fn reason(before: &Decided, after: &Decided) -> String {
     }
 }
 
-fn when(seen: Seen, now: Timestamp, for_people: bool) -> String {
+/// `shop#1, FILE:4`
+pub(super) fn named(rule: &RuleInfo) -> String {
+    format!("{}, {}:{}", rule.label, rule.place.file.display(), rule.place.line)
+}
+
+pub(super) fn when(seen: Seen, now: Timestamp, for_people: bool) -> String {
     let last = match ago(seen.last, now, for_people) {
         last if last == "now" || !for_people => last,
         last => last + " ago",

@@ -34,7 +34,7 @@ pub(super) enum Heard {
     /// Something about this container is to be asked for.
     Made(String),
     /// What the event tells by itself.
-    Told(ContainerFacts),
+    Told(Box<ContainerFacts>),
     /// The container is gone.
     Gone(String),
 }
@@ -67,6 +67,8 @@ pub(super) fn of_container(
     let spec = container.spec.and_then(|spec| from_spec(namespace, &container.id, &spec.value));
     let mut facts = spec.unwrap_or_else(|| ContainerFacts::new(id));
     let mut labels = facts.labels.take().unwrap_or_default();
+    let is_sandbox = facts.sandbox.as_ref() == Some(&container.id);
+    facts.pod_labels = is_sandbox.then(|| container.labels.clone().into_iter().collect());
     labels.extend(container.labels);
     facts.name = labels.get(NAME).cloned().or(facts.name);
     facts.labels = Some(labels);
@@ -96,6 +98,7 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
         event.type_url.insert(0, '/');
     }
     let whole = |id: &str| whole_id(&namespace, id);
+    let told = |facts| Heard::Told(Box::new(facts));
     let state = |id: &str, state| ContainerFacts { state: Some(state), ..ContainerFacts::new(whole(id)) };
     Some(match topic.as_str() {
         "/containers/create" => Heard::Made(event.to_msg::<ContainerCreate>().ok()?.id),
@@ -106,7 +109,7 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
             let started_at = timestamp
                 .and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
                 .filter(|time| *time > Timestamp::UNIX_EPOCH);
-            Heard::Told(ContainerFacts {
+            told(ContainerFacts {
                 pid: Some(Some(start.pid)),
                 started_at,
                 ..state(&start.container_id, ContainerState::Running)
@@ -118,20 +121,20 @@ pub(super) fn of_event(envelope: Envelope) -> Option<Heard> {
             if exit.id != exit.container_id {
                 return None;
             }
-            Heard::Told(ended(state(&exit.container_id, ContainerState::Exited)))
+            told(ended(state(&exit.container_id, ContainerState::Exited)))
         }
         "/tasks/delete" => {
             let delete: TaskDelete = event.to_msg().ok()?;
             if !delete.id.is_empty() && delete.id != delete.container_id {
                 return None;
             }
-            Heard::Told(ended(state(&delete.container_id, ContainerState::Exited)))
+            told(ended(state(&delete.container_id, ContainerState::Exited)))
         }
         "/tasks/paused" => {
-            Heard::Told(state(&event.to_msg::<TaskPaused>().ok()?.container_id, ContainerState::Paused))
+            told(state(&event.to_msg::<TaskPaused>().ok()?.container_id, ContainerState::Paused))
         }
         "/tasks/resumed" => {
-            Heard::Told(state(&event.to_msg::<TaskResumed>().ok()?.container_id, ContainerState::Running))
+            told(state(&event.to_msg::<TaskResumed>().ok()?.container_id, ContainerState::Running))
         }
         _ => return None,
     })
@@ -146,7 +149,7 @@ pub fn told_by(bytes: &[u8]) -> Vec<ContainerFacts> {
         any
     };
     let event = taken_for("types.Envelope").to_msg().ok().and_then(of_event).map(|heard| match heard {
-        Heard::Told(facts) => facts,
+        Heard::Told(facts) => *facts,
         Heard::Made(id) | Heard::Gone(id) => ContainerFacts::new(id),
     });
     let task: Option<Process> = taken_for("v1.types.Process").to_msg().ok();
@@ -201,6 +204,25 @@ mod tests {
         any.value = json.to_vec();
         sandbox.extensions.insert(SANDBOX.to_owned(), any);
         assert_eq!(of_container("k8s.io", sandbox, None).unwrap().addresses.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_labels_of_a_sandbox_are_its_pods() {
+        let spec = |sandbox: &str| {
+            let mut any = to_any(&ContainerDelete::default());
+            let annotations =
+                format!(r#"{{"annotations": {{"io.kubernetes.cri.sandbox-id": "{sandbox}"}}}}"#);
+            any.value = annotations.into_bytes();
+            Some(any)
+        };
+        let (sandbox, member) = ("a".repeat(64), "b".repeat(64));
+        let of = |id: &str| {
+            let container = Container { spec: spec(&sandbox), ..container(id, &[("app", "web")]) };
+            let facts = of_container("k8s.io", container, None).unwrap();
+            (facts.sandbox, facts.pod_labels.map(|labels| labels["app"].clone()))
+        };
+        assert_eq!(of(&sandbox), (Some(sandbox.clone()), Some("web".to_owned())));
+        assert_eq!(of(&member), (Some(sandbox.clone()), None));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bollard::models::{
     ContainerSummaryStateEnum, EndpointSettings, EventMessage, PortMap,
 };
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::super::super::container::{ContainerFacts, ContainerState, PublishedPort};
 use crate::event::Protocol;
@@ -37,7 +38,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<ContainerFacts> {
             ContainerSummaryStateEnum::PAUSED => Some(ContainerState::Paused),
             _ => Some(ContainerState::Exited),
         }),
-        addresses: networks.map(|networks| addresses(networks.values())),
+        addresses: networks.map(|networks| Networks(networks).addresses()),
         ..ContainerFacts::new(summary.id.filter(|id| !id.is_empty())?)
     })
 }
@@ -58,7 +59,7 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<ContainerFac
             .started_at
             .and_then(|time| time.parse().ok())
             .filter(|time| *time > Timestamp::UNIX_EPOCH),
-        addresses: Some(addresses(networks.networks.unwrap_or_default().values())),
+        addresses: Some(Networks(networks.networks.unwrap_or_default()).addresses()),
         privileged: Some(host.privileged.unwrap_or(false)),
         host_network: Some(host.network_mode.as_deref() == Some("host")),
         pid: Some(state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0)),
@@ -130,12 +131,17 @@ fn inspected_state(state: &InspectedState) -> Option<ContainerState> {
     }
 }
 
-/// The addresses that a container has in its networks.
-pub(in super::super) fn addresses<'a>(
-    endpoints: impl IntoIterator<Item = &'a EndpointSettings>,
-) -> Vec<IpAddr> {
-    let told = endpoints.into_iter().flat_map(|it| [&it.ip_address, &it.global_ipv6_address]);
-    told.flatten().filter_map(|address| address.parse().ok()).collect()
+/// The networks of a container, as Docker tells them and writes them down.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub(in super::super) struct Networks(HashMap<String, EndpointSettings>);
+
+impl Networks {
+    /// The addresses that it has in them.
+    pub(in super::super) fn addresses(&self) -> Vec<IpAddr> {
+        let told = self.0.values().flat_map(|it| [&it.ip_address, &it.global_ipv6_address]);
+        told.flatten().filter_map(|address| address.parse().ok()).collect()
+    }
 }
 
 /// `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`

@@ -12,6 +12,10 @@ const FROM_CRI: [(&str, &str); 3] = [
     ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
     ("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
 ];
+/// Where the id of the pod's sandbox is annotated: by containerd's CRI plugin and by CRI-O.
+const SANDBOX: [&str; 2] = ["io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"];
+/// Where CRI-O annotates the labels of what it makes, as JSON. Those of a sandbox are its pod's.
+const CRIO_LABELS: &str = "io.kubernetes.cri-o.Labels";
 /// Where images are annotated: by containerd's CRI plugin and by CRI-O.
 const IMAGES: [&str; 2] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
 /// Where names are: nerdctl's.
@@ -42,12 +46,17 @@ pub(in super::super) fn from_spec(namespace: &str, id: &str, json: &[u8]) -> Opt
             labels.entry(label.to_owned()).or_insert(value);
         }
     }
+    let sandbox = SANDBOX.iter().find_map(|annotation| labels.get(*annotation)).cloned();
+    let of_pod = labels.get(CRIO_LABELS).filter(|_| sandbox.as_deref() == Some(id));
+    let pod_labels = of_pod.and_then(|json| serde_json::from_str(json).ok());
     let cgroup_path = spec.linux.and_then(|linux| linux.cgroups_path).map(|path| cgroup(&path));
     Some(ContainerFacts {
         name: labels.get(NAME).cloned().or_else(|| (!is_number(id)).then(|| id.to_owned())),
         image: IMAGES.iter().find_map(|image| labels.get(*image)).cloned(),
         cgroup_path,
         labels: Some(labels),
+        sandbox,
+        pod_labels,
         state: Some(ContainerState::Running),
         ..ContainerFacts::new(whole_id(namespace, id))
     })
@@ -98,6 +107,16 @@ mod tests {
         assert_eq!(facts.id, "a".repeat(64));
         assert_eq!((facts.name, facts.image.as_deref()), (None, Some("nginx:1")));
         assert_eq!(facts.labels.unwrap()["io.kubernetes.pod.name"], "web-1");
+    }
+
+    #[test]
+    fn cri_o_tells_the_labels_of_a_pod_at_its_sandbox() {
+        let json = br#"{"annotations": {"io.kubernetes.cri-o.SandboxID": "aa",
+            "io.kubernetes.cri-o.Labels": "{\"app\": \"web\"}"}}"#;
+        let facts = from_spec("", "aa", json).unwrap();
+        assert_eq!((facts.sandbox.as_deref(), &*facts.pod_labels.unwrap()["app"]), (Some("aa"), "web"));
+        let member = from_spec("", "bb", json).unwrap();
+        assert_eq!((member.sandbox.as_deref(), member.pod_labels), (Some("aa"), None));
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! What Docker, Podman and CRI-O write down about names. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use bollard::models::EndpointSettings;
 use serde::Deserialize;
 
 use super::super::{
     super::container::{ContainerFacts, ContainerState},
-    docker::addresses,
+    docker::Networks,
 };
 
 /// Docker's `config.v2.json`.
@@ -18,7 +17,7 @@ struct Docker {
     id: String,
     name: Option<String>,
     config: Option<DockerConfig>,
-    network_settings: Option<DockerNetworks>,
+    network_settings: Option<DockerNetworkSettings>,
 }
 
 #[derive(Deserialize)]
@@ -28,11 +27,10 @@ struct DockerConfig {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// As Docker's API tells them.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DockerNetworks {
-    networks: Option<HashMap<String, EndpointSettings>>,
+struct DockerNetworkSettings {
+    networks: Option<Networks>,
 }
 
 /// An entry of `containers.json`.
@@ -60,7 +58,7 @@ pub(super) fn from_docker(json: &[u8]) -> Option<ContainerFacts> {
     let (image, labels) = config.map_or((None, None), |config| (config.image, config.labels));
     // They may be written down a moment later; the API tells them in any case.
     let networks = told.network_settings.and_then(|settings| settings.networks);
-    let addresses = addresses(networks.unwrap_or_default().values());
+    let addresses = networks.unwrap_or_default().addresses();
     Some(ContainerFacts {
         name: told.name.map(|name| name.trim_start_matches('/').to_owned()),
         image,

@@ -1,0 +1,71 @@
+//! Guards a trial: counts what the policies on trial deny of interactions that were normal before. Pure.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::interaction::{Edge, EdgeKey};
+
+/// What is watched while policies are on trial.
+pub(super) struct Guard {
+    /// How many denials are too many: one more than this.
+    most: u64,
+    /// Interactions that were allowed before, and how often they had been denied.
+    normal: HashMap<EdgeKey, u64>,
+}
+
+/// Denials of interactions that were normal before.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Harm {
+    /// How many there were.
+    pub denials: u64,
+    /// The interaction that most were of, in words.
+    pub worst: String,
+}
+
+impl Guard {
+    /// Tolerates so many denials of what is allowed on the map as it is now.
+    pub(super) fn new(most: u64, seen: &[Edge]) -> Self {
+        let normal = seen.iter().filter(|edge| edge.verdicts.allow + edge.verdicts.audit > 0);
+        Self { most, normal: normal.map(|edge| (edge.key(), edge.verdicts.deny)).collect() }
+    }
+
+    /// What was denied since, if that is too much.
+    pub(super) fn harm(&self, seen: &[Edge]) -> Option<Harm> {
+        let denied = |edge: &Edge| {
+            let before = self.normal.get(&edge.key())?;
+            Some(edge.verdicts.deny.saturating_sub(*before)).filter(|count| *count > 0)
+        };
+        let denied: Vec<_> = seen.iter().filter_map(|edge| Some((denied(edge)?, edge))).collect();
+        let denials = denied.iter().map(|(count, _)| count).sum();
+        let (_, worst) = denied.into_iter().max_by_key(|(count, _)| *count)?;
+        let worst = format!("{} -> {} {}", worst.source, worst.target, worst.protocol.service(worst.port));
+        (denials > self.most).then_some(Harm { denials, worst })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{interaction::Verdicts, metrics::samples::edge};
+
+    fn denied(port: u16, deny: u64) -> Edge {
+        Edge { port, verdicts: Verdicts { deny, ..edge().verdicts }, ..edge() }
+    }
+
+    #[test]
+    fn more_denials_of_what_was_normal_than_are_tolerated_are_harm() {
+        let guard = Guard::new(3, &[denied(80, 10), denied(81, 0)]);
+        assert_eq!(guard.harm(&[denied(80, 10), denied(81, 0)]), None);
+        assert_eq!(guard.harm(&[denied(80, 11), denied(81, 2)]), None);
+        let harm = guard.harm(&[denied(80, 11), denied(81, 3)]).unwrap();
+        assert_eq!((harm.denials, harm.worst.as_str()), (4, "shop/web -> shop/api tcp/81"));
+    }
+
+    #[test]
+    fn what_was_never_allowed_may_be_denied_as_often_as_it_is_tried() {
+        let never = Edge { verdicts: Verdicts::default(), ..denied(80, 0) };
+        let guard = Guard::new(0, &[never]);
+        assert_eq!(guard.harm(&[denied(80, 1_000), denied(81, 1_000)]), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! The hooks at the root of the cgroup tree that judge: attached, pinned, and alone.
+
+use anyhow::Context as _;
+use cofferdam_query::attached;
+
+use super::{
+    super::{
+        Sensor,
+        attach::place,
+        hooks::{HOOKS, Hook},
+        kept, lock,
+    },
+    Finding, Order, What, called, names,
+};
+
+impl Sensor {
+    /// Looks whether each hook that judges is attached and pinned, and whose programs are there beside ours. What is wrong
+    /// with ours is mended. Nothing is looked at while nothing is judged.
+    #[must_use]
+    pub fn verify_hooks(&self) -> Vec<Finding> {
+        let _switching = lock(&self.switching);
+        if !self.stays() {
+            return Vec::new();
+        }
+        HOOKS.iter().filter(|hook| kept::stays(hook)).flat_map(|hook| self.verify_hook(hook)).collect()
+    }
+
+    fn verify_hook(&self, hook: &Hook) -> Vec<Finding> {
+        let name = hook.name;
+        let (Some(program), Some(place)) = (self.programs.get(name), place(hook)) else {
+            return vec![Finding::open(What::Hook, format!("{name} is not attached: the kernel refused it"))];
+        };
+        let order = match attached(&self.root, place) {
+            Ok(attached) => Order::of(*program, &attached),
+            Err(error) => {
+                let text = format!("what is attached as {name} cannot be told: {error}");
+                return vec![Finding::open(What::Hook, text)];
+            }
+        };
+        let names = names(&[order.before.as_slice(), &order.after].concat());
+        let mut findings: Vec<_> = order.foreign(name, |program| called(&names, program)).collect();
+        if !order.is_here {
+            let text = format!("{name} was not attached any more");
+            findings.push(Finding::mended(What::Hook, 1, text, self.attach_again(hook)));
+        } else if !lock(&self.links).get(name).is_some_and(|link| self.kept.holds(name, link)) {
+            let text = format!("the pin of {name} was gone");
+            findings.push(Finding::mended(What::Pin, 1, text, self.pin_again(hook)));
+        }
+        findings
+    }
+
+    /// The kernel attaches no program twice to a cgroup: should it be there after all, this fails.
+    fn attach_again(&self, hook: &Hook) -> anyhow::Result<()> {
+        drop(lock(&self.links).remove(hook.name));
+        self.switch_on(hook)?;
+        self.pin_again(hook)
+    }
+
+    /// Where something else is in the place of the pin, it goes.
+    fn pin_again(&self, hook: &Hook) -> anyhow::Result<()> {
+        self.kept.unpin(hook.name).context("the pin that is there")?;
+        self.pin(hook)
+    }
+}

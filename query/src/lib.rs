@@ -1,0 +1,96 @@
+//! Which programs are attached at a cgroup, as the kernel tells: aya (0.14) asks that of devices only.
+//!
+//! One command of bpf(2), and the only `unsafe` of this crate.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _},
+    ptr,
+};
+
+use nix::{errno::Errno, libc};
+
+/// `BPF_PROG_QUERY` (include/uapi/linux/bpf.h).
+const PROG_QUERY: libc::c_int = 16;
+
+/// The most programs that the kernel attaches at one place of a cgroup (`BPF_CGROUP_MAX_PROGS`).
+const MOST: usize = 64;
+
+/// A place at a cgroup where programs are attached; the numbers of `enum bpf_attach_type`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Place {
+    /// Packets that a socket receives.
+    Ingress = 0,
+    /// Packets that a socket sends.
+    Egress = 1,
+    /// `connect` of IPv4.
+    Connect4 = 10,
+    /// `connect` of IPv6.
+    Connect6 = 11,
+    /// `sendmsg` of a datagram of IPv4.
+    Sendmsg4 = 14,
+    /// `sendmsg` of a datagram of IPv6.
+    Sendmsg6 = 15,
+}
+
+/// The part of `union bpf_attr` that is about this command, in the kernel's layout. What a later kernel adds, and may write,
+/// has room behind it; what an earlier one does not know is zero.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    revision: u64,
+    room: [u64; 24],
+}
+
+/// The numbers of the programs that are attached to this very cgroup, in the order in which they run; those of the cgroups
+/// below it run before, those of the ones above after them.
+///
+/// # Errors
+/// When the kernel refuses: it is no cgroup, or the caller is not privileged.
+pub fn attached(cgroup: impl AsFd, place: Place) -> io::Result<Vec<u32>> {
+    let mut programs = [0_u32; MOST];
+    let mut query = Query {
+        target: cgroup.as_fd().as_raw_fd().cast_unsigned(),
+        attach_type: place as u32,
+        programs: programs.as_mut_ptr().expose_provenance() as u64,
+        count: MOST as u32,
+        ..Query::default()
+    };
+    // SAFETY: the kernel reads and writes `query` within the size that it is told, and no more than `count` numbers where
+    // `programs` says; both live until it is done, and the descriptor is borrowed as long.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, ptr::from_mut(&mut query), size_of::<Query>()) };
+    Errno::result(result)?;
+    Ok(programs.into_iter().take(query.count as usize).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_kernels() {
+        assert_eq!(std::mem::offset_of!(Query, programs), 16);
+        assert_eq!(std::mem::offset_of!(Query, count), 24);
+        assert_eq!(std::mem::offset_of!(Query, revision), 56);
+        assert_eq!(size_of::<Query>(), 256);
+    }
+
+    #[test]
+    fn what_is_no_cgroup_is_refused() {
+        assert!(attached(File::open("/proc/self/status").unwrap(), Place::Egress).is_err());
+    }
+}
