@@ -117,6 +117,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         ..sensor::Options::default()
     };
     let loaded = sensor::load(&options, &located)?;
+    // Removed here, whoever may still hold the sensor.
+    let _pins = loaded.pins;
     let ledger = Arc::new(loaded.ledger);
     let attribution = Arc::new(Attribution::new(options.cgroup_root));
     attribution.name_outside(Networks::new(config.outside.networks()));

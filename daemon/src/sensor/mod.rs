@@ -143,11 +143,12 @@ pub struct Sensor {
     /// The root of the cgroup tree.
     root: File,
     hooks: Hooks,
-    _pins: pins::Pins,
 }
 
 /// What a loaded sensor gives out.
 pub struct Loaded {
+    /// What of the maps is pinned, until this is dropped.
+    pub pins: pins::Pins,
     /// Keep it as long as the hooks shall be attached.
     pub sensor: Sensor,
     /// The records.
@@ -249,8 +250,8 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let (ebpf, links, hooks) = (RwLock::new(ebpf), Mutex::new(links), Hooks::new(hooks));
     let kept = Kept::new(&options.pin_directory);
     let (stays, switching, veths) = (AtomicBool::new(false), Mutex::default(), Mutex::new(veths));
-    let sensor = Sensor { ebpf, links, kept, stays, switching, programs, veths, root, hooks, _pins: pins };
-    Ok(Loaded { sensor, reader, ledger, budgets, limits, calls, policy })
+    let sensor = Sensor { ebpf, links, kept, stays, switching, programs, veths, root, hooks };
+    Ok(Loaded { pins, sensor, reader, ledger, budgets, limits, calls, policy })
 }
 
 impl Sensor {

@@ -11,8 +11,8 @@ use aya::Ebpf;
 /// The maps that are pinned, under their own names in lower case.
 const PINNED: [&str; 4] = ["LEDGER_INDEX", "LEDGER_ROWS", "RECORD_STATS", "FAILURES"];
 
-/// Removes the pins when it is dropped.
-pub(super) struct Pins {
+/// Pinned maps. They are removed when this is dropped.
+pub struct Pins {
     directory: PathBuf,
 }
 
