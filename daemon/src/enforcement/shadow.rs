@@ -3,7 +3,7 @@
 //! Nothing is judged by them. The map already tells exactly who talked to whom and how often; it is only asked what came
 //! to it, and what they say of that. So nothing is lost, and no packet pays for it.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, mem, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ const MOST_CHOSEN: usize = 64;
 pub(super) struct Shadow {
     summary: Shadowing,
     plan: Plan,
-    /// What there was of each interaction when it was looked at first.
+    /// What there was of each interaction of the map when it was looked at first; of no other, so that it is bounded as that is.
     before: HashMap<EdgeKey, Counts>,
 }
 
@@ -138,9 +138,10 @@ impl InForce {
 impl Shadow {
     fn look_at(&mut self, seen: &[Edge]) -> Shadowed {
         let shadowing = self.summary.clone();
+        let mut before = mem::take(&mut self.before);
         let (mut interactions, mut not_judged, mut found) = (0, 0, Vec::new());
         for edge in seen.iter().filter(|edge| shadowing.is_about(edge)) {
-            let since = self.since(edge);
+            let since = self.since(edge, &mut before);
             if since.packets == 0 && since.attempts == [0; 3] {
                 continue;
             }
@@ -161,11 +162,12 @@ impl Shadow {
 
     /// What has come to an edge. One that is older and was not known is one that bears another name now: what it counts up
     /// to now came under the name before.
-    fn since(&mut self, edge: &Edge) -> Counts {
-        let now = Counts::of(edge);
+    fn since(&mut self, edge: &Edge, before: &mut HashMap<EdgeKey, Counts>) -> Counts {
+        let (key, now) = (edge.key(), Counts::of(edge));
         let is_new = edge.first_seen >= self.summary.since;
-        let before = self.before.entry(edge.key()).or_insert(if is_new { Counts::default() } else { now });
-        now.minus(*before)
+        let before = before.remove(&key).unwrap_or(if is_new { Counts::default() } else { now });
+        self.before.insert(key, before);
+        now.minus(before)
     }
 }
 
@@ -285,6 +287,15 @@ mod tests {
         assert_eq!(found(&mut shadow, &[later(1, 0)]), [(Verdict::Allow, Verdict::Deny, 1)]);
         let new = Edge { port: 9, first_seen: edge().last_seen, ..edge() };
         assert_eq!(found(&mut shadow, &[new]), [(Verdict::Allow, Verdict::Deny, 415)]);
+    }
+
+    #[test]
+    fn what_is_not_on_the_map_any_more_is_not_remembered() {
+        let mut shadow = shadow(CLOSED, &[edge()], &[]);
+        for port in 1..=100 {
+            shadow.look_at(&[Edge { port, ..edge() }]);
+        }
+        assert_eq!(shadow.before.len(), 1);
     }
 
     #[test]
