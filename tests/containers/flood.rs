@@ -108,21 +108,12 @@ fn a_flood_of_a_million_events_a_second_is_shed_by_name_and_fifty_quiet_containe
         ensure!(flood.wait()?.success(), "bpftool failed");
     }
 
-    let mut last = [0; 4];
-    let law = wait_for("issued = delivered + shed + lost", Duration::from_secs(20), || {
-        let page = daemon.settled_metrics().ok()?;
-        for (value, what) in last.iter_mut().zip(["issued", "shed", "lost", "delivered"]) {
-            *value = sum(&page, &format!("cofferdam_records_{what}_total"), &[r#"family="network""#]).ok()?;
-        }
-        (last[0] == last[1] + last[2] + last[3]).then_some(())
-    });
-    let [issued, shed, lost, delivered] = last;
+    let [issued, shed, lost, delivered] = daemon.accounted_records("network")?;
     let rate = issued as f64 / time.as_secs_f64();
     println!(
         "{issued} records in {time:?} ({rate:.0}/s): {shed} shed, {lost} lost, {delivered} delivered; \
          {rounds} rounds of the quiet ones"
     );
-    law?;
     let of_quiet = rounds * senders.len() as u64;
     ensure!(issued >= 2 * RECORDS + of_quiet && shed > 0, "{issued} issued, {shed} shed");
 

@@ -91,16 +91,12 @@ rules:
     allow: [{from: shop/api, port: tcp/5432}]
 ";
 
-/// Who connects as often as he can does not run out of ports.
-const MANY_PORTS: [&str; 4] =
-    ["--sysctl", "net.ipv4.ip_local_port_range=1024 65535", "--sysctl", "net.ipv4.tcp_tw_reuse=1"];
-
 /// A database, and two who want to talk to it.
 fn shop(docker: &Docker) -> Result<[Container; 3]> {
     docker.network("shop", &[])?;
     Ok([
         member(docker, "shop", "db", Options::new().tcp("5432").udp("5432"))?,
-        member(docker, "shop", "api", Options::new().with(&MANY_PORTS))?,
+        member(docker, "shop", "api", Options::new().many_ports())?,
         member(docker, "ci", "runner", Options::new())?,
     ])
 }

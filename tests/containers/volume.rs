@@ -18,8 +18,7 @@ fn pair_with(docker: &Docker, server: Options) -> anyhow::Result<(Container, Con
     docker.network("busy", &[])?;
     let ports = PORTS.map(|port| port.to_string()).join(",");
     let server = docker.container("server", &server.on("busy").tcp(&ports))?;
-    let many = ["--sysctl", "net.ipv4.ip_local_port_range=1024 65535", "--sysctl", "net.ipv4.tcp_tw_reuse=1"];
-    Ok((docker.container("client", &Options::new().on("busy").with(&many))?, server))
+    Ok((docker.container("client", &Options::new().on("busy").many_ports())?, server))
 }
 
 fn rush(client: &Container, server: &Container, how: &str) -> anyhow::Result<Counts> {
@@ -50,25 +49,10 @@ fn assert_exact(daemon: &Daemon, made: Counts) -> anyhow::Result<()> {
     check(daemon, &["client", "server"], &expected).map(drop)
 }
 
-/// What became of the records of flows: issued, shed, lost, delivered.
-fn records(daemon: &Daemon) -> anyhow::Result<[u64; 4]> {
-    let page = daemon.settled_metrics()?;
-    let family = [r#"family="network""#];
-    let total = |what: &str| sum(&page, &format!("cofferdam_records_{what}_total"), &family);
-    Ok([total("issued")?, total("shed")?, total("lost")?, total("delivered")?])
-}
-
 fn assert_every_record_is_accounted_for(daemon: &Daemon) -> anyhow::Result<[u64; 3]> {
-    let mut last = [0; 4];
-    let even = wait_for("issued = delivered + shed + lost", Duration::from_secs(10), || {
-        last = records(daemon).ok()?;
-        let [issued, rest @ ..] = last;
-        (issued == rest.iter().sum::<u64>()).then_some(())
-    });
-    let [issued, shed, lost, delivered] = last;
-    let told = format!("{issued} issued, {shed} shed, {lost} lost, {delivered} delivered");
-    println!("records of flows: {told}");
-    even.map(|()| [issued, shed, lost]).map_err(|error| error.context(told))
+    let [issued, shed, lost, delivered] = daemon.accounted_records("network")?;
+    println!("records of flows: {issued} issued, {shed} shed, {lost} lost, {delivered} delivered");
+    Ok([issued, shed, lost])
 }
 
 #[test]

@@ -69,6 +69,17 @@ impl Options {
         self
     }
 
+    /// Who connects as often as he can does not run out of ports.
+    #[must_use]
+    pub fn many_ports(self) -> Self {
+        self.with(&[
+            "--sysctl",
+            "net.ipv4.ip_local_port_range=1024 65535",
+            "--sysctl",
+            "net.ipv4.tcp_tw_reuse=1",
+        ])
+    }
+
     /// Joins a network.
     #[must_use]
     pub fn on(self, network: &str) -> Self {

@@ -32,6 +32,9 @@ use crate::{
 /// How long the hooks may take to be attached.
 const START: Duration = Duration::from_secs(30);
 
+/// How long records may be on their way.
+const ACCOUNTED: Duration = Duration::from_secs(20);
+
 /// A daemon on a node. Stopped when dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -260,6 +263,23 @@ impl Daemon {
     /// When the page cannot be read, or there is no such series.
     pub fn metric(&self, name: &str, labels: &[&str]) -> anyhow::Result<u64> {
         sum(&self.metrics()?, name, labels)
+    }
+
+    /// What became of the records of a family once issued = shed + lost + delivered: in this order.
+    ///
+    /// # Errors
+    /// When that does not come to hold; with what the counts were.
+    pub fn accounted_records(&self, family: &str) -> anyhow::Result<[u64; 4]> {
+        let (label, mut last) = (format!("family=\"{family}\""), [0; 4]);
+        let law = wait_for("issued = shed + lost + delivered", ACCOUNTED, || {
+            let page = self.settled_metrics().ok()?;
+            for (count, what) in last.iter_mut().zip(["issued", "shed", "lost", "delivered"]) {
+                *count = sum(&page, &format!("cofferdam_records_{what}_total"), &[&label]).ok()?;
+            }
+            let [issued, rest @ ..] = last;
+            (issued == rest.iter().sum::<u64>()).then_some(())
+        });
+        law.map(|()| last).with_context(|| format!("issued, shed, lost, delivered: {last:?}"))
     }
 
     /// Where `/metrics` is.

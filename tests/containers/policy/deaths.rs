@@ -67,6 +67,18 @@ impl Scene {
         Ok(Self { node, docker, db, api, runner, foreign: called_as_ours()? })
     }
 
+    /// The daemon hears Docker through a socket that behaves as it is told.
+    fn behind_socket(more: &[&str]) -> Result<(Self, Socket, Stage)> {
+        let scene = Self::new()?;
+        let path = scene.node.directory().join("slow.sock");
+        let mut socket = Socket::new(path.clone(), scene.docker.socket().to_owned());
+        socket.behave(Manner::Behaves)?;
+        let through = [&["--docker-socket", path.to_str().context("a path in UTF-8")?], more].concat();
+        let stage = Stage::start_with(&scene.node, &scene.docker, CLEAR, &through)?;
+        let stage = scene.enforce(ONLY_THESE, stage)?;
+        Ok((scene, socket, stage))
+    }
+
     fn enforce(&self, policies: &str, mut stage: Stage) -> Result<Stage> {
         stage.enforce(policies)?;
         self.is_whole(&stage)?;
@@ -153,13 +165,7 @@ fn a_daemon_that_takes_over_while_docker_hangs_knows_whose_each_address_is() -> 
     /// What is denied for two seconds is cut.
     const HANGS: Duration = Duration::from_secs(6);
     let _turn = alone()?;
-    let scene = Scene::new()?;
-    let path = scene.node.directory().join("slow.sock");
-    let mut socket = Socket::new(path.clone(), scene.docker.socket().to_owned());
-    socket.behave(Manner::Behaves)?;
-    let through = ["--docker-socket", path.to_str().context("a path in UTF-8")?];
-    let stage = Stage::start_with(&scene.node, &scene.docker, CLEAR, &through)?;
-    let stage = scene.enforce(ONLY_THESE, stage)?;
+    let (scene, mut socket, stage) = Scene::behind_socket(&[])?;
     let (stage, outcome) = scene.meanwhile(|| {
         let mut stage = stage;
         stage.daemon.die()?;
@@ -176,25 +182,23 @@ fn a_daemon_that_takes_over_while_docker_hangs_knows_whose_each_address_is() -> 
 
 #[test]
 fn a_daemon_that_takes_over_judges_nobody_before_it_knows_him() -> Result<()> {
-    /// Longer than a start takes, and shorter than it is waited for.
-    const HANGS: Duration = Duration::from_secs(4);
+    /// How long it hangs when readiness no longer waits for it: shorter than those who follow wait.
+    const HANGS: Duration = Duration::from_secs(1);
     let _turn = alone()?;
-    let scene = Scene::new()?;
-    let path = scene.node.directory().join("slow.sock");
-    let mut socket = Socket::new(path.clone(), scene.docker.socket().to_owned());
-    socket.behave(Manner::Behaves)?;
     // Names come from the socket alone.
-    let path = path.to_str().context("a path in UTF-8")?;
-    let through = ["--docker-socket", path, "--docker-root", "/nonexistent"];
-    let stage = Stage::start_with(&scene.node, &scene.docker, CLEAR, &through)?;
-    let stage = scene.enforce(ONLY_THESE, stage)?;
+    let (scene, mut socket, stage) = Scene::behind_socket(&["--docker-root", "/nonexistent"])?;
     let (stage, outcome) = scene.meanwhile(|| {
         let mut stage = stage;
         stage.daemon.die()?;
         socket.behave(Manner::Hangs)?;
+        let log = stage.daemon.run_directory().join("log");
+        fs::write(&log, "")?;
         let recovers = thread::spawn(move || {
+            let waited = || fs::read_to_string(&log).is_ok_and(|log| log.contains("has not answered yet"));
+            wait_for("the daemon to have waited for names", SOON, || waited().then_some(()))?;
             thread::sleep(HANGS);
-            socket.behave(Manner::Behaves).map(|()| socket)
+            socket.behave(Manner::Behaves)?;
+            anyhow::Ok(socket)
         });
         let next = stage.with_another_daemon(&scene.docker, &built("cofferdam")?)?;
         let _socket = recovers.join().map_err(|_| anyhow!("the socket's thread panicked"))??;

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use cofferdam::event::EventKind;
-use cofferdam_tests::{Container, Events, Options, cgroup_root, command::wait_for, flood, sum};
+use cofferdam_tests::{Container, Events, Options, cgroup_root, command::wait_for, flood};
 
 use super::{Stage, member};
 use crate::{
@@ -140,22 +140,13 @@ fn a_flood_of_denied_packets_and_a_full_ledger_hide_no_denial_of_other_container
         anyhow::Ok((time, tried?))
     })?;
 
-    let mut last = [0; 4];
-    let law = wait_for("issued = delivered + shed + lost", Duration::from_secs(20), || {
-        let page = daemon.settled_metrics().ok()?;
-        for (value, what) in last.iter_mut().zip(["issued", "shed", "lost", "delivered"]) {
-            *value = sum(&page, &format!("cofferdam_records_{what}_total"), &[r#"family="policy""#]).ok()?;
-        }
-        (last[0] == last[1] + last[2] + last[3]).then_some(())
-    });
-    let [issued, shed, lost, delivered] = last;
+    let [issued, shed, lost, delivered] = daemon.accounted_records("policy")?;
     let rate = 2.0 * PACKETS as f64 / time.as_secs_f64();
     println!(
         "{} denied in {time:?} ({rate:.0}/s): {issued} records issued, {shed} shed, {lost} lost, {delivered} delivered; \
          others tried {tried:?}",
         2 * PACKETS
     );
-    law?;
     let all: u64 = tried.iter().map(|tried| u64::from(*tried)).sum();
     ensure!(issued == 2 * PACKETS + u64::from(TARGETS) + all, "{issued} records, {all} of others");
     for ((number, events), tried) in (0..).zip(&events).zip(tried) {
