@@ -6,7 +6,7 @@
 use crate::{
     ids::{Address, CgroupId},
     network::{Flow, FlowKey, flag, is_echo, service_port},
-    policy::{EGRESS, INGRESS, Identity, Judgement, service},
+    policy::{EGRESS, INGRESS, Identity, Judgement, service, why},
 };
 
 /// One end of an interaction, as far as it is known.
@@ -51,6 +51,9 @@ pub trait Places {
     fn outside(&self, address: &Address) -> Identity;
     /// What holds for one end towards another: see [`crate::policy::judge`].
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement;
+    /// Whether `owner`, whose identity is `from`, may send to an address outside by a name for which he was told it: of
+    /// several names the one that allows most counts. [`Judgement::NAMELESS`] where there is none.
+    fn judge_names(&self, owner: CgroupId, address: &Address, from: Identity, service: u32) -> Judgement;
 }
 
 impl Party {
@@ -109,12 +112,12 @@ impl Case {
     #[inline(always)]
     pub fn judge(&self, places: &impl Places) -> Judgement {
         let Self { source, target, service } = self;
-        let whose = target.whose(places);
+        let (sender, whose) = (source.whose(places), target.whose(places));
         if source.owner != CgroupId::NONE && matches!(whose, Whose::Cgroup(owner) if owner == source.owner) {
             // No policy comes between a workload and itself.
             return Judgement::ALLOW;
         }
-        let (from, to) = (who(places, source, source.whose(places)), who(places, target, whose));
+        let (from, to) = (who(places, source, sender), who(places, target, whose));
         let mut judgement = Judgement::ALLOW;
         // Where several share an address the kernel answers an echo, and no socket will tell whom it is for.
         let to_whom = match to {
@@ -123,6 +126,12 @@ impl Case {
         };
         if let (Who::Here(from), Some(to)) = (from, to_whom) {
             judgement = places.judge_end(EGRESS, from, to, *service);
+            if judgement.why == why::NOT_ALLOWED
+                && let (Whose::Cgroup(owner), Whose::Outside) = (sender, whose)
+            {
+                // Rules only allow by name, so that a name takes away nothing.
+                judgement = judgement.or(places.judge_names(owner, &target.address, from, *service));
+            }
         }
         if let Who::Here(to) = to {
             let from = match from {

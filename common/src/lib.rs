@@ -13,6 +13,8 @@ pub mod network;
 
 pub mod dns;
 
+pub mod name;
+
 pub mod container;
 
 pub mod syscall;

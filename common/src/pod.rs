@@ -1,6 +1,6 @@
 //! Lets aya copy our types in and out of maps. The only `unsafe` of this crate.
 
-use crate::{budget, ids, network, offsets, policy, stats, syscall};
+use crate::{budget, ids, name, network, offsets, policy, stats, syscall};
 
 /// Each type is `#[repr(C)]` or transparent and derives zerocopy's `FromBytes` and `IntoBytes`, which prove what
 /// `Pod` asks for: every bit pattern is valid and there is no padding.
@@ -19,6 +19,12 @@ pod!(
     budget::Payer,
     ids::Address,
     ids::CgroupId,
+    name::Entrance,
+    name::Named,
+    name::NamedKey,
+    name::PatternId,
+    name::PatternKey,
+    name::Resolver,
     network::Flow,
     network::FlowKey,
     network::LedgerKey,

@@ -177,6 +177,17 @@ impl Judgement {
     pub const ALLOW: Self =
         Self { rule: RULE_NONE, verdict: VERDICT_ALLOW, why: why::DEFAULT, direction: EGRESS, padding: 0 };
 
+    /// What names say of an address that has none.
+    pub const NAMELESS: Self =
+        Self { rule: RULE_NONE, verdict: u8::MAX, why: why::NOT_ALLOWED, direction: EGRESS, padding: 0 };
+
+    /// The one of two that allows more; of two alike the first.
+    #[inline(always)]
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if other.verdict < self.verdict { other } else { self }
+    }
+
     /// The stricter of two.
     #[inline(always)]
     #[must_use]
