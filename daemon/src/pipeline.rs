@@ -236,12 +236,13 @@ fn allowances(config: &Config) -> Allowances {
 
 /// For how much of the policies the kernel has room.
 fn policy_size(room: &Room) -> PolicySize {
-    let Room { identities, pairs, intervals, networks, cgroups, addresses } = room;
+    let Room { identities, pairs, intervals, networks, names, cgroups, addresses } = room;
     PolicySize {
         identities: identities.get(),
         pairs: pairs.get(),
         intervals: intervals.get(),
         networks: networks.get(),
+        names: names.get(),
         cgroups: cgroups.get(),
         addresses: addresses.get(),
     }

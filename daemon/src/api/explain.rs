@@ -118,7 +118,8 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let edges = view.edges()?;
     let known = known(&view.attribution, &edges);
     let sources = who::called(&query.from, &view.attribution, &known)?;
-    let targets = who::called(&query.to, &view.attribution, &known)?;
+    let is_in_policies = |name: &str| view.policies.have_name(name);
+    let targets = who::called_as_target(&query.to, &view.attribution, &known, is_in_policies)?;
     let enforcement::Report { generation, problem, .. } = view.policies.report();
     let judge = |source: End<'_>, target: End<'_>, protocol, port| {
         view.policies.explain(source, target, protocol, port)
@@ -163,6 +164,8 @@ fn answers(
     let (pairs, mut left_out) = pairs(sources, targets, edges);
     let mut answers = Vec::<PairExplained>::new();
     for (source, target, edges) in pairs {
+        let names = target.names(&edges);
+        let (source, target) = (source.end(), target.end_known_as(&names));
         let mut seen = BTreeMap::<(Protocol, u16), Seen>::new();
         for edge in edges {
             let now = Seen::of(edge);
@@ -197,7 +200,7 @@ fn answers(
             if let Some((number, port)) =
                 service.and_then(|(protocol, port)| Some((protocol.number()?, port)))
             {
-                let explained = judge(source.end(), target.end(), number, port);
+                let explained = judge(source, target, number, port);
                 answer.verdict = Some(explained.as_ref().map_or(Verdict::Allow, |(why, _)| why.verdict));
                 (answer.explanation, answer.text) = explained.unzip();
             }

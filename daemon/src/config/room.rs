@@ -16,6 +16,8 @@ pub struct Room {
     pub intervals: Many,
     /// Networks of peers outside.
     pub networks: Many,
+    /// DNS names and patterns of them.
+    pub names: Many,
     /// Cgroups whose identity is known.
     pub cgroups: Many,
     /// Addresses of containers and of this host.
@@ -41,6 +43,7 @@ impl Default for Room {
             pairs: Whole(131_072),
             intervals: Whole(3 * 131_072),
             networks: Whole(16_384),
+            names: Whole(4_096),
             cgroups: Whole(65_536),
             addresses: Whole(65_536),
         }

@@ -127,7 +127,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "policies:\n  room: {identities: 65537}"
         config.yaml:2:22: `policies.room.identities`: must be a whole number from 1024 to 65536
     "policies:\n  room: {pars: 2048}"
-        config.yaml:2:10: `policies.room.pars`: unknown field `pars`, expected one of identities, pairs, intervals, networks, cgroups, addresses; did you mean `pairs`?
+        config.yaml:2:10: `policies.room.pars`: unknown field `pars`, expected one of identities, pairs, intervals, networks, names, cgroups, addresses; did you mean `pairs`?
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
@@ -279,6 +279,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
         cgroups: 65536                               # default
         identities: 16384                            # default
         intervals: 393216                            # default
+        names: 4096                                  # default
         networks: 16384                              # default
         pairs: 131072                                # default
       unresolved: "hold"                             # default

@@ -8,7 +8,10 @@ use std::{
     time::SystemTime,
 };
 
-use cofferdam_common::network::{Flow, FlowKey};
+use cofferdam_common::{
+    name::PatternId,
+    network::{Flow, FlowKey},
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -287,6 +290,14 @@ impl InForce {
     /// When the kernel's maps cannot be written.
     pub fn turn(&self, attribution: &Attribution) -> anyhow::Result<()> {
         self.lock().turn(attribution)
+    }
+
+    /// Whether the policies in force speak of a DNS name.
+    #[must_use]
+    pub fn have_name(&self, name: &str) -> bool {
+        let state = self.lock();
+        let plan = state.sync.as_ref().and_then(Sync::plan);
+        plan.is_some_and(|plan| plan.pattern_of(name) != PatternId::NONE)
     }
 
     /// Why one may, or may not, interact with another, and that in words, with lines of the policies as they were when

@@ -96,8 +96,9 @@ impl Sync {
 
     /// What the policies take of the kernel's room, and how much there is; what has two slots, of the one in use.
     #[must_use]
-    pub fn fill(&self) -> [(&'static str, usize, u32); 6] {
-        let PolicySize { identities, pairs, intervals, networks, cgroups, addresses } = self.maps.size();
+    pub fn fill(&self) -> [(&'static str, usize, u32); 7] {
+        let PolicySize { identities, pairs, intervals, networks, names, cgroups, addresses } =
+            self.maps.size();
         let size = self.plan().map(Plan::size).unwrap_or_default();
         let (placed, addressed) = self.maps.entries();
         [
@@ -105,6 +106,7 @@ impl Sync {
             ("policy_pairs", size.pairs, pairs),
             ("policy_intervals", size.intervals, intervals),
             ("policy_networks", size.networks, networks),
+            ("policy_names", size.names, names),
             ("policy_cgroups", placed, cgroups),
             ("policy_addresses", addressed, addresses),
         ]
@@ -291,6 +293,7 @@ fn room(size: PolicySize) -> Room {
         pairs: size.pairs as usize,
         intervals: size.intervals as usize,
         networks: size.networks as usize,
+        names: size.names as usize,
     }
 }
 

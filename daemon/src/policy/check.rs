@@ -161,7 +161,7 @@ fn selects_host(policy: &Policy, rule: &Rule) -> Option<String> {
     let selected = rule.subjects.iter().any(|subject| match subject {
         Peer::Any => true,
         Peer::Workload(selector) => selector.selects(&host),
-        Peer::Network(_) => false,
+        Peer::Network(_) | Peer::Name(_) => false,
     });
     let what = match rule.direction {
         Direction::Ingress => "reaches its own services, SSH among them",

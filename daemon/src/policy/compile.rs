@@ -1,6 +1,6 @@
 //! Compiles policies into what the kernel looks up. Pure.
 //!
-//! A [`Plan`] begins with the classes of networks that the policies name. Workloads are admitted one by one: one whose
+//! A [`Plan`] begins with the classes of networks and of DNS names that the policies name. Workloads are admitted one by one: one whose
 //! signature is known has the identity of those before it, any other has the next number. What is there already does
 //! not change when one is admitted, so that the kernel's maps are only ever added to.
 
@@ -13,7 +13,10 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_common::policy::{Identity, Interval, PairKey, Span, Subject, Tables, why};
+use cofferdam_common::{
+    name::PatternId,
+    policy::{Identity, Interval, PairKey, Span, Subject, Tables, why},
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +24,7 @@ use super::{
     decide::Stand,
     limits::{NoRoom, Room, Size, TooLarge},
     model::{Direction, Mode, Place, Policy},
+    names::{self, NamePattern, Names},
     networks::{self, Networks},
     numbers::RuleNumbers,
     rules::{self, Rules},
@@ -36,6 +40,7 @@ pub struct Plan {
     rules: Rules,
     selectors: Selectors,
     networks: Networks,
+    names: Names,
     /// What containers are denied that no rule is about, by direction.
     denied_by_default: [bool; 2],
     spans: Spans,
@@ -44,7 +49,7 @@ pub struct Plan {
     subjects: Vec<Subject>,
     classes: Vec<Class>,
     known: HashMap<Signature, Identity>,
-    /// Identities that a selector or network means.
+    /// Identities that a selector, a network or a pattern of names means.
     members: Vec<Vec<Identity>>,
     stands: Vec<Arc<Stand>>,
     numbered: HashMap<Arc<Stand>, u32>,
@@ -95,10 +100,10 @@ pub struct RuleInfo {
 }
 
 impl Plan {
-    /// A plan of which the networks are admitted, and no workload yet.
+    /// A plan of which the networks and names are admitted, and no workload yet.
     ///
     /// # Errors
-    /// There are more classes of networks than there is room for.
+    /// There are more classes of them than there is room for.
     pub fn new(
         policies: Vec<Arc<Policy>>,
         settings: Settings,
@@ -109,6 +114,7 @@ impl Plan {
         let mut plan = Self {
             selectors: Selectors::new(&rules),
             networks: Networks::default(),
+            names: Names::default(),
             denied_by_default: [settings.default_egress, settings.default_ingress]
                 .map(|default| default == ByDefault::Deny),
             spans: Spans::default(),
@@ -135,6 +141,10 @@ impl Plan {
         for (prefix, atoms) in networks::prefixes(&plan.rules) {
             let identity = plan.admit(Signature::outside(atoms))?;
             plan.networks.insert(prefix, identity);
+        }
+        for (pattern, atoms) in names::entries(&plan.rules) {
+            let identity = plan.admit(Signature::outside(atoms))?;
+            plan.names.insert(pattern, identity);
         }
         Ok(plan)
     }
@@ -207,6 +217,31 @@ impl Plan {
         self.networks.identity(address)
     }
 
+    /// Patterns of names, each with its number and class: the longest that a name has counts. Names of one with
+    /// [`PatternId::NONE`] have none: they are left out of a shorter one.
+    pub fn patterns(&self) -> impl Iterator<Item = (&NamePattern, PatternId, Identity)> {
+        self.names.iter()
+    }
+
+    /// The pattern of a DNS name; [`PatternId::NONE`] if it has none. The text of a pattern stands for names that it means
+    /// and that have no longer one.
+    #[must_use]
+    pub fn pattern_of(&self, name: &str) -> PatternId {
+        self.names.pattern_of(name)
+    }
+
+    /// Who is known by names of a pattern; `None` if policies have no such pattern.
+    #[must_use]
+    pub fn identity_of_pattern(&self, id: PatternId) -> Option<Identity> {
+        self.names.identity(id)
+    }
+
+    /// What a pattern's number means.
+    #[must_use]
+    pub fn pattern(&self, id: PatternId) -> Option<&str> {
+        self.names.pattern(id).map(NamePattern::as_str)
+    }
+
     /// What a rule's number means.
     #[must_use]
     pub fn rule(&self, number: u32) -> Option<RuleInfo> {
@@ -234,6 +269,7 @@ impl Plan {
             spans: self.spans.len(),
             intervals: self.intervals().len(),
             networks: self.networks.len(),
+            names: self.names.len(),
         }
     }
 
@@ -258,6 +294,12 @@ impl Plan {
     /// The networks that an address is in.
     pub(super) fn signature_of_address(&self, address: IpAddr) -> Signature {
         self.class(self.identity_of_address(address)).signature.clone()
+    }
+
+    /// The patterns that a name has; `None` if it has none.
+    pub(super) fn signature_of_name(&self, name: &str) -> Option<Signature> {
+        let identity = self.identity_of_pattern(self.pattern_of(name))?;
+        Some(self.class(identity).signature.clone())
     }
 
     /// Rules that are about those of a signature, and how they stand.

@@ -4,23 +4,21 @@
 //! Nothing is tried port by port: of each pair the intervals of both plans are laid beside each other, so that the answer
 //! is about all protocols and ports. Workloads that neither plan tells apart are looked at once.
 
+mod differences;
+
 mod parties;
 
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cofferdam_common::{
-    network::VERDICT_ALLOW,
-    policy::{
-        EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, RULE_NONE, Span, Tables, judge, service, why,
-    },
-};
+use cofferdam_common::policy::{EGRESS, service, why};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::parties::{Group, Parties};
 use self::{
+    differences::{Difference, Reason, Spans, both, differences},
     parties::{Class, Classes},
     words::in_words,
 };
@@ -28,6 +26,7 @@ use super::{
     Plan, RuleInfo, TooLarge,
     decide::verdict,
     explain::{End, Why},
+    judge::{Party, judge_ends},
     model::Direction,
 };
 use crate::event::Verdict;
@@ -107,23 +106,6 @@ pub struct Lane<'a> {
     pub seen: Seen,
 }
 
-/// Two verdicts that differ, and the ranges of services where they do.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Difference {
-    before: Reason,
-    after: Reason,
-    ranges: Vec<(u32, u32)>,
-}
-
-/// A judgement, to be told from others.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-struct Reason {
-    verdict: u8,
-    why: u8,
-    direction: u8,
-    rule: u32,
-}
-
 /// Compares what holds between all of `parties`, of which `lanes` were seen.
 ///
 /// # Errors
@@ -200,8 +182,8 @@ fn compare_some(
 struct Comparing<'a> {
     before: &'a Plan,
     after: &'a Plan,
-    /// Differences between spans: egress and ingress before, egress and ingress after. Equal spans are in one place.
-    known: HashMap<[Span; 4], Vec<usize>>,
+    /// Differences between what holds before and after. Equal spans are in one place.
+    known: HashMap<[Spans; 2], Vec<usize>>,
     differences: Vec<Difference>,
     numbers: HashMap<Difference, usize>,
 }
@@ -209,15 +191,13 @@ struct Comparing<'a> {
 impl Comparing<'_> {
     /// Which differences there are between two classes.
     fn between(&mut self, source: &Class, target: &Class) -> Vec<usize> {
-        let [before, after] = [(self.before, 0), (self.after, 1)].map(|(plan, which): (&Plan, usize)| {
-            let (source, target) = (source.identities[which], target.identities[which]);
-            [span(plan, EGRESS, source, target), span(plan, INGRESS, target, source)]
+        let spans = [(self.before, 0), (self.after, 1)].map(|(plan, which): (&Plan, usize)| {
+            Spans::between(plan, &source.parties[which], &target.parties[which])
         });
-        let spans = [before[0], before[1], after[0], after[1]];
         if let Some(known) = self.known.get(&spans) {
             return known.clone();
         }
-        let found = differences(self.before, self.after, spans);
+        let found = differences(self.before, self.after, &spans);
         let found: Vec<_> = found.into_iter().map(|difference| self.number(difference)).collect();
         if self.known.len() < MOST_KNOWN {
             self.known.insert(spans, found.clone());
@@ -272,11 +252,8 @@ pub fn decide(
     target: End<'_>,
     (protocol, port): (u8, u16),
 ) -> Result<Decided, TooLarge> {
-    let [source, target] = [source.signature(plan), target.signature(plan)];
-    let (source, target) = (plan.admit(source)?, plan.admit(target)?);
-    let service = service(protocol, port);
-    let sends = judge(plan, 0, EGRESS, source, target, service);
-    let receives = judge(plan, 0, INGRESS, target, source, service);
+    let (source, target) = (Party::of(&source, plan)?, Party::of(&target, plan)?);
+    let [sends, receives] = judge_ends(plan, &source, &target, service(protocol, port));
     Ok(Decided::of(plan, Reason::of(both(sends, receives))))
 }
 
@@ -292,68 +269,6 @@ impl Seen {
     fn add(&mut self, more: Self) {
         self.attempts += more.attempts;
         self.last = self.last.max(more.last);
-    }
-}
-
-/// What holds for a subject towards a peer.
-fn span(plan: &Plan, direction: u8, subject: Identity, peer: Identity) -> Span {
-    let any = plan.subject(0, subject).map(|subject| subject.any[usize::from(direction)]);
-    plan.pair(&PairKey { subject, peer, direction, slot: 0, padding: 0 }).or(any).unwrap_or_default()
-}
-
-/// Where the verdicts of four spans differ: egress and ingress before, egress and ingress after.
-fn differences(before: &Plan, after: &Plan, spans: [Span; 4]) -> Vec<Difference> {
-    let intervals: [&[Interval]; 4] = std::array::from_fn(|at| {
-        let Span { start, length } = spans[at];
-        let plan = if at < 2 { before } else { after };
-        &plan.intervals()[start as usize..][..length as usize]
-    });
-    let mut cuts: Vec<u32> =
-        [0].into_iter().chain(intervals.iter().flat_map(|some| some.iter().map(|it| it.first))).collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let mut at = [0; 4];
-    let mut found = BTreeMap::<(Reason, Reason), Vec<(u32, u32)>>::new();
-    for (nth, first) in cuts.iter().copied().enumerate() {
-        let last = cuts.get(nth + 1).map_or(words::LAST, |next| next - 1);
-        let judged: [Judgement; 4] = std::array::from_fn(|side| {
-            while intervals[side].get(at[side] + 1).is_some_and(|next| next.first <= first) {
-                at[side] += 1;
-            }
-            let direction = if side % 2 == 0 { EGRESS } else { INGRESS };
-            let allowed = Judgement { direction, ..Judgement::ALLOW };
-            intervals[side].get(at[side]).map_or(allowed, |it| Judgement {
-                rule: it.rule,
-                verdict: it.verdict,
-                why: it.why,
-                ..allowed
-            })
-        });
-        let [before, after] = [both(judged[0], judged[1]), both(judged[2], judged[3])];
-        if before.verdict == after.verdict {
-            continue;
-        }
-        let ranges = found.entry((Reason::of(before), Reason::of(after))).or_default();
-        match ranges.last_mut().filter(|range| range.1 + 1 == first) {
-            Some(range) => range.1 = last,
-            None => ranges.push((first, last)),
-        }
-    }
-    let difference = |((before, after), ranges)| Difference { before, after, ranges };
-    found.into_iter().map(difference).collect()
-}
-
-/// What comes of both ends. As the kernel has it, but that of what nothing speaks against the rule is named which allows
-/// it, if there is one.
-fn both(sends: Judgement, receives: Judgement) -> Judgement {
-    let stricter = sends.and(receives);
-    if stricter.verdict == VERDICT_ALLOW && sends.rule == RULE_NONE { receives } else { stricter }
-}
-
-impl Reason {
-    fn of(judgement: Judgement) -> Self {
-        let Judgement { rule, verdict, why, direction, .. } = judgement;
-        Self { verdict, why, direction, rule }
     }
 }
 

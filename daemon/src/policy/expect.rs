@@ -4,20 +4,22 @@
 //! - {from: shop/api, to: shop/db, port: tcp/5432, expect: allow}
 //! - {from: {name: ci/runner, labels: {tier: ci}}, to: shop/db, port: tcp/5432, expect: deny, by: shop#1}
 //! - {from: shop/api, to: 192.0.2.7, port: tcp/443, expect: audit}
+//! - {from: shop/api, to: {dns: api.example.org}, port: tcp/443, expect: allow}
 //! ```
 
 mod end;
 
 use std::{fmt, path::Path, sync::Arc};
 
-use cofferdam_common::policy::{Identity, judge_both, service};
+use cofferdam_common::policy::service;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
-pub use self::end::{Described, Whom};
+pub use self::end::Whom;
 use super::{
     Plan, TooLarge, decide,
-    explain::{self, Explanation, explain},
+    explain::{Explanation, explain},
+    judge::{Party, judge_ends},
 };
 use crate::{
     config::{self, Cost, Problem, Text},
@@ -81,7 +83,13 @@ pub struct Outcome {
 /// # Errors
 /// What is wrong with it; of several problems the first.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Expectation>, Problem> {
-    let items: Vec<Spanned<Expectation>> = config::parse(&Text::new(path, text), text, 0, COST)?;
+    let lines = Text::new(path, text);
+    let items: Vec<Spanned<Expectation>> = config::parse(&lines, text, 0, COST)?;
+    if let Some((number, item)) = items.iter().enumerate().find(|(_, item)| item.value.from.is_dns()) {
+        let message = "`dns` is about whom something is sent to: write an address";
+        let mark = config::mark(&item.referenced);
+        return Err(Problem::at(&lines, mark, &format!("[{number}].from"), message));
+    }
     let line = |item: &Spanned<Expectation>| config::mark(&item.referenced).line;
     Ok(items.into_iter().map(|item| Expectation { line: line(&item), ..item.value }).collect())
 }
@@ -103,9 +111,9 @@ impl Expectation {
     fn run(&self, plan: &mut Plan, known: &[Arc<Workload>]) -> Result<Outcome, TooLarge> {
         let Port { protocol, port } = self.port;
         let (from, to) = (self.from.resolve(known), self.to.resolve(known));
-        let (source, target) = (identity(from.end(), plan)?, identity(to.end(), plan)?);
-        let judged = judge_both(plan, 0, source, target, service(protocol, port));
-        let verdict = decide::verdict(judged.verdict);
+        let (source, target) = (Party::of(&from.end(), plan)?, Party::of(&to.end(), plan)?);
+        let [sends, receives] = judge_ends(plan, &source, &target, service(protocol, port));
+        let verdict = decide::verdict(sends.and(receives).verdict);
         let explanation = explain(plan, from.end(), to.end(), protocol, port);
         // What both ends let pass can be allowed by a rule for each.
         let sides = [&explanation.egress, &explanation.ingress].into_iter();
@@ -126,13 +134,6 @@ impl Expectation {
             met,
             explanation,
         })
-    }
-}
-
-fn identity(end: explain::End<'_>, plan: &mut Plan) -> Result<Identity, TooLarge> {
-    match end {
-        explain::End::Workload(workload) => plan.admit(plan.signature(workload)),
-        explain::End::Address(address) => Ok(plan.identity_of_address(address)),
     }
 }
 
@@ -206,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_outside_is_tried_by_its_dns_name() {
+        let text = "policy: shop
+mode: enforce
+rules:
+  - {from: shop/api, allow: [{to: {dns: '*.example.org'}, port: tcp/443}]}
+";
+        let mut plan = samples::plan("shop.yaml", text, samples::OPEN);
+        let text = "
+- {from: shop/api, to: {dns: API.example.org}, port: tcp/443, expect: allow, by: shop#1}
+- {from: shop/api, to: {dns: example.org}, port: tcp/443, expect: deny, by: shop#1}
+- {from: shop/api, to: 203.0.113.7, port: tcp/443, expect: deny}
+- {from: shop/api, to: api.example.org, port: tcp/443, expect: deny}
+";
+        let outcomes = run(&read(text).unwrap(), &mut plan, &[]).unwrap();
+        assert!(outcomes.iter().all(|outcome| outcome.met), "{outcomes:#?}");
+        assert_eq!(outcomes[0].interaction, "shop/api -> outside api.example.org tcp/443");
+    }
+
+    #[test]
     fn a_name_means_the_known_workload_of_that_name() {
         let labels = [("tier".to_owned(), "back".to_owned())].into();
         let api = Workload { labels, ..samples::container("shop/api") };
@@ -232,6 +252,10 @@ mod tests {
             ("{from: [], to: b, port: tcp/1, expect: deny}", "a name, an address, or keys"),
             ("{from: {nmae: a}, to: b, port: tcp/1, expect: deny}", "unknown field"),
             ("{from: a, to: b, port: tcp/1}", "lacks `expect`"),
+            ("{from: {image: a}, to: b, port: tcp/1, expect: deny}", "lacks `name`"),
+            ("{from: {dns: a.b}, to: b, port: tcp/1, expect: deny}", "write an address"),
+            ("{from: a, to: {dns: a.b, image: c}, port: tcp/1, expect: deny}", "`dns` stands alone"),
+            ("{from: a, to: {dns: 'a b'}, port: tcp/1, expect: deny}", "is no DNS name"),
         ] {
             let problem = read(&format!("- {item}\n")).unwrap_err();
             assert!(problem.line().contains(why), "{item}: {}", problem.line());

@@ -5,7 +5,7 @@ mod nearest;
 
 mod text;
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use cofferdam_common::{
     network::{VERDICT_AUDIT, VERDICT_DENY},
@@ -17,6 +17,7 @@ use super::{
     Plan, RuleInfo, Signature,
     decide::{self, Decision, Matches, Stand},
     model::{Direction, Place, Services},
+    rules::Atom,
     spans,
 };
 use crate::{
@@ -32,8 +33,13 @@ const LISTED: usize = 50;
 pub enum End<'a> {
     /// A workload of this host; one outside that goes by a name is nobody's, as far as rules go.
     Workload(&'a Workload),
-    /// A peer outside.
-    Address(IpAddr),
+    /// A peer outside. One that is known by name only has no address that a network could have.
+    Outside {
+        /// Its address.
+        address: Option<IpAddr>,
+        /// DNS names under which the other end knows it, or patterns of these: whole, or as in policies.
+        names: &'a [String],
+    },
 }
 
 /// Why, from both ends.
@@ -157,8 +163,8 @@ pub fn explain(plan: &Plan, source: End<'_>, target: End<'_>, protocol: u8, port
         (egress.verdict, Direction::Egress)
     };
     Explanation {
-        source: source.name(),
-        target: target.name(),
+        source: source.to_string(),
+        target: target.to_string(),
         service: Protocol::from_number(protocol).service(port),
         verdict,
         decided_by: (verdict != Verdict::Allow).then_some(direction),
@@ -190,8 +196,8 @@ impl Scene<'_> {
         };
         Side {
             direction: self.direction,
-            subject: self.subject.name(),
-            peer: self.peer.name(),
+            subject: self.subject.to_string(),
+            peer: self.peer.to_string(),
             verdict,
             why,
             rule: rule.map(|index| self.plan.info(index)),
@@ -206,15 +212,29 @@ impl Scene<'_> {
         }
     }
 
-    /// What the rules say, and which entry is the reason.
+    /// What the rules say, and which entry is the reason: by the peer's address, and where nothing allows that by the name
+    /// that allows most.
     fn decide(&self, about: &[u32], stand: &Stand) -> (Decision, Option<u32>) {
+        let mut decided = self.decide_by(about, stand, &self.peer.signature(self.plan).atoms);
+        if decided.0.why == why::NOT_ALLOWED && self.direction == Direction::Egress {
+            for atoms in self.peer.by_name(self.plan) {
+                let by_name = self.decide_by(about, stand, &atoms);
+                if by_name.0.verdict < decided.0.verdict {
+                    decided = by_name;
+                }
+            }
+        }
+        decided
+    }
+
+    /// What they say of a peer of whom this is so.
+    fn decide_by(&self, about: &[u32], stand: &Stand, atoms: &[Atom]) -> (Decision, Option<u32>) {
         let rules = self.plan.rules();
-        let atoms = self.peer.signature(self.plan).atoms;
         let mut matches = Matches::default();
         let mut matching = Vec::new();
         for index in about.iter().flat_map(|index| rules.rule(*index).entries()) {
             let entry = rules.entry(index);
-            if entry.peers.means(&atoms) && self.is_about_packet(&rules.written_entry(index).services) {
+            if entry.peers.means(atoms) && self.is_about_packet(&rules.written_entry(index).services) {
                 let mode = rules.rule(entry.rule).mode;
                 matches[mode as usize][entry.verdict as usize].get_or_insert(entry.rule);
                 matching.push(index);
@@ -253,7 +273,10 @@ impl<'a> End<'a> {
     #[must_use]
     pub fn of(workload: &'a Workload) -> Option<Self> {
         match workload.kind {
-            WorkloadKind::Outside => workload.name.parse().ok().map(End::Address),
+            WorkloadKind::Outside => {
+                let address = Some(workload.name.parse().ok()?);
+                Some(End::Outside { address, names: workload.dns_name.as_slice() })
+            }
             WorkloadKind::Other => None,
             _ => Some(End::Workload(workload)),
         }
@@ -264,14 +287,30 @@ impl End<'_> {
     pub(super) fn signature(&self, plan: &Plan) -> Signature {
         match self {
             Self::Workload(workload) => plan.signature(workload),
-            Self::Address(address) => plan.signature_of_address(*address),
+            Self::Outside { address: Some(address), .. } => plan.signature_of_address(*address),
+            Self::Outside { address: None, .. } => Signature::nobody(),
         }
     }
 
-    fn name(&self) -> String {
+    /// What rules can tell of it by each of its names alone. Names that no pattern means are left out.
+    fn by_name(&self, plan: &Plan) -> Vec<Box<[Atom]>> {
+        let names = match self {
+            Self::Workload(_) => &[],
+            Self::Outside { names, .. } => *names,
+        };
+        names.iter().filter_map(|name| Some(plan.signature_of_name(name)?.atoms)).collect()
+    }
+}
+
+impl fmt::Display for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Workload(workload) => workload.to_string(),
-            Self::Address(address) => format!("outside {address}"),
+            Self::Workload(workload) => workload.fmt(f),
+            Self::Outside { address: Some(address), names: [] } => write!(f, "outside {address}"),
+            Self::Outside { address: Some(address), names } => {
+                write!(f, "outside {} ({address})", names.join(", "))
+            }
+            Self::Outside { address: None, names } => write!(f, "outside {}", names.join(", ")),
         }
     }
 }
@@ -345,7 +384,7 @@ rules:
                   5 │       - {from: {name: "shop/*", runtime: docker}, port: tcp/5432}
                     │         ^ the port does not match: it is tcp/80 (the rule wants tcp/5432)
         "#);
-        let outside = explain(&plan, End::Address([192, 0, 2, 200].into()), End::Workload(&db), 6, 5_433);
+        let outside = explain(&plan, samples::outside([192, 0, 2, 200].into()), End::Workload(&db), 6, 5_433);
         assert_snapshot!(text(&outside), @r#"
         ✖ DENIED  outside 192.0.2.200 → shop/db  tcp/5433
           because  policy "shop"  /etc/cofferdam/policies/shop.yaml:3  rule shop#1: nothing lets shop/db receive from outside 192.0.2.200
@@ -386,6 +425,41 @@ rules:
                   5 │       - {from: {name: "shop/*", runtime: docker}, port: tcp/5432}
                     │         ^ ci/runner does not match: name is "ci/runner" (the rule wants "shop/*"), it has no runtime (the rule wants "docker"); the port does not match: it is udp/53 (the rule wants tcp/5432)
         "#);
+    }
+
+    const BY_NAME: &str = "policy: shop
+mode: enforce
+rules:
+  - from: shop/api
+    deny:
+      - {to: {cidr: 203.0.113.9}}
+    allow:
+      - {to: {dns: '*.example.org'}, port: tcp/443}
+    audit:
+      - {to: {dns: api.example.org}, port: tcp/80}
+";
+
+    fn by_name(address: Option<&str>, names: &[&str], port: u16) -> String {
+        let file = "/etc/cofferdam/policies/shop.yaml";
+        let plan = samples::plan(file, BY_NAME, samples::OPEN);
+        let (api, names) = (api(), names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        let outside = End::Outside { address: address.map(|it| it.parse().unwrap()), names: &names };
+        let explanation = explain(&plan, End::Workload(&api), outside, 6, port);
+        explanation.text(&HashMap::from([(Path::new(file), BY_NAME)]))
+    }
+
+    #[test]
+    fn what_a_name_allows_is_explained_by_the_entry_that_names_it() {
+        assert_snapshot!(by_name(Some("203.0.113.7"), &["x.example.net", "www.example.org"], 443), @"");
+        assert_snapshot!(by_name(None, &["api.example.org"], 80), @"");
+    }
+
+    #[test]
+    fn what_no_name_allows_is_explained_by_the_name_that_would() {
+        assert_snapshot!(by_name(Some("203.0.113.7"), &["example.org"], 443), @"");
+        assert_snapshot!(by_name(Some("203.0.113.7"), &[], 443), @"");
+        // Whatever it is called.
+        assert_snapshot!(by_name(Some("203.0.113.9"), &["api.example.org"], 443), @"");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Limit {
     Intervals,
     /// Prefixes of networks outside.
     Networks,
+    /// Patterns of DNS names.
+    Names,
     /// Cgroups that have an identity.
     Cgroups,
     /// Intervals of one span.
@@ -55,6 +57,8 @@ pub struct Size {
     pub intervals: usize,
     /// Prefixes in the trie of networks.
     pub networks: usize,
+    /// Patterns in the trie of names.
+    pub names: usize,
 }
 
 /// How much there is room for.
@@ -68,6 +72,8 @@ pub struct Room {
     pub intervals: usize,
     /// As in [`Size`].
     pub networks: usize,
+    /// As in [`Size`].
+    pub names: usize,
 }
 
 impl Room {
@@ -77,6 +83,7 @@ impl Room {
         pairs: Limit::Pairs.most(),
         intervals: Limit::Intervals.most(),
         networks: Limit::Networks.most(),
+        names: Limit::Names.most(),
     };
 
     /// Whether so much fits into it.
@@ -89,6 +96,7 @@ impl Room {
             (Limit::Pairs, size.pairs, self.pairs),
             (Limit::Intervals, size.intervals, self.intervals),
             (Limit::Networks, size.networks, self.networks),
+            (Limit::Names, size.names, self.names),
         ];
         let lacking = parts.into_iter().filter_map(|(limit, needed, room)| limit.within(room, needed).err());
         let lacking: Vec<_> = lacking.collect();
@@ -104,12 +112,13 @@ impl Default for Room {
 
 impl From<&config::Room> for Room {
     fn from(room: &config::Room) -> Self {
-        let config::Room { identities, pairs, intervals, networks, .. } = room;
+        let config::Room { identities, pairs, intervals, networks, names, .. } = room;
         Self {
             identities: identities.get() as usize,
             pairs: pairs.get() as usize,
             intervals: intervals.get() as usize,
             networks: networks.get() as usize,
+            names: names.get() as usize,
         }
     }
 }
@@ -120,7 +129,9 @@ impl Limit {
     pub const fn most(self) -> usize {
         match self {
             Self::Identities => config::Room::MOST_IDENTITIES as usize,
-            Self::Pairs | Self::Intervals | Self::Networks | Self::Cgroups => config::Room::MOST as usize,
+            Self::Pairs | Self::Intervals | Self::Networks | Self::Names | Self::Cgroups => {
+                config::Room::MOST as usize
+            }
             Self::SpanIntervals => INTERVALS_LIMIT as usize,
             Self::RuleNumbers => u32::MAX as usize,
         }
@@ -134,6 +145,7 @@ impl Limit {
             Self::Pairs => Some("policies.room.pairs"),
             Self::Intervals => Some("policies.room.intervals"),
             Self::Networks => Some("policies.room.networks"),
+            Self::Names => Some("policies.room.names"),
             Self::Cgroups => Some("policies.room.cgroups"),
             Self::SpanIntervals | Self::RuleNumbers => None,
         }
@@ -160,6 +172,7 @@ impl fmt::Display for Limit {
             Self::Pairs => "pairs of identities",
             Self::Intervals => "intervals of ports",
             Self::Networks => "networks",
+            Self::Names => "DNS names and patterns of them",
             Self::Cgroups => "cgroups",
             Self::SpanIntervals => "intervals of ports between two identities",
             Self::RuleNumbers => "numbers of rules",
@@ -242,6 +255,7 @@ mod tests {
             spans: 1 + workloads + rules,
             intervals: 1 + workloads + 3 * rules,
             networks: 0,
+            names: 0,
         };
         assert_eq!(Room::default().check(&size), Ok(()));
     }

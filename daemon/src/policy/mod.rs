@@ -20,6 +20,10 @@ mod signature;
 
 mod networks;
 
+pub mod names;
+
+mod judge;
+
 mod decide;
 
 mod spans;

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::names::NamePattern;
 use crate::config::Selector;
 /// The list that an entry stands in, and the direction of a rule as its subjects see it.
 pub use crate::event::{Direction, Verdict};
@@ -37,7 +38,8 @@ pub struct Rule {
     pub name: Option<Arc<str>>,
     /// `to`: who may send to the subjects (ingress). `from`: to whom they may send (egress).
     pub direction: Direction,
-    /// Whom it is about; never empty. [`Peer::Any`] is every workload of this host here; networks are refused.
+    /// Whom it is about; never empty. [`Peer::Any`] is every workload of this host here; networks and names are
+    /// refused.
     pub subjects: Vec<Peer>,
     /// In the order in which they are written.
     pub entries: Vec<Entry>,
@@ -67,6 +69,9 @@ pub enum Peer {
     Workload(Selector),
     /// Peers outside, by address.
     Network(Network),
+    /// Peers outside, by the name under which the sender looked their address up. Only where something is allowed to be
+    /// sent to them.
+    Name(NamePattern),
 }
 
 /// Addresses of peers outside.

@@ -19,7 +19,8 @@ use crate::event::{Workload, WorkloadKind};
 #[derive(Clone, Debug)]
 pub(super) enum End {
     Workload(Box<Workload>),
-    Address(IpAddr),
+    /// With the names under which the other end knows it.
+    Outside(Option<IpAddr>, Vec<String>),
     Unresolved,
     Nobody,
 }
@@ -28,6 +29,30 @@ pub(super) enum End {
 pub(super) type Judged = (u8, u8, Option<(usize, usize)>);
 
 pub(super) fn judge(
+    policies: &[Policy],
+    settings: Settings,
+    direction: Direction,
+    subject: &End,
+    peer: &End,
+    packet: (u8, u16),
+) -> Judged {
+    let by = |peer: &End| judge_by(policies, settings, direction, subject, peer, packet);
+    let End::Outside(address, names) = peer else { return by(peer) };
+    // By the address alone, and then by each name alone.
+    let mut judged = by(&End::Outside(*address, Vec::new()));
+    if direction == Direction::Egress && judged.1 == why::NOT_ALLOWED {
+        for name in names {
+            let by_name = by(&End::Outside(None, vec![name.clone()]));
+            // Allowing is the least, and denying the most.
+            if by_name.0 < judged.0 {
+                judged = by_name;
+            }
+        }
+    }
+    judged
+}
+
+fn judge_by(
     policies: &[Policy],
     settings: Settings,
     direction: Direction,
@@ -45,7 +70,7 @@ pub(super) fn judge(
                 Unresolved::Hold => (VERDICT_HOLD, why::UNRESOLVED, None),
             };
         }
-        End::Address(_) | End::Nobody => return (VERDICT_ALLOW, why::DEFAULT, None),
+        End::Outside(..) | End::Nobody => return (VERDICT_ALLOW, why::DEFAULT, None),
     };
 
     // All rules that select the subject, as they are named.
@@ -110,7 +135,7 @@ fn is_subject(who: &Peer, subject: &Workload) -> bool {
     match who {
         Peer::Any => !matches!(subject.kind, WorkloadKind::Outside | WorkloadKind::Other),
         Peer::Workload(selector) => selector.selects(subject),
-        Peer::Network(_) => false,
+        Peer::Network(_) | Peer::Name(_) => false,
     }
 }
 
@@ -118,8 +143,11 @@ fn is_about(entry: &Entry, peer: &End, protocol: u8, port: u16) -> bool {
     let with = entry.peers.iter().any(|who| match (who, peer) {
         (Peer::Any, _) => true,
         (Peer::Workload(selector), End::Workload(workload)) => selector.selects(workload),
-        (Peer::Network(Network { cidr, except }), End::Address(address)) => {
+        (Peer::Network(Network { cidr, except }), End::Outside(Some(address), _)) => {
             holds(cidr, *address) && !except.iter().any(|except| holds(except, *address))
+        }
+        (Peer::Name(pattern), End::Outside(_, names)) => {
+            names.iter().any(|name| is_meant(pattern.as_str(), name))
         }
         _ => false,
     });
@@ -131,6 +159,15 @@ fn is_about(entry: &Entry, peer: &End, protocol: u8, port: u16) -> bool {
         };
         same && (*first..=*last).contains(&port)
     })
+}
+
+/// `*.example.org` means all names that end in `.example.org`.
+fn is_meant(pattern: &str, name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    match pattern.strip_prefix('*') {
+        Some(end) => name.len() > end.len() && name.ends_with(end),
+        None => name == pattern,
+    }
 }
 
 fn holds(network: &IpNet, address: IpAddr) -> bool {

@@ -8,7 +8,7 @@ use super::{
     numbers::RuleNumbers,
 };
 
-/// The number of a selector of workloads or a network: equal ones have one number.
+/// The number of a selector of workloads, a network or a pattern of names: equal ones have one number.
 pub(super) type Atom = u32;
 
 /// All rules. What is called a rule's or an entry's *index* here is its place in the order in which rules are named:
@@ -108,7 +108,7 @@ impl Rules {
         }
     }
 
-    /// Selectors and networks, by their numbers.
+    /// Selectors, networks and patterns of names, by their numbers.
     pub(super) fn atoms(&self) -> impl Iterator<Item = (Atom, &Peer)> {
         (0..).zip(&self.atoms)
     }
@@ -129,7 +129,7 @@ impl Rules {
         &self.entries[index as usize]
     }
 
-    /// Entries that have a selector or network among their peers.
+    /// Entries that have it among their peers.
     pub(super) fn entries_with(&self, atom: Atom) -> &[u32] {
         &self.with[atom as usize]
     }
@@ -162,7 +162,7 @@ impl Rules {
     }
 }
 
-/// Selectors and networks while they are numbered.
+/// They while they are numbered.
 #[derive(Default)]
 struct Known<'a> {
     numbers: HashMap<&'a Peer, Atom>,

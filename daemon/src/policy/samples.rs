@@ -1,13 +1,15 @@
 //! Parts of policies for tests.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use serde_json::json;
 
 use super::{
     ByDefault, Plan, RuleNumbers, Settings, Unresolved,
+    explain::End,
     folder::Set,
     model::{Direction, Entry, Mode, Network, Peer, Place, Policy, Protocol, Rule, Services, Verdict},
+    names::NamePattern,
 };
 use crate::event::{Workload, WorkloadKind};
 
@@ -74,6 +76,15 @@ pub(super) fn selected(selector: serde_json::Value) -> Peer {
 pub(super) fn network(cidr: &str, except: &[&str]) -> Peer {
     let parsed = |network: &str| network.parse().unwrap();
     Peer::Network(Network { cidr: parsed(cidr), except: except.iter().map(|it| parsed(it)).collect() })
+}
+
+pub(super) fn dns(pattern: &str) -> Peer {
+    Peer::Name(NamePattern::try_from(pattern.to_owned()).unwrap())
+}
+
+/// A peer of which nobody knows a name.
+pub(super) fn outside(address: IpAddr) -> End<'static> {
+    End::Outside { address: Some(address), names: &[] }
 }
 
 pub(super) fn tcp(first: u16, last: u16) -> Services {

@@ -40,7 +40,7 @@ impl Signature {
         self.sort != Sort::Outside
     }
 
-    /// A peer within all these networks.
+    /// A peer within all these networks, or of all these patterns of names.
     pub(super) fn outside(atoms: Box<[Atom]>) -> Self {
         Self { sort: Sort::Outside, atoms }
     }

@@ -36,6 +36,8 @@ pub struct PolicySize {
     pub intervals: u32,
     /// Networks of peers outside.
     pub networks: u32,
+    /// Patterns of DNS names.
+    pub names: u32,
     /// Cgroups that have an identity.
     pub cgroups: u32,
     /// Addresses that are somebody's of this host.
@@ -49,6 +51,7 @@ impl Default for PolicySize {
             pairs: 131_072,
             intervals: 393_216,
             networks: 16_384,
+            names: 4_096,
             cgroups: 65_536,
             addresses: 65_536,
         }

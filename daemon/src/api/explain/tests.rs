@@ -59,8 +59,10 @@ fn ask_of(
     let attribution = Attribution::new("/nonexistent".into());
     let known = known(&attribution, edges);
     let find = |name| who::called(name, &attribution, &known).map_err(|refusal| refusal.1).expect("somebody");
+    let target = who::called_as_target(to, &attribution, &known, |name| name == "mirror");
+    let targets = target.map_err(|refusal| refusal.1).expect("somebody");
     let plan = plan();
-    answers(&find(from), &find(to), service, edges, |source, target, protocol, port| {
+    answers(&find(from), &targets, service, edges, |source, target, protocol, port| {
         let explanation = explain::explain(&plan, source, target, protocol, port);
         let text = explanation.text(&[(Path::new(FILE), SHOP)].into());
         Some((explanation, text))
@@ -131,11 +133,20 @@ fn a_peer_outside_is_asked_for_by_its_address_or_by_a_name_that_was_looked_up() 
     let edges = [Edge { target: peer.into(), port: 443, ..edge() }];
     for name in ["203.0.113.7", "api.example.org"] {
         let (answers, _) = ask_of(&edges, "shop/web", name, None);
-        assert_eq!(answers[0].target, "outside 203.0.113.7");
+        assert_eq!(answers[0].target, "outside api.example.org (203.0.113.7)");
         assert_eq!(answers[0].seen.map(|seen| seen.allowed), Some(415), "{name}");
     }
     let (answers, _) = ask_of(&edges, "2001:db8::1", "shop/web", Some((Protocol::Tcp, 80)));
     assert_eq!((answers[0].source.as_str(), answers[0].seen), ("outside 2001:db8::1", None));
+}
+
+#[test]
+fn a_name_that_nobody_has_looked_up_yet_is_a_peer_outside() {
+    for name in ["api.example.org", "mirror"] {
+        let (answers, _) = ask_of(&[], "host", name, Some((Protocol::Tcp, 443)));
+        assert_eq!((answers[0].target.as_str(), answers[0].seen), (&*format!("outside {name}"), None));
+        assert_eq!(answers[0].verdict, Some(Verdict::Allow));
+    }
 }
 
 #[test]
@@ -147,6 +158,11 @@ fn whom_nobody_knows_and_who_is_many_is_said() {
     assert_eq!(refused("shop/wbe").0, StatusCode::NOT_FOUND);
     assert!(refused("shop/wbe").1.starts_with("nobody is called `shop/wbe`"));
     assert_eq!(refused("stripe").0, StatusCode::BAD_REQUEST);
+    assert_eq!(refused("api.example.org").0, StatusCode::NOT_FOUND);
+    let target = |name| who::called_as_target(name, &attribution, &known, |_| false).map(|_| ()).unwrap_err();
+    assert_eq!(target("shop/web.1").0, StatusCode::NOT_FOUND);
+    assert_eq!(target("wbe").0, StatusCode::NOT_FOUND);
+    assert_eq!(target("stripe").0, StatusCode::BAD_REQUEST);
     assert!(who::called(&WEB_ID[..6], &attribution, &known).is_ok());
 }
 

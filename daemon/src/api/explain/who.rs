@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
@@ -18,18 +17,20 @@ use crate::{
     attribution::Attribution,
     event::{Workload, WorkloadKind},
     interaction::Edge,
-    policy::explain::End,
+    policy::{explain::End, names::NamePattern},
 };
 
 /// Most workloads that one name may mean; those beyond are not looked at.
 const MOST: usize = 256;
 
-/// Somebody at one end. Peers outside are who they are by their address.
+/// Somebody at one end. Peers outside are who they are by their address, and those without one by their name.
 #[derive(Clone, Debug)]
 pub(super) struct Who {
     workload: Arc<Workload>,
-    /// Of a peer outside.
+    /// Of a peer outside, unless nobody has looked its name up yet.
     address: Option<IpAddr>,
+    /// Of a peer outside: the DNS name by which it was asked for.
+    names: Vec<String>,
 }
 
 impl Who {
@@ -37,16 +38,40 @@ impl Who {
     pub(super) fn new(workload: Arc<Workload>) -> Option<Self> {
         match workload.kind {
             WorkloadKind::Outside => {
-                workload.name.parse().ok().map(|address| Self { workload, address: Some(address) })
+                let address = Some(workload.name.parse().ok()?);
+                Some(Self { workload, address, names: Vec::new() })
             }
             // Nobody in particular.
             WorkloadKind::Other => None,
-            _ => Some(Self { workload, address: None }),
+            _ => Some(Self { workload, address: None, names: Vec::new() }),
         }
     }
 
+    /// A peer outside that is known by a name only.
+    fn of_name(name: &str) -> Self {
+        let workload = Workload::named(WorkloadKind::Outside, name).into();
+        Self { workload, address: None, names: vec![name.to_owned()] }
+    }
+
+    /// As policies judge him.
     pub(super) fn end(&self) -> End<'_> {
-        self.address.map_or(End::Workload(&self.workload), End::Address)
+        self.end_known_as(&self.names)
+    }
+
+    /// As policies judge him if the other end knows him by these names.
+    pub(super) fn end_known_as<'a>(&'a self, names: &'a [String]) -> End<'a> {
+        match self.workload.kind {
+            WorkloadKind::Outside => End::Outside { address: self.address, names },
+            _ => End::Workload(&self.workload),
+        }
+    }
+
+    /// The DNS names by which the source knows him, of which these interactions were seen: that by which he was asked for,
+    /// and those that it has looked up.
+    pub(super) fn names(&self, edges: &[&Edge]) -> Vec<String> {
+        let looked_up = edges.iter().filter_map(|edge| edge.target.dns_name.as_ref());
+        let names: BTreeSet<_> = self.names.iter().chain(looked_up).cloned().collect();
+        names.into_iter().collect()
     }
 
     /// Whether the map means the same. There a peer outside can have a name of each that looked it up.
@@ -67,22 +92,31 @@ impl PartialEq for Who {
     }
 }
 
-/// As explanations call him.
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => write!(f, "outside {address}"),
-            None => self.workload.fmt(f),
-        }
-    }
-}
-
 /// Whom a name can mean: what lives here, containers that have ended, and whoever is on the map.
 pub(in crate::api) fn known(attribution: &Attribution, edges: &[Edge]) -> BTreeSet<Arc<Workload>> {
     let live = attribution.live().into_iter().map(|(_, workload)| workload);
     let containers = attribution.containers().into_iter().map(|container| container.workload);
     let on_the_map = edges.iter().flat_map(|edge| [&edge.source, &edge.target]).map(Arc::clone);
     live.chain(containers).chain(on_the_map).chain([Arc::new(Workload::host())]).collect()
+}
+
+/// To whom is sent that goes by a name. One that nobody has looked up yet is a peer outside, if it can be that: if it has a
+/// dot, or policies speak of it.
+pub(super) fn called_as_target(
+    name: &str,
+    attribution: &Attribution,
+    known: &BTreeSet<Arc<Workload>>,
+    is_in_policies: impl Fn(&str) -> bool,
+) -> Answer<Vec<Who>> {
+    let found = called(name, attribution, known);
+    match found {
+        Err(Refusal(StatusCode::NOT_FOUND, _)) => {
+            let pattern = NamePattern::try_from(name.to_owned()).ok();
+            let is_name = |it: &NamePattern| it.as_str().contains('.') || is_in_policies(it.as_str());
+            pattern.filter(is_name).map_or(found, |pattern| Ok(vec![Who::of_name(pattern.as_str())]))
+        }
+        _ => found,
+    }
 }
 
 /// Whom a name means.
@@ -97,7 +131,10 @@ pub(super) fn called(
     let mut whos = Vec::<Who>::new();
     let mut network = false;
     for workload in known.iter().filter(|workload| workload.is_called(name)) {
-        let who = Who::new(Arc::clone(workload));
+        let mut who = Who::new(Arc::clone(workload));
+        if let Some(who) = who.as_mut().filter(|who| who.workload.dns_name.as_deref() == Some(name)) {
+            who.names = vec![name.to_owned()];
+        }
         network |= who.is_none();
         if let Some(who) = who.filter(|who| !whos.contains(who))
             && whos.len() < MOST
@@ -129,5 +166,5 @@ fn of_address(address: IpAddr, attribution: &Attribution) -> Who {
     let (workload, _) =
         attribution.parties(&Party { cgroup: CgroupId::NONE, address: Address(mapped.octets()) }, &host);
     let address = (workload.kind == WorkloadKind::Outside).then(|| address.to_canonical());
-    Who { workload, address }
+    Who { workload, address, names: Vec::new() }
 }

@@ -58,4 +58,8 @@ impl Places for InForce<'_> {
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
         judge(self.plan, self.slot, direction, subject, peer, service)
     }
+
+    fn judge_names(&self, _: CgroupId, _: &Address, _: Identity, _: u32) -> Judgement {
+        Judgement::NAMELESS
+    }
 }

@@ -36,9 +36,13 @@ impl Work {
     }
 }
 
-/// Whether a peer is one name, which covers nothing but itself.
+/// Whether a peer is one name, of workloads or of the DNS, which covers nothing but itself.
 pub(super) fn is_narrow(peer: &Peer) -> bool {
-    matches!(peer, Peer::Workload(selector) if selector.exact_name().is_some())
+    match peer {
+        Peer::Workload(selector) => selector.exact_name().is_some(),
+        Peer::Name(pattern) => pattern.is_whole(),
+        Peer::Any | Peer::Network(_) => false,
+    }
 }
 
 /// Whether each of the narrow is covered by one of the wide.
@@ -54,6 +58,7 @@ pub(super) fn covers_peer(wide: &Peer, narrow: &Peer) -> bool {
         (Peer::Any, _) => true,
         (Peer::Workload(wide), Peer::Workload(narrow)) => wide.covers(narrow),
         (Peer::Network(wide), Peer::Network(narrow)) => covers_network(wide, narrow),
+        (Peer::Name(wide), Peer::Name(narrow)) => wide.covers(narrow),
         _ => false,
     }
 }

@@ -99,7 +99,7 @@ impl<'a> Denied<'a> {
         }
         let name = match peer {
             Peer::Workload(selector) => selector.exact_name().or_else(|| selector.name_prefix()),
-            Peer::Any | Peer::Network(_) => None,
+            Peer::Any | Peer::Network(_) | Peer::Name(_) => None,
         };
         let beginnings = name.into_iter().flat_map(|name| (0..=name.len()).filter_map(|end| name.get(..end)));
         let found = beginnings.filter_map(|beginning| self.by_prefix.get(beginning)).copied();
@@ -117,6 +117,6 @@ impl<'a> Denied<'a> {
 fn prefix(peer: &Peer) -> Option<&str> {
     match peer {
         Peer::Workload(selector) => selector.name_prefix(),
-        Peer::Any | Peer::Network(_) => None,
+        Peer::Any | Peer::Network(_) | Peer::Name(_) => None,
     }
 }

@@ -50,7 +50,7 @@ fn named(policy: &Policy) -> impl Iterator<Item = &str> {
         .flat_map(|rule| rule.subjects.iter().chain(rule.entries.iter().flat_map(|entry| &entry.peers)));
     peers.filter_map(|peer| match peer {
         Peer::Workload(selector) => selector.exact_name(),
-        Peer::Any | Peer::Network(_) => None,
+        Peer::Any | Peer::Network(_) | Peer::Name(_) => None,
     })
 }
 
@@ -59,7 +59,7 @@ fn pairs<'a>(policies: impl Iterator<Item = &'a Policy>, names: usize) -> usize 
     let width = |peer: &Peer| match peer {
         Peer::Workload(selector) if selector.exact_name().is_some() => 1,
         Peer::Any | Peer::Workload(_) => names,
-        Peer::Network(_) => 1,
+        Peer::Network(_) | Peer::Name(_) => 1,
     };
     let sum = |peers: &[Peer]| peers.iter().map(width).fold(0, usize::saturating_add);
     let rules = policies.flat_map(|policy| &policy.rules);

@@ -49,6 +49,21 @@ rules:
 }
 
 #[test]
+fn a_pattern_of_dns_names_says_as_much_as_names_below_it() {
+    let text = "\
+policy: shop
+mode: enforce
+rules:
+  - from: shop/api
+    allow:
+      - {to: {dns: '*.example.org'}}
+      - {to: {dns: api.example.org}, port: tcp/443}
+      - {to: [{dns: '*.x.example.org'}, {dns: example.org}]}
+";
+    assert_eq!(findings(text), "7:9: shop#1: says nothing new: the entry at line 6 says as much or more\n");
+}
+
+#[test]
 fn what_is_suspicious_is_told_with_its_rule_and_place() {
     let text = "\
 policy: shop

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Lane;
 use crate::{
     event::Workload,
-    policy::{Plan, TooLarge, explain::End},
+    policy::{Plan, TooLarge, explain::End, judge::Party, model::Peer},
 };
 
 /// Most names of a group that are told.
@@ -53,7 +53,7 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Class {
     /// Before and after.
-    pub(super) identities: [Identity; 2],
+    pub(super) parties: [Party; 2],
     /// Whether they are of this host.
     here: bool,
     /// How many workloads.
@@ -64,11 +64,12 @@ pub(super) struct Class {
 /// All classes.
 pub(super) struct Classes {
     classes: Vec<Class>,
-    /// By the identities before and after, and whether they are of this host.
-    numbers: HashMap<([Identity; 2], bool), usize>,
+    /// By who they are before and after, and whether they are of this host.
+    numbers: HashMap<([Party; 2], bool), usize>,
     /// By name: many have the same.
     workloads: HashMap<Arc<Workload>, usize>,
-    addresses: HashMap<IpAddr, usize>,
+    /// By address, and the names under which somebody knows it.
+    outside: HashMap<(Option<IpAddr>, Vec<String>), usize>,
     /// Names of the workloads of each project.
     projects: BTreeMap<String, BTreeSet<String>>,
 }
@@ -84,7 +85,7 @@ impl Classes {
             classes: Vec::new(),
             numbers: HashMap::new(),
             workloads: HashMap::new(),
-            addresses: HashMap::new(),
+            outside: HashMap::new(),
             projects: BTreeMap::new(),
         };
         let ends = || lanes.iter().flat_map(|lane| [lane.source, lane.target]);
@@ -101,15 +102,24 @@ impl Classes {
         }
         for network in networks(before, after) {
             let Some(address) = network.1 else { continue };
-            let identities = [before.identity_of_address(address), after.identity_of_address(address)];
-            all.add(identities, false, Some(format!("outside {}", network.0)));
+            let end = End::Outside { address: Some(address), names: &[] };
+            let parties = parties_of(&end, before, after)?;
+            all.add(parties, false, Some(format!("outside {}", network.0)));
         }
-        all.add([Identity::NOBODY; 2], false, None);
+        for pattern in patterns(before, after) {
+            let end = End::Outside { address: None, names: std::slice::from_ref(&pattern) };
+            let parties = parties_of(&end, before, after)?;
+            all.add(parties, false, Some(end.to_string()));
+        }
+        all.add(nobody(), false, None);
         for end in ends() {
-            if let End::Address(address) = end {
-                let identities = [before.identity_of_address(address), after.identity_of_address(address)];
-                let class = all.add(identities, false, None);
-                all.addresses.insert(address, class);
+            if let End::Outside { address, names } = end {
+                let parties = parties_of(&end, before, after)?;
+                // All others have the name of the network or pattern that makes them who they are.
+                let both = parties.iter().any(|party| !party.by_name.is_empty())
+                    && parties.iter().any(|party| party.identity != Identity::NOBODY);
+                let class = all.add(parties, false, both.then(|| end.to_string()));
+                all.outside.insert((address, names.to_vec()), class);
             }
         }
         Ok(all)
@@ -121,22 +131,21 @@ impl Classes {
         after: &mut Plan,
         workload: Arc<Workload>,
     ) -> Result<(), TooLarge> {
-        let identities =
-            [before.admit(before.signature(&workload))?, after.admit(after.signature(&workload))?];
+        let parties = parties_of(&End::Workload(&workload), before, after)?;
         let name = workload.to_string();
         if let Some((project, _)) = name.split_once('/').filter(|(project, _)| !project.is_empty()) {
             self.projects.entry(project.to_owned()).or_default().insert(name.clone());
         }
-        let class = self.add(identities, true, Some(name));
+        let class = self.add(parties, true, Some(name));
         self.classes[class].count += 1;
         self.workloads.insert(workload, class);
         Ok(())
     }
 
-    fn add(&mut self, identities: [Identity; 2], here: bool, name: Option<String>) -> usize {
+    fn add(&mut self, parties: [Party; 2], here: bool, name: Option<String>) -> usize {
         let Self { classes, numbers, .. } = self;
-        let class = *numbers.entry((identities, here)).or_insert_with(|| {
-            classes.push(Class { identities, here, count: 0, names: BTreeSet::new() });
+        let class = *numbers.entry((parties, here)).or_insert_with_key(|(parties, _)| {
+            classes.push(Class { parties: parties.clone(), here, count: 0, names: BTreeSet::new() });
             classes.len() - 1
         });
         classes[class].names.extend(name);
@@ -151,7 +160,7 @@ impl Classes {
     pub(super) fn of(&self, end: &End<'_>) -> Option<usize> {
         match end {
             End::Workload(workload) => self.workloads.get(*workload).copied(),
-            End::Address(address) => self.addresses.get(address).copied(),
+            End::Outside { address, names } => self.outside.get(&(*address, names.to_vec())).copied(),
         }
     }
 
@@ -178,7 +187,7 @@ impl Classes {
         let mut names = BTreeSet::new();
         for class in classes.iter().map(|class| self.get(*class)) {
             names.extend(class.names.iter().map(String::as_str));
-            if class.identities == [Identity::NOBODY; 2] && !class.here {
+            if class.parties == nobody() && !class.here {
                 names.insert(ELSEWHERE);
             }
         }
@@ -193,6 +202,26 @@ impl Classes {
         let names_left_out = folded.len().saturating_sub(MOST_NAMES);
         Group { names: folded.into_iter().take(MOST_NAMES).collect(), names_left_out }
     }
+}
+
+/// Who an end is before and after.
+fn parties_of(end: &End<'_>, before: &mut Plan, after: &mut Plan) -> Result<[Party; 2], TooLarge> {
+    Ok([Party::of(end, before)?, Party::of(end, after)?])
+}
+
+/// A peer outside that no rule of either side names.
+fn nobody() -> [Party; 2] {
+    [Identity::NOBODY, Identity::NOBODY].map(Party::from)
+}
+
+/// The patterns of DNS names that rules of either plan name. Each stands for the names of which it is the longest.
+fn patterns(before: &Plan, after: &Plan) -> BTreeSet<String> {
+    let all = before.rules().atoms().chain(after.rules().atoms());
+    let patterns = all.filter_map(|(_, peer)| match peer {
+        Peer::Name(pattern) => Some(pattern.to_string()),
+        _ => None,
+    });
+    patterns.collect()
 }
 
 /// The networks that rules of either plan name, and in each an address that is in none which lies within it.

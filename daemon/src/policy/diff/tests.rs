@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::*;
 use crate::{
-    event::Workload,
+    event::{Workload, WorkloadKind},
     policy::{
         ByDefault, Settings,
         samples::{self, SHOP},
@@ -128,9 +128,58 @@ fn networks_of_both_sides_are_compared_where_they_differ() {
 }
 
 #[test]
+fn names_of_both_sides_are_compared_and_what_was_seen_by_its_name() {
+    let to = |name: &str| {
+        format!(
+            "policy: a\nmode: enforce\nrules:\n  - {{from: shop/api, allow: [{{to: {{dns: {name}}}, port: tcp/443}}]}}\n"
+        )
+    };
+    let (one, all) = (to("api.example.org"), to("'*.example.org'"));
+    let told = lines(&compared(&one, &all, &[]));
+    assert_eq!(told, ["shop/api -> outside *.example.org tcp/443: deny (a#1) -> allow (a#1)"]);
+    let api = samples::container("shop/api");
+    let names = ["www.example.org".to_owned()];
+    let seen = Seen { attempts: 3, last: "2026-11-24T10:00:00Z".parse().unwrap() };
+    let target = End::Outside { address: Some([203, 0, 113, 7].into()), names: &names };
+    let lane = Lane { source: End::Workload(&api), target, service: (6, 443), seen };
+    let comparison = compared(&all, &one, &[lane]);
+    assert_eq!(lines(&comparison), ["shop/api -> outside *.example.org tcp/443: allow (a#1) -> deny (a#1)"]);
+    assert_eq!(comparison.changes[0].seen, Some(seen));
+    // In a network that rules name as well it is told by itself.
+    let both = |name: &str| to(name).replace("}]}", "}, {to: {cidr: 203.0.113.0/24}, port: tcp/80}]}");
+    let told = lines(&compared(&both("'*.example.org'"), &both("api.example.org"), &[lane]));
+    assert_eq!(
+        told,
+        [
+            "shop/api -> outside www.example.org (203.0.113.7) tcp/443: allow (a#1) -> deny (a#1)",
+            "shop/api -> outside *.example.org tcp/443: allow (a#1) -> deny (a#1)",
+        ]
+    );
+}
+
+#[test]
+fn one_interaction_is_decided_by_the_name_that_was_looked_up() {
+    let text =
+        "policy: a\nmode: enforce\nrules:\n  - {from: shop/api, allow: [{to: {dns: '*.example.org'}}]}\n";
+    let api = samples::container("shop/api");
+    let outside = |name: Option<&str>| Workload {
+        dns_name: name.map(str::to_owned),
+        ..Workload::named(WorkloadKind::Outside, "203.0.113.7")
+    };
+    let decided = |name| {
+        let target = outside(name);
+        let target = End::of(&target).unwrap();
+        decide(&mut plan(text, samples::OPEN), End::Workload(&api), target, (6, 443)).unwrap().verdict
+    };
+    assert_eq!(decided(Some("api.example.org")), Verdict::Allow);
+    assert_eq!(decided(Some("example.org")), Verdict::Deny);
+    assert_eq!(decided(None), Verdict::Deny);
+}
+
+#[test]
 fn what_was_seen_comes_first_and_says_how_often() {
     let (web, db) = (samples::container("shop/web"), samples::container("shop/db"));
-    let address = End::Address(IpAddr::from([203, 0, 113, 7]));
+    let address = samples::outside(IpAddr::from([203, 0, 113, 7]));
     let seen = Seen { attempts: 3, last: "2026-11-24T10:00:00Z".parse().unwrap() };
     let lane = Lane { source: End::Workload(&web), target: End::Workload(&db), service: (6, 5_432), seen };
     let other = Lane { source: address, ..lane };
@@ -160,20 +209,16 @@ fn the_verdicts_are_those_that_the_kernel_gives() {
     let after = SHOP.replace("tcp/5432}", "tcp/5432-5440}\n    deny: [{from: shop/api, port: tcp/5439}]");
     let (mut before, mut after) = (plan(SHOP, samples::OPEN), plan(&after, samples::OPEN));
     let (api, db) = (samples::container("shop/api"), samples::container("shop/db"));
-    let of = |plan: &mut Plan, workload: &Workload| plan.admit(plan.signature(workload)).unwrap();
-    let pairs = [&mut before, &mut after].map(|plan| (of(plan, &api), of(plan, &db)));
-    let spans = {
-        let of = |plan: &Plan, (source, target)| {
-            [span(plan, EGRESS, source, target), span(plan, INGRESS, target, source)]
-        };
-        let (one, two) = (of(&before, pairs[0]), of(&after, pairs[1]));
-        [one[0], one[1], two[0], two[1]]
-    };
-    let found = differences(&before, &after, spans);
+    let pairs = [&mut before, &mut after]
+        .map(|plan| [&api, &db].map(|workload| Party::of(&End::Workload(workload), plan).unwrap()));
+    let of = |plan: &Plan, [source, target]: &[Party; 2]| Spans::between(plan, source, target);
+    let found = differences(&before, &after, &[of(&before, &pairs[0]), of(&after, &pairs[1])]);
     for port in 0..=u16::MAX {
         let service = service(6, port);
-        let judged = |plan: &Plan, (source, target)| judge_both(plan, 0, source, target, service).verdict;
-        let differs = judged(&before, pairs[0]) != judged(&after, pairs[1]);
+        let judged = |plan: &Plan, [source, target]: &[Party; 2]| {
+            judge_both(plan, 0, source.identity, target.identity, service).verdict
+        };
+        let differs = judged(&before, &pairs[0]) != judged(&after, &pairs[1]);
         let told =
             found.iter().any(|it| it.ranges.iter().any(|(first, last)| (*first..=*last).contains(&service)));
         assert_eq!(differs, told, "tcp/{port}");

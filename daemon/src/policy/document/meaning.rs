@@ -35,11 +35,15 @@ struct Group {
     used: bool,
 }
 
-/// Whether peers are whom a rule is about.
+/// Where peers stand.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Role {
+    /// They are whom a rule is about.
     Subject,
-    Other,
+    /// In a list, of rules for a direction.
+    Entry(Direction, Verdict),
+    /// In a group, which says nothing by itself.
+    Group,
 }
 
 impl<'a> Reader<'a> {
@@ -97,7 +101,7 @@ impl<'a> Reader<'a> {
                 return Err(self.problem(&peer.referenced, &key, "a group does not name other groups"));
             }
         }
-        self.peers(written, &key, Role::Other)
+        self.peers(written, &key, Role::Group)
     }
 
     /// Rules without a name go by their number, so that a name is none, and no rule has that of another.
@@ -151,7 +155,8 @@ impl<'a> Reader<'a> {
                         format!("is one entry too many: there can be {ALL_ENTRIES_LIMIT} over all files");
                     return Err(self.problem(&entry.referenced, &key(), &message));
                 }
-                let peers = self.peers(&entry.value.peers, &format!("{}.{other}", key()), Role::Other)?;
+                let role = Role::Entry(direction, verdict);
+                let peers = self.peers(&entry.value.peers, &format!("{}.{other}", key()), role)?;
                 let place = self.place(&entry.referenced);
                 entries.push(model::Entry { verdict, peers, services: entry.value.services, place });
             }
@@ -174,6 +179,7 @@ impl<'a> Reader<'a> {
                     peers.push(Peer::Workload(selector.clone()));
                 }
                 Written::Network(network) => peers.push(Peer::Network(network.clone())),
+                Written::Dns(pattern) => peers.push(Peer::Name(pattern.clone())),
                 Written::Group(name) => match self.groups.entry(name.clone()) {
                     btree_map::Entry::Occupied(mut group) => {
                         group.get_mut().used = true;
@@ -199,6 +205,11 @@ impl<'a> Reader<'a> {
             return Some(
                 "a rule is about workloads of this host, and `cidr` is about peers outside".to_owned(),
             );
+        }
+        if peers.iter().any(|peer| matches!(peer, Peer::Name(_)))
+            && let Some(message) = no_names(role)
+        {
+            return Some(message.to_owned());
         }
         if self.totals.peers > ALL_PEERS_LIMIT {
             let message = "is one peer too many: there can be";
@@ -235,6 +246,22 @@ impl<'a> Reader<'a> {
             line: number(found.line + self.skipped),
             column: number(found.column),
         }
+    }
+}
+
+/// Why DNS names cannot stand there, if they cannot.
+fn no_names(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Group | Role::Entry(Direction::Egress, Verdict::Allow | Verdict::Audit) => None,
+        Role::Subject => Some("a rule is about workloads of this host, and `dns` is about peers outside"),
+        Role::Entry(Direction::Ingress, _) => Some(
+            "`dns` is about whom a workload sends to, by the name that it has looked up; of who sends to it only the address \
+             is known: write `cidr`",
+        ),
+        Role::Entry(Direction::Egress, Verdict::Deny) => Some(
+            "`dns` only allows: whoever dials the address without looking it up would not be denied. Write `cidr`, or allow \
+             what may be sent and leave this out",
+        ),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{form::Name, list::next_of};
 use crate::{
     config::{Cidr, Pattern, Selector, Wanted},
     event::Runtime,
-    policy::model::Network,
+    policy::{model::Network, names::NamePattern},
 };
 
 /// The word for everybody.
@@ -41,6 +41,7 @@ pub(super) enum Written {
     Workload(Selector),
     Group(Name),
     Network(Network),
+    Dns(NamePattern),
 }
 
 /// All keys that one can have: those of a selector, and those that stand for themselves.
@@ -60,6 +61,7 @@ struct Keys {
     group: Option<Name>,
     cidr: Option<Cidr>,
     except: Vec<Cidr>,
+    dns: Option<NamePattern>,
 }
 
 impl TryFrom<Keys> for Written {
@@ -68,15 +70,16 @@ impl TryFrom<Keys> for Written {
     fn try_from(keys: Keys) -> Result<Self, String> {
         let Keys { name, image, labels, runtime, project, service, namespace, pod, unit, .. } = keys;
         let wanted = Wanted { name, image, labels, runtime, project, service, namespace, pod, unit };
-        match (keys.group, keys.cidr) {
-            (None, None) if !keys.except.is_empty() => Err("`except` belongs to a `cidr`".to_owned()),
-            (None, None) => Ok(Self::Workload(wanted.try_into()?)),
-            _ if wanted != Wanted::default() => {
-                Err("`group` and `cidr` stand alone: write a list to name several peers".to_owned())
-            }
-            (Some(group), None) if keys.except.is_empty() => Ok(Self::Group(group)),
-            (Some(_), _) => Err("`group` stands alone: write a list to name several peers".to_owned()),
-            (None, Some(cidr)) => network(cidr, &keys.except).map(Self::Network),
+        let alone = |it| format!("{it}: write a list to name several peers");
+        match (keys.group, keys.cidr, keys.dns) {
+            (None, None, _) if !keys.except.is_empty() => Err("`except` belongs to a `cidr`".to_owned()),
+            (None, None, None) => Ok(Self::Workload(wanted.try_into()?)),
+            _ if wanted != Wanted::default() => Err(alone("`group`, `cidr` and `dns` stand alone")),
+            (Some(group), None, None) if keys.except.is_empty() => Ok(Self::Group(group)),
+            (Some(_), _, _) => Err(alone("`group` stands alone")),
+            (None, Some(cidr), None) => network(cidr, &keys.except).map(Self::Network),
+            (None, None, Some(pattern)) => Ok(Self::Dns(pattern)),
+            (None, Some(_), Some(_)) => Err(alone("`dns` stands alone")),
         }
     }
 }
@@ -236,6 +239,14 @@ impl JsonSchema for Written {
                         "except": {"type": "array", "items": {"type": "string"}, "maxItems": EXCEPT_LIMIT},
                     },
                     "required": ["cidr"],
+                    "additionalProperties": false,
+                },
+                {
+                    "description": "Peers outside, by the DNS name under which the sender looked their address up; only \
+                        where something is allowed to be sent to them",
+                    "type": "object",
+                    "properties": {"dns": {"type": "string", "pattern": r"^(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$"}},
+                    "required": ["dns"],
                     "additionalProperties": false,
                 },
             ]

@@ -8,7 +8,10 @@ use super::*;
 use crate::{
     config::Selector,
     event::is_hostile,
-    policy::model::{Direction, Entry, Mode, Network, Peer, Protocol, Rule, Services, Verdict},
+    policy::{
+        model::{Direction, Entry, Mode, Network, Peer, Protocol, Rule, Services, Verdict},
+        samples,
+    },
 };
 
 const FILE: &str = "/etc/cofferdam/policies/shop.yaml";
@@ -131,6 +134,22 @@ rules:
         ],
     };
     assert_eq!(policies(text), [expected]);
+}
+
+#[test]
+fn dns_names_are_read_in_one_spelling_also_by_way_of_a_group() {
+    let text = "\
+policy: a
+groups: {updates: [{dns: 'DEB.debian.org.'}, {dns: '*.Ubuntu.com'}]}
+rules:
+  - from: x
+    allow: [{to: {group: updates}, port: tcp/443}]
+    audit: [{to: [{dns: db}, y]}]
+";
+    let rule = policies(text).remove(0).rules.remove(0);
+    let [one, two] = &rule.entries[..] else { panic!("{rule:?}") };
+    assert_eq!(one.peers, [samples::dns("deb.debian.org"), samples::dns("*.ubuntu.com")]);
+    assert_eq!((two.verdict, &two.peers[..]), (Verdict::Audit, &[samples::dns("db"), name("y")][..]));
 }
 
 #[test]

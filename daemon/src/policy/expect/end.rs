@@ -1,4 +1,4 @@
-//! Who is at one end of an expectation: a name, an address, or a workload that is described.
+//! Who is at one end of an expectation: a name, an address, a DNS name, or a workload that is described.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
@@ -9,7 +9,7 @@ use serde::{
 
 use crate::{
     event::{Kubernetes, Runtime, Workload, WorkloadKind},
-    policy::explain::End,
+    policy::{explain::End, names::NamePattern},
 };
 
 /// Who is at one end, as it is written.
@@ -17,89 +17,107 @@ use crate::{
 pub enum Whom {
     /// An address outside.
     Address(IpAddr),
+    /// A peer outside, by the name under which the source looked it up.
+    Dns(NamePattern),
     /// What the map calls a workload.
     Name(String),
-    /// A workload with these properties.
-    Described(Box<Described>),
+    /// A workload of which more than the name is said.
+    Described(Arc<Workload>),
 }
 
-/// A workload by its properties. What is left out it does not have.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Described {
-    /// What the map calls it.
-    pub name: String,
-    /// What sort of thing it is; else what its name says.
-    #[serde(default)]
-    pub kind: Option<WorkloadKind>,
+/// What can be said of somebody. What is left out he does not have.
+#[derive(Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+struct Keys {
+    /// Of a peer outside; stands alone.
+    dns: Option<NamePattern>,
+    /// What the map calls him.
+    name: Option<String>,
+    /// What sort of thing he is; else what his name says.
+    kind: Option<WorkloadKind>,
     /// The container's own name.
-    #[serde(default)]
-    pub container_name: Option<String>,
+    container_name: Option<String>,
     /// The image as it was asked for.
-    #[serde(default)]
-    pub image: Option<String>,
+    image: Option<String>,
     /// Labels of the container.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     /// Which runtime runs it.
-    #[serde(default)]
-    pub runtime: Option<Runtime>,
+    runtime: Option<Runtime>,
     /// Compose project.
-    #[serde(default)]
-    pub project: Option<String>,
+    project: Option<String>,
     /// Compose service.
-    #[serde(default)]
-    pub service: Option<String>,
+    service: Option<String>,
     /// Namespace of the Kubernetes pod.
-    #[serde(default)]
-    pub namespace: Option<String>,
+    namespace: Option<String>,
     /// Kubernetes pod.
-    #[serde(default)]
-    pub pod: Option<String>,
+    pod: Option<String>,
 }
 
 /// Who it is.
 #[derive(Clone, Debug)]
 pub(super) enum Resolved {
-    Address(IpAddr),
+    Outside(Option<IpAddr>, Vec<String>),
     Workload(Arc<Workload>),
 }
 
 impl Resolved {
     pub(super) fn end(&self) -> End<'_> {
         match self {
-            Self::Address(address) => End::Address(*address),
+            Self::Outside(address, names) => End::Outside { address: *address, names },
             Self::Workload(workload) => End::Workload(workload),
         }
     }
 }
 
 impl Whom {
+    pub(super) fn is_dns(&self) -> bool {
+        matches!(self, Self::Dns(_))
+    }
+
     pub(super) fn resolve(&self, known: &[Arc<Workload>]) -> Resolved {
         match self {
-            Self::Address(address) => Resolved::Address(*address),
+            Self::Address(address) => Resolved::Outside(Some(*address), Vec::new()),
+            Self::Dns(name) => Resolved::Outside(None, vec![name.to_string()]),
             Self::Name(name) => {
                 let called = known.iter().find(|workload| {
                     workload.name == *name || workload.container_name.as_ref() == Some(name)
                 });
                 Resolved::Workload(called.map_or_else(|| Arc::new(named(name)), Arc::clone))
             }
-            Self::Described(described) => Resolved::Workload(Arc::new(described.workload())),
+            Self::Described(workload) => Resolved::Workload(Arc::clone(workload)),
         }
     }
 }
 
-impl Described {
-    fn workload(&self) -> Workload {
-        let Self { name, kind, container_name, image, labels, runtime, project, service, namespace, pod } =
-            self.clone();
-        let guess = named(&name);
+impl TryFrom<Keys> for Whom {
+    type Error = &'static str;
+
+    fn try_from(mut keys: Keys) -> Result<Self, Self::Error> {
+        match keys.dns.take() {
+            Some(name) if keys == Keys::default() => return Ok(Self::Dns(name)),
+            Some(_) => return Err("`dns` stands alone"),
+            None => {}
+        }
+        let Keys {
+            dns: _,
+            name,
+            kind,
+            container_name,
+            image,
+            labels,
+            runtime,
+            project,
+            service,
+            namespace,
+            pod,
+        } = keys;
+        let guess = named(&name.ok_or("lacks `name`")?);
         let kubernetes = (namespace.is_some() || pod.is_some()).then(|| Kubernetes {
             namespace: namespace.unwrap_or_default(),
             pod: pod.unwrap_or_default(),
             container: None,
         });
-        Workload {
+        Ok(Self::Described(Arc::new(Workload {
             kind: kind.unwrap_or(guess.kind),
             runtime,
             image,
@@ -108,8 +126,8 @@ impl Described {
             service,
             kubernetes,
             labels,
-            ..Workload::named(guess.kind, name)
-        }
+            ..Workload::named(guess.kind, guess.name)
+        })))
     }
 }
 
@@ -162,7 +180,7 @@ impl<'de> Visitor<'de> for Written {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Whom, A::Error> {
-        Described::deserialize(MapAccessDeserializer::new(map)).map(|it| Whom::Described(Box::new(it)))
+        Keys::deserialize(MapAccessDeserializer::new(map))?.try_into().map_err(de::Error::custom)
     }
 }
 

@@ -26,11 +26,12 @@ impl Scene<'_> {
     /// Of the enforced rules, none of which is about the subject: the one that would allow it, and is so most nearly.
     pub(super) fn nearly_about(&self) -> Option<Nearest> {
         let rules = self.plan.rules();
-        let atoms = self.peer.signature(self.plan).atoms;
+        let known = [self.peer.signature(self.plan).atoms].into_iter().chain(self.peer.by_name(self.plan));
+        let known: Vec<_> = known.collect();
         let allows = |index: &u32| {
             let entry = rules.entry(*index);
             entry.verdict != Verdict::Deny
-                && entry.peers.means(&atoms)
+                && known.iter().any(|atoms| entry.peers.means(atoms))
                 && self.is_about_packet(&rules.written_entry(*index).services)
         };
         let enforced =
@@ -67,29 +68,45 @@ impl End<'_> {
                 let mismatches = selector.mismatches(workload).into_iter();
                 mismatches.map(|mismatch| Miss { part, mismatch }).collect()
             }
-            (Peer::Workload(_), Self::Address(address)) => {
-                vec![miss(part, KIND, "a workload of this host".to_owned(), Some(address.to_string()))]
+            (Peer::Workload(_), Self::Outside { address, names }) => {
+                let found = address.map_or_else(|| names.join(", "), |address| address.to_string());
+                vec![miss(part, KIND, HERE.to_owned(), Some(found))]
             }
-            (Peer::Network(network), Self::Address(address)) => {
+            (Peer::Network(network), Self::Outside { address, .. }) => {
                 let Network { cidr, except } = network;
-                let address = address.to_canonical();
-                let within =
-                    cidr.contains(&address) && !except.iter().any(|except| except.contains(&address));
-                let found = Some(address.to_string());
+                let address = address.map(|address| address.to_canonical());
+                let within = address.is_some_and(|address| {
+                    cidr.contains(&address) && !except.iter().any(|except| except.contains(&address))
+                });
+                let found = address.map(|address| address.to_string());
                 if within { Vec::new() } else { vec![miss(part, "address", all_of(network), found)] }
+            }
+            (Peer::Name(pattern), Self::Outside { names, .. }) => {
+                if names.iter().any(|name| pattern.means(name)) {
+                    return Vec::new();
+                }
+                let found = (!names.is_empty()).then(|| names.join(", "));
+                vec![miss(part, DNS_NAME, pattern.to_string(), found)]
             }
             (Peer::Network(network), Self::Workload(workload)) => {
                 let kind = match workload.kind {
                     WorkloadKind::Outside | WorkloadKind::Other => "no address",
-                    _ => "a workload of this host",
+                    _ => HERE,
                 };
                 vec![miss(part, KIND, all_of(network), Some(kind.to_owned()))]
+            }
+            (Peer::Name(pattern), Self::Workload(_)) => {
+                vec![miss(part, KIND, pattern.to_string(), Some(HERE.to_owned()))]
             }
         });
         all.min_by_key(|misses| distance(misses)).unwrap_or_default()
     }
 }
 
+/// What a peer outside is not.
+const HERE: &str = "a workload of this host";
+/// The DNS name of a peer outside.
+pub(super) const DNS_NAME: &str = "dns";
 /// Whether one is a workload or a peer outside: as far apart as can be.
 const KIND: &str = "kind";
 /// How far that is, in fields.

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{Explanation, Miss, Part, Side, Why};
+use super::{Explanation, Miss, Part, Side, Why, nearest::DNS_NAME};
 use crate::{
     config::Mismatch,
     event::{Verdict, is_hostile},
@@ -144,6 +144,12 @@ fn told(misses: &[Miss], side: &Side) -> String {
         }
         text += &match (part, found) {
             (Part::Service, Some(found)) => format!("it is {found} (the rule wants {wanted})"),
+            (_, Some(found)) if field == DNS_NAME => {
+                format!("name is \"{found}\" (the rule wants \"{wanted}\")")
+            }
+            (_, None) if field == DNS_NAME => {
+                format!("no name is known for it (the rule wants \"{wanted}\")")
+            }
             (_, Some(found)) => format!("{field} is \"{found}\" (the rule wants \"{wanted}\")"),
             (_, None) => format!("it has no {field} (the rule wants \"{wanted}\")"),
         };

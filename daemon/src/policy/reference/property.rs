@@ -1,10 +1,20 @@
 //! The plan, and a copy of it that knows only what was added, judge random packets as the documents say.
 
-use std::{collections::HashMap, env, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    env,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
-use cofferdam_common::policy::{
-    EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, Span, Subject, Tables, judge as judge_by,
-    judge_both, service,
+use cofferdam_common::{
+    case::{Case, Party, Places},
+    ids::{Address, CgroupId},
+    name::{PatternId, PatternKey},
+    policy::{
+        EGRESS, INGRESS, Identity, Interval, Judgement, PairKey, Span, Subject, Tables, judge as judge_by,
+        service,
+    },
 };
 use fastrand::Rng;
 use ipnet::IpNet;
@@ -15,6 +25,7 @@ use crate::{
     event::{Runtime, Verdict, Workload, WorkloadKind},
     policy::{
         Additions, ByDefault, Plan, RuleNumbers, Settings, Unresolved, explain,
+        judge::by_names,
         model::{Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services},
         samples,
     },
@@ -47,6 +58,32 @@ const ADDRESSES: [&str; 9] = [
     "2001:db8:1::1",
     "2001:db8:2::1",
     "2001:db9::1",
+];
+
+const PATTERNS: [&str; 9] = [
+    "*.org",
+    "*.example.org",
+    "example.org",
+    "api.example.org",
+    "*.api.example.org",
+    "x.net",
+    "*.x.net",
+    "db",
+    "*.db",
+];
+const NAMES: [&str; 12] = [
+    "org",
+    "example.org",
+    "api.example.org",
+    "API.Example.org",
+    "www.example.org",
+    "a.api.example.org",
+    "a.b.org",
+    "anexample.org",
+    "x.net",
+    "y.x.net",
+    "db",
+    "xdb",
 ];
 
 /// The kernel's maps, as far as they were written.
@@ -135,10 +172,11 @@ fn network(rng: &mut Rng) -> Peer {
     Peer::Network(Network { cidr, except })
 }
 
-fn peer(rng: &mut Rng) -> Peer {
-    match rng.u8(0..10) {
+fn peer(rng: &mut Rng, names: bool) -> Peer {
+    match rng.u8(0..13) {
         0 => Peer::Any,
         1..=3 => network(rng),
+        4..=6 if names => samples::dns(pick(rng, &PATTERNS)),
         _ => selector(rng),
     }
 }
@@ -159,15 +197,17 @@ fn services(rng: &mut Rng) -> Services {
     }
 }
 
-fn entry(rng: &mut Rng) -> Entry {
+fn entry(rng: &mut Rng, direction: Direction) -> Entry {
     let verdict = pick(rng, &[Verdict::Allow, Verdict::Allow, Verdict::Audit, Verdict::Deny]);
-    let (peers, services) = (some(rng, 1, 3, peer), some(rng, 1, 2, services));
+    // Names only allow, and only whom something is sent to.
+    let names = direction == Direction::Egress && verdict != Verdict::Deny;
+    let (peers, services) = (some(rng, 1, 3, |rng| peer(rng, names)), some(rng, 1, 2, services));
     Entry { verdict, peers, services, place: samples::place(1, 1) }
 }
 
 fn rule(rng: &mut Rng) -> Rule {
     let direction = pick(rng, &[Direction::Egress, Direction::Ingress]);
-    let (subjects, entries) = (some(rng, 1, 2, subject), some(rng, 0, 3, entry));
+    let (subjects, entries) = (some(rng, 1, 2, subject), some(rng, 0, 3, |rng| entry(rng, direction)));
     Rule { name: None, direction, subjects, entries, place: samples::place(1, 1) }
 }
 
@@ -206,6 +246,56 @@ fn identity_by_prefix(plan: &Plan, address: IpAddr) -> Identity {
     longest.map_or(Identity::NOBODY, |(_, _, identity)| identity)
 }
 
+/// The pattern that the kernel's trie gives a name.
+fn pattern_by_prefix(plan: &Plan, name: &str) -> PatternId {
+    let wire: Vec<u8> =
+        name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+    let (PatternKey { name: key, .. }, _) = PatternKey::new(0, &wire, true);
+    let begins_so = |(pattern, bits): (PatternKey, u32)| {
+        let bytes = bits as usize / 8 - 1;
+        (pattern.name[..bytes] == key[..bytes]).then_some(bits)
+    };
+    let found = plan.patterns().filter_map(|(pattern, id, _)| Some((begins_so(pattern.key(0))?, id)));
+    found.max_by_key(|(bits, _)| *bits).map_or(PatternId::NONE, |(_, id)| id)
+}
+
+/// What the kernel looks up for two ends.
+struct Kernel<'a, T> {
+    plan: &'a Plan,
+    tables: &'a T,
+    identities: [Identity; 2],
+    /// Those under which the source knows the target.
+    patterns: Vec<PatternId>,
+}
+
+const SOURCE: CgroupId = CgroupId(10);
+const TARGET: CgroupId = CgroupId(11);
+
+impl<T: Tables> Places for Kernel<'_, T> {
+    fn owner_of_address(&self, _: &Address) -> Option<CgroupId> {
+        None
+    }
+
+    fn identity(&self, owner: CgroupId) -> Identity {
+        self.identities[usize::from(owner == TARGET)]
+    }
+
+    fn outside(&self, address: &Address) -> Identity {
+        self.plan.identity_of_address(IpAddr::V6(Ipv6Addr::from(address.0)))
+    }
+
+    fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
+        judge_by(self.tables, 0, direction, subject, peer, service)
+    }
+
+    fn judge_names(&self, owner: CgroupId, _: &Address, from: Identity, service: u32) -> Judgement {
+        assert_eq!(owner, SOURCE);
+        let known = self.patterns.iter().filter_map(|id| self.plan.identity_of_pattern(*id));
+        let by_name = known.map(|peer| self.judge_end(EGRESS, from, peer, service));
+        by_name.fold(Judgement::NAMELESS, Judgement::or)
+    }
+}
+
 struct Scene {
     policies: Vec<Policy>,
     settings: Settings,
@@ -223,8 +313,21 @@ impl Scene {
         for address in ADDRESSES.map(|address| address.parse().unwrap()) {
             let identity = plan.identity_of_address(address);
             assert_eq!(identity, identity_by_prefix(&plan, address), "{address} {policies:#?}");
-            ends.push((End::Address(address), identity));
+            ends.push((End::Outside(Some(address), Vec::new()), identity));
+            let names = some(rng, 1, 2, |rng| pick(rng, &NAMES).to_owned());
+            ends.push((End::Outside(Some(address), names), identity));
         }
+        for name in NAMES {
+            let id = plan.pattern_of(name);
+            assert_eq!(id, pattern_by_prefix(&plan, name), "{name} {policies:#?}");
+            ends.push((End::Outside(None, vec![name.to_owned()]), Identity::NOBODY));
+        }
+        let ids: Vec<_> = plan.patterns().map(|(_, id, _)| id).filter(|id| *id != PatternId::NONE).collect();
+        assert_eq!(
+            ids.iter().collect::<HashSet<_>>().len(),
+            ids.len(),
+            "each pattern has a number of its own"
+        );
         Self { policies, settings, plan, copy: Copy::default(), ends }
     }
 
@@ -241,56 +344,98 @@ impl Scene {
 
     fn judge_packets(&self, rng: &mut Rng, count: usize) {
         for _ in 0..count {
-            let ((subject, identity), (peer, with)) = (pick(rng, &self.ends), pick(rng, &self.ends));
+            let ((source, identity), (target, with)) = (pick(rng, &self.ends), pick(rng, &self.ends));
             let protocol = pick(rng, &[6, 6, 6, 17, 1, 58, 0, 47, 255]);
             let port = if rng.bool() { pick(rng, &PORTS) } else { rng.u16(..) };
-            for (number, direction) in (0..).zip([Direction::Egress, Direction::Ingress]) {
-                let expected =
-                    judge(&self.policies, self.settings, direction, &subject, &peer, (protocol, port));
-                let service = service(protocol, port);
-                let by_plan = judge_by(&self.plan, 0, number, identity, with, service);
-                let by_copy = judge_by(&self.copy, 1, number, identity, with, service);
-                let packet = || {
-                    format!(
-                        "{direction:?} of {subject:?} with {peer:?} {protocol}/{port}, {:?}, {:#?}",
-                        self.settings, self.policies
-                    )
-                };
-                assert_eq!(by_plan, by_copy, "{}", packet());
-                assert_eq!(self.shown(expected), self.told(by_plan), "{}", packet());
+            let number = service(protocol, port);
+            let packet = || {
+                format!(
+                    "{source:?} to {target:?} {protocol}/{port}, {:?}, {:#?}",
+                    self.settings, self.policies
+                )
+            };
+            let expected = [(Direction::Egress, &source, &target), (Direction::Ingress, &target, &source)]
+                .map(|(direction, subject, peer)| {
+                    judge(&self.policies, self.settings, direction, subject, peer, (protocol, port))
+                });
+            let ends = [(&source, identity), (&target, with)];
+            let by_plan = self.judge_ends(&self.plan, ends, number);
+            assert_eq!(by_plan, self.judge_ends(&self.copy, ends, number), "{}", packet());
+            assert_eq!(expected.map(|it| self.shown(it)), by_plan.map(|it| self.told(it)), "{}", packet());
+            let both = by_plan[0].and(by_plan[1]);
+            if let Some(by_kernel) = self.judge_case(ends, number) {
+                assert_eq!(both, by_kernel, "{}", packet());
             }
-            self.explain_packet((&subject, identity), (&peer, with), (protocol, port));
+            self.explain_packet(&source, &target, (protocol, port), by_plan);
         }
+    }
+
+    /// What holds for each end, by the tables of the plan or of its copy.
+    fn judge_ends(
+        &self,
+        tables: &impl Tables,
+        [(_, source), (target, with)]: [(&End, Identity); 2],
+        service: u32,
+    ) -> [Judgement; 2] {
+        let sends = |peer| judge_by(tables, 0, EGRESS, source, peer, service);
+        let known = self.patterns(target).into_iter().filter_map(|id| self.plan.identity_of_pattern(id));
+        [by_names(sends(with), known.map(sends)), judge_by(tables, 0, INGRESS, with, source, service)]
+    }
+
+    /// What the kernel says, where one end is of this host and each of the others has an address.
+    fn judge_case(&self, ends: [(&End, Identity); 2], service: u32) -> Option<Judgement> {
+        let party = |(end, _): (&End, Identity), owner| match end {
+            End::Workload(workload) => {
+                let outside = matches!(workload.kind, WorkloadKind::Outside | WorkloadKind::Other);
+                (!outside).then_some(Party { owner, address: Address::NONE })
+            }
+            End::Unresolved => Some(Party { owner, address: Address::NONE }),
+            End::Outside(address, _) => {
+                let address = match (*address)? {
+                    IpAddr::V4(address) => address.to_ipv6_mapped(),
+                    IpAddr::V6(address) => address,
+                };
+                Some(Party { owner: CgroupId::NONE, address: Address(address.octets()) })
+            }
+            End::Nobody => None,
+        };
+        let (source, target) = (party(ends[0], SOURCE)?, party(ends[1], TARGET)?);
+        let identities = ends.map(|(_, identity)| identity);
+        let patterns = self.patterns(ends[1].0);
+        let places = Kernel { plan: &self.plan, tables: &self.copy, identities, patterns };
+        Some(Case { source, target, service }.judge(&places))
+    }
+
+    fn patterns(&self, end: &End) -> Vec<PatternId> {
+        let End::Outside(_, names) = end else { return Vec::new() };
+        names.iter().map(|name| pattern_by_prefix(&self.plan, name)).collect()
     }
 
     /// What is explained is what is judged, and every reason is written somewhere.
     fn explain_packet(
         &self,
-        (source, identity): (&End, Identity),
-        (target, with): (&End, Identity),
+        source: &End,
+        target: &End,
         (protocol, port): (u8, u16),
+        judged: [Judgement; 2],
     ) {
         fn explained(end: &End) -> Option<explain::End<'_>> {
             match end {
                 End::Workload(workload) => Some(explain::End::Workload(workload)),
-                End::Address(address) => Some(explain::End::Address(*address)),
+                End::Outside(address, names) => Some(explain::End::Outside { address: *address, names }),
                 End::Unresolved | End::Nobody => None,
             }
         }
         let (Some(source), Some(target)) = (explained(source), explained(target)) else { return };
         let told = explain::explain(&self.plan, source, target, protocol, port);
-        for (side, direction, subject, peer) in
-            [(&told.egress, EGRESS, identity, with), (&told.ingress, INGRESS, with, identity)]
-        {
-            let judged = judge_by(&self.plan, 0, direction, subject, peer, service(protocol, port));
+        for (side, judged) in [&told.egress, &told.ingress].into_iter().zip(judged) {
             let verdict = [Verdict::Allow, Verdict::Audit, Verdict::Deny][usize::from(judged.verdict) - 1];
             let rule = side.rule.as_ref().map(|rule| rule.label.to_string());
             assert_eq!((side.verdict, side.why as u8, rule), (verdict, judged.why, self.told(judged).2));
             assert_eq!(side.entry.is_some(), side.why == explain::Why::Rule);
             assert!(side.nearest.as_ref().is_none_or(|nearest| !nearest.misses.is_empty()), "{side:#?}");
         }
-        let both = judge_both(&self.plan, 0, identity, with, service(protocol, port));
-        assert_eq!(told.verdict as u8 + 1, both.verdict);
+        assert_eq!(told.verdict as u8 + 1, judged[0].and(judged[1]).verdict);
     }
 
     fn shown(&self, (verdict, why, rule): Judged) -> (u8, u8, Option<String>) {
