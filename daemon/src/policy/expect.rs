@@ -239,7 +239,7 @@ rules:
         let page = include_str!("../../../docs/policy.md");
         let (_, text) = page.split_once("```yaml\n- {from").unwrap();
         let text = format!("- {{from{}", text.split("```").next().unwrap());
-        assert_eq!(read(&text).unwrap_or_else(|problem| panic!("{problem}")).len(), 3);
+        assert_eq!(read(&text).unwrap_or_else(|problem| panic!("{problem}")).len(), 4);
     }
 
     #[test]

@@ -450,16 +450,52 @@ rules:
 
     #[test]
     fn what_a_name_allows_is_explained_by_the_entry_that_names_it() {
-        assert_snapshot!(by_name(Some("203.0.113.7"), &["x.example.net", "www.example.org"], 443), @"");
-        assert_snapshot!(by_name(None, &["api.example.org"], 80), @"");
+        assert_snapshot!(by_name(Some("203.0.113.7"), &["x.example.net", "www.example.org"], 443), @r#"
+        ✔ ALLOWED  shop/api → outside x.example.net, www.example.org (203.0.113.7)  tcp/443
+          egress   policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: shop/api may send to outside x.example.net, www.example.org (203.0.113.7)
+                  4 │   - from: shop/api
+                    │     ^ is about shop/api
+                  8 │       - {to: {dns: '*.example.org'}, port: tcp/443}
+                    │         ^ matches outside x.example.net, www.example.org (203.0.113.7) and the port: `allow`
+          ingress  no rule for ingress is about outside x.example.net, www.example.org (203.0.113.7): it is allowed
+        "#);
+        assert_snapshot!(by_name(None, &["api.example.org"], 80), @r#"
+        ▲ REPORTED  shop/api → outside api.example.org  tcp/80
+          because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: shop/api may send to outside api.example.org, and it is reported
+                  4 │   - from: shop/api
+                    │     ^ is about shop/api
+                 10 │       - {to: {dns: api.example.org}, port: tcp/80}
+                    │         ^ matches outside api.example.org and the port: `audit`
+        "#);
     }
 
     #[test]
     fn what_no_name_allows_is_explained_by_the_name_that_would() {
-        assert_snapshot!(by_name(Some("203.0.113.7"), &["example.org"], 443), @"");
-        assert_snapshot!(by_name(Some("203.0.113.7"), &[], 443), @"");
+        assert_snapshot!(by_name(Some("203.0.113.7"), &["example.org"], 443), @r#"
+        ✖ DENIED  shop/api → outside example.org (203.0.113.7)  tcp/443
+          because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: nothing lets shop/api send to outside example.org (203.0.113.7)
+                  4 │   - from: shop/api
+                    │     ^ is about shop/api: it may send only to whom an entry allows
+                  8 │       - {to: {dns: '*.example.org'}, port: tcp/443}
+                    │         ^ outside example.org (203.0.113.7) does not match: name is "example.org" (the rule wants "*.example.org")
+        "#);
+        assert_snapshot!(by_name(Some("203.0.113.7"), &[], 443), @r#"
+        ✖ DENIED  shop/api → outside 203.0.113.7  tcp/443
+          because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: nothing lets shop/api send to outside 203.0.113.7
+                  4 │   - from: shop/api
+                    │     ^ is about shop/api: it may send only to whom an entry allows
+                  8 │       - {to: {dns: '*.example.org'}, port: tcp/443}
+                    │         ^ outside 203.0.113.7 does not match: no name is known for it (the rule wants "*.example.org")
+        "#);
         // Whatever it is called.
-        assert_snapshot!(by_name(Some("203.0.113.9"), &["api.example.org"], 443), @"");
+        assert_snapshot!(by_name(Some("203.0.113.9"), &["api.example.org"], 443), @r#"
+        ✖ DENIED  shop/api → outside api.example.org (203.0.113.9)  tcp/443
+          because  policy "shop"  /etc/cofferdam/policies/shop.yaml:4  rule shop#1: shop/api may not send to outside api.example.org (203.0.113.9)
+                  4 │   - from: shop/api
+                    │     ^ is about shop/api
+                  6 │       - {to: {cidr: 203.0.113.9}}
+                    │         ^ matches outside api.example.org (203.0.113.9) and the port: `deny`
+        "#);
     }
 
     #[test]

@@ -151,8 +151,7 @@ fn names_of_both_sides_are_compared_and_what_was_seen_by_its_name() {
     assert_eq!(
         told,
         [
-            "shop/api -> outside www.example.org (203.0.113.7) tcp/443: allow (a#1) -> deny (a#1)",
-            "shop/api -> outside *.example.org tcp/443: allow (a#1) -> deny (a#1)",
+            "shop/api -> outside *.example.org, outside www.example.org (203.0.113.7) tcp/443: allow (a#1) -> deny (a#1)"
         ]
     );
 }

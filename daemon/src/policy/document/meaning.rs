@@ -253,7 +253,9 @@ impl<'a> Reader<'a> {
 fn no_names(role: Role) -> Option<&'static str> {
     match role {
         Role::Group | Role::Entry(Direction::Egress, Verdict::Allow | Verdict::Audit) => None,
-        Role::Subject => Some("a rule is about workloads of this host, and `dns` is about peers outside"),
+        Role::Subject => Some(
+            "a rule is about workloads of this host, and `dns` is about peers outside: it stands in `to` of an entry",
+        ),
         Role::Entry(Direction::Ingress, _) => Some(
             "`dns` is about whom a workload sends to, by the name that it has looked up; of who sends to it only the address \
              is known: write `cidr`",

@@ -41,8 +41,8 @@ fn a_pattern_is_kept_in_lower_case_without_the_dot_at_its_end() {
 
 #[test]
 fn the_number_of_a_pattern_is_the_same_for_ever() {
-    assert_eq!(pattern("api.example.org").id(), PatternId(0x1111));
-    assert_eq!(pattern("*.example.org").id(), PatternId(0x2222));
+    assert_eq!(pattern("api.example.org").id(), PatternId(0x10ce_7d3b_2348_f613));
+    assert_eq!(pattern("*.example.org").id(), PatternId(0x1a69_98e9_7308_eac5));
     assert_eq!(pattern("API.example.org.").id(), pattern("api.example.org").id());
 }
 

@@ -163,10 +163,38 @@ fn a_problem_is_told_with_its_place_and_key() {
         shop.yaml:3:9: `rules[0].to`: a rule is about workloads of this host, and `cidr` is about peers outside
     "policy: a\ngroups: {g: [{cidr: '::/0'}]}\nrules:\n  - from: [a, {group: g}]"
         shop.yaml:4:15: `rules[0].from[1]`: a rule is about workloads of this host, and `cidr` is about peers outside
+    "policy: a\nrules:\n  - to: {dns: a.b}"
+        shop.yaml:3:9: `rules[0].to`: a rule is about workloads of this host, and `dns` is about peers outside: it stands in `to` of an entry
+    "policy: a\ngroups: {g: [{dns: a.b}]}\nrules:\n  - from: [a, {group: g}]"
+        shop.yaml:4:15: `rules[0].from[1]`: a rule is about workloads of this host, and `dns` is about peers outside: it stands in `to` of an entry
+    "policy: a\nrules:\n  - to: x\n    allow:\n      - {from: [a, {dns: a.b}]}"
+        shop.yaml:5:20: `rules[0].allow[0].from[1]`: `dns` is about whom a workload sends to, by the name that it has looked up; of who sends to it only the address is known: write `cidr`
+    "policy: a\nrules:\n  - from: x\n    deny:\n      - {to: {dns: a.b}}"
+        shop.yaml:5:14: `rules[0].deny[0].to`: `dns` only allows: whoever dials the address without looking it up would not be denied. Write `cidr`, or allow what may be sent and leave this out
+    "policy: a\ngroups: {g: [a, {dns: a.b}]}\nrules:\n  - from: x\n    deny:\n      - {to: {group: g}}"
+        shop.yaml:6:14: `rules[0].deny[0].to`: `dns` only allows: whoever dials the address without looking it up would not be denied. Write `cidr`, or allow what may be sent and leave this out
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: a.b, cidr: 203.0.113.0/24}}"
+        shop.yaml:5:14: `rules[0].allow[0].to`: `dns` stands alone: write a list to name several peers
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: a.b, name: c}}"
+        shop.yaml:5:14: `rules[0].allow[0].to`: `group`, `cidr` and `dns` stand alone: write a list to name several peers
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: '*'}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: `*` is every name: `any` is everybody, and `cidr` has peers outside by address
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: a.*.b}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: `a.*.b` has a `*` elsewhere than as its first label, as in `*.example.org`
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: 203.0.113.7}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: `203.0.113.7` is no name: write `{cidr: "203.0.113.7"}`
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: größe.example}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: `größe.example` is not as it is looked up: write it as punycode (`xn--…`)
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: a..b}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: `a..b` is no DNS name: its labels have 1 to 63 letters and digits of ASCII, `-` and `_`
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: 'https://a.b/c'}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: `https://a.b/c` is no DNS name: its labels have 1 to 63 letters and digits of ASCII, `-` and `_`
+    "policy: a\nrules:\n  - from: x\n    allow:\n      - {to: {dns: [a.b]}}"
+        shop.yaml:5:20: `rules[0].allow[0].to.dns`: expected text
     "policy: a\nrules:\n  - to: {nmae: a}"
-        shop.yaml:3:10: `rules[0].to.nmae`: unknown field `nmae`, expected one of name, image, labels, runtime, project, service, namespace, pod, unit, group, cidr, except; did you mean `name`?
+        shop.yaml:3:10: `rules[0].to.nmae`: unknown field `nmae`, expected one of name, image, labels, runtime, project, service, namespace, pod, unit, group, cidr, except, dns; did you mean `name`?
     "policy: a\nrules:\n  - to: {workload: a}"
-        shop.yaml:3:10: `rules[0].to.workload`: unknown field `workload`, expected one of name, image, labels, runtime, project, service, namespace, pod, unit, group, cidr, except
+        shop.yaml:3:10: `rules[0].to.workload`: unknown field `workload`, expected one of name, image, labels, runtime, project, service, namespace, pod, unit, group, cidr, except, dns
     "policy: a\nrules:\n  - to: {runtime: dokcer}"
         shop.yaml:3:19: `rules[0].to.runtime`: unknown variant `dokcer`, expected one of docker, podman, containerd, crio, systemd; did you mean `docker`?
     "policy: a\nrules:\n  - to: {labels: {tier: [a]}}"
@@ -216,9 +244,9 @@ fn a_problem_is_told_with_its_place_and_key() {
     "policy: a\nrules:\n  - to: {group: g}"
         shop.yaml:3:9: `rules[0].to`: there is no group `g` in this document: it has no `groups`
     "policy: a\nrules:\n  - to: a\n    allow:\n      - {from: {group: g, name: b}}"
-        shop.yaml:5:16: `rules[0].allow[0].from`: `group` and `cidr` stand alone: write a list to name several peers
+        shop.yaml:5:16: `rules[0].allow[0].from`: `group`, `cidr` and `dns` stand alone: write a list to name several peers
     "policy: a\nrules:\n  - to: a\n    allow:\n      - {from: {cidr: 203.0.113.0/24, project: b}}"
-        shop.yaml:5:16: `rules[0].allow[0].from`: `group` and `cidr` stand alone: write a list to name several peers
+        shop.yaml:5:16: `rules[0].allow[0].from`: `group`, `cidr` and `dns` stand alone: write a list to name several peers
     "policy: a\nrules:\n  - to: a\n    allow:\n      - {from: {except: [203.0.113.0/24]}}"
         shop.yaml:5:16: `rules[0].allow[0].from`: `except` belongs to a `cidr`
     "policy: a\nrules:\n  - to: a\n    allow:\n      - {from: {cidr: 203.0.113.7/24}}"
