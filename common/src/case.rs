@@ -6,7 +6,7 @@
 use crate::{
     ids::{Address, CgroupId},
     network::{Flow, FlowKey, flag, is_echo, service_port},
-    policy::{EGRESS, INGRESS, Identity, Judgement, service, why},
+    policy::{EGRESS, INGRESS, Identity, Judgement, service},
 };
 
 /// One end of an interaction, as far as it is known.
@@ -51,7 +51,11 @@ pub trait Places {
     fn outside(&self, address: &Address) -> Identity;
     /// What holds for one end towards another: see [`crate::policy::judge`].
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement;
-    /// Whether `owner`, whose identity is `from`, may send to an address outside by a name for which he was told it: of
+}
+
+/// Where it is looked up under which names somebody was told an address.
+pub trait Names: Places {
+    /// Whether `owner`, whose identity is `from`, may send to an address outside by a name under which he was told it: of
     /// several names the one that allows most counts. [`Judgement::NAMELESS`] where there is none.
     fn judge_names(&self, owner: CgroupId, address: &Address, from: Identity, service: u32) -> Judgement;
 }
@@ -105,19 +109,38 @@ impl Case {
         Self { source, target, service: service(key.protocol, port) }
     }
 
-    /// What the policies say of it.
+    /// What the policies say of it, by who the two are and by [`Self::or_by_name`].
+    pub fn judge_whole(&self, places: &impl Names) -> Judgement {
+        self.or_by_name(places, self.judge(places))
+    }
+
+    /// What is left of a judgement where names allow what nothing else does: rules only allow by name, so that a name takes
+    /// nothing away. In the kernel a function of the same name does so, with less room.
+    pub fn or_by_name(&self, places: &impl Names, judgement: Judgement) -> Judgement {
+        if !judgement.is_for_lack_of_a_rule() {
+            return judgement;
+        }
+        let (Whose::Cgroup(owner), Whose::Outside) = (self.source.whose(places), self.target.whose(places))
+        else {
+            return judgement;
+        };
+        let from = places.identity(owner);
+        judgement.or(places.judge_names(owner, &self.target.address, from, self.service))
+    }
+
+    /// What the policies say of it by who the two are.
     ///
     /// A target whose address is this host's own, or a loopback address, is judged where the packet arrives; what the
     /// sender may ping there is what `any` may be.
     #[inline(always)]
     pub fn judge(&self, places: &impl Places) -> Judgement {
         let Self { source, target, service } = self;
-        let (sender, whose) = (source.whose(places), target.whose(places));
+        let whose = target.whose(places);
         if source.owner != CgroupId::NONE && matches!(whose, Whose::Cgroup(owner) if owner == source.owner) {
             // No policy comes between a workload and itself.
             return Judgement::ALLOW;
         }
-        let (from, to) = (who(places, source, sender), who(places, target, whose));
+        let (from, to) = (who(places, source, source.whose(places)), who(places, target, whose));
         let mut judgement = Judgement::ALLOW;
         // Where several share an address the kernel answers an echo, and no socket will tell whom it is for.
         let to_whom = match to {
@@ -126,12 +149,6 @@ impl Case {
         };
         if let (Who::Here(from), Some(to)) = (from, to_whom) {
             judgement = places.judge_end(EGRESS, from, to, *service);
-            if judgement.why == why::NOT_ALLOWED
-                && let (Whose::Cgroup(owner), Whose::Outside) = (sender, whose)
-            {
-                // Rules only allow by name, so that a name takes away nothing.
-                judgement = judgement.or(places.judge_names(owner, &target.address, from, *service));
-            }
         }
         if let Who::Here(to) = to {
             let from = match from {

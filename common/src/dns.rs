@@ -14,7 +14,8 @@ pub const DNS_PORT: u16 = 53;
 /// of 2020. Of a longer one the beginning is there, and the answers come first.
 pub const DNS_LIMIT: usize = 1232;
 
-/// A datagram from a resolver reached the socket that had asked it.
+/// A datagram from a resolver reaches the socket that has asked it; of a resolver of this host that is believed it is told
+/// when it leaves, of all others when it arrives.
 ///
 /// It is a reply to a query, reports no error and holds an answer: that much the hook has looked at.
 #[repr(C)]
@@ -27,7 +28,9 @@ pub struct DnsRecord {
     /// The resolver's address, as the client knows it.
     pub resolver_address: Address,
     /// How many bytes of `message` there are; what lies behind them means nothing.
-    pub length: u32,
+    pub length: u16,
+    /// 1 where it is from a resolver whose answers are believed ([`crate::name::Resolver`]).
+    pub trusted: u16,
     /// How long the message was.
     pub total: u32,
     /// The message (RFC 1035 section 4.1), of which the first two bytes are the id of the query.

@@ -181,11 +181,11 @@ impl Judgement {
     pub const NAMELESS: Self =
         Self { rule: RULE_NONE, verdict: u8::MAX, why: why::NOT_ALLOWED, direction: EGRESS, padding: 0 };
 
-    /// The one of two that allows more; of two alike the first.
+    /// The one of two that allows more; of two alike the one that a rule says ([`why::RULE`]), and else the first.
     #[inline(always)]
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        if other.verdict < self.verdict { other } else { self }
+        if (other.verdict, other.why) < (self.verdict, self.why) { other } else { self }
     }
 
     /// The stricter of two.
@@ -194,6 +194,13 @@ impl Judgement {
     pub fn and(self, other: Self) -> Self {
         // Verdicts are numbered by strictness.
         if other.verdict > self.verdict { other } else { self }
+    }
+
+    /// Whether nothing lets the sender send it, and nothing forbids it by itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_for_lack_of_a_rule(&self) -> bool {
+        self.why == why::NOT_ALLOWED && self.direction == EGRESS
     }
 
     /// Whether the kernel lets it pass.

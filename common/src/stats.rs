@@ -36,8 +36,16 @@ pub mod failure {
     pub const SYSCALLS_OVERFULL: u32 = 8;
     /// A packet was dropped because it is not known yet who one of the two is, so that it is sent again.
     pub const HELD: u32 = 9;
+    /// An answer of the DNS came while another was being read: the daemon takes in its addresses.
+    pub const NAMES_BUSY: u32 = 10;
+    /// Not all records of an answer could be read: likewise.
+    pub const NAMES_UNREAD: u32 = 11;
+    /// A workload knows as many addresses by name as it may: the others are denied.
+    pub const NAMES_OF_ONE_FULL: u32 = 12;
+    /// There is no room for one more address that has a name: it is denied.
+    pub const NAMES_FULL: u32 = 13;
     /// How many there are.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 14;
     /// Their names, by index.
     pub const NAMES: [&str; COUNT as usize] = [
         "ledger_full",
@@ -50,5 +58,9 @@ pub mod failure {
         "syscalls_full",
         "syscalls_overfull",
         "held",
+        "names_busy",
+        "names_unread",
+        "names_of_one_full",
+        "names_full",
     ];
 }

@@ -28,6 +28,8 @@ mod policies;
 
 mod room;
 
+mod resolvers;
+
 mod show;
 
 mod in_force;
@@ -38,6 +40,7 @@ pub use self::{
     outside::{Cidr, Name, Outside},
     policies::{AtStop, ByDefault, DEFAULT_POLICIES, Policies, Unresolved},
     problem::{Problem, Told},
+    resolvers::Resolvers,
     room::{Many, Room},
     select::{Mismatch, Pattern, Selection, Selector},
     show::{Origins, SHIPPED},

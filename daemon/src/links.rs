@@ -25,6 +25,8 @@ pub struct Veth {
     pub name: String,
     /// Where the other end is; `None` where that is this namespace as well.
     pub namespace: Option<Namespace>,
+    /// The index of the other end there; 0 where the kernel does not tell.
+    pub peer: u32,
 }
 
 /// Asks the kernel about links, and hears of changes.
@@ -89,14 +91,15 @@ impl Drop for Links {
 }
 
 fn veth(link: LinkMessage) -> Option<Veth> {
-    let (mut name, mut namespace, mut is_veth) = (None, None, false);
+    let (mut name, mut namespace, mut peer, mut is_veth) = (None, None, 0, false);
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::IfName(known) => name = Some(known),
             LinkAttribute::LinkNetNsId(id) => namespace = Some(id),
+            LinkAttribute::Link(index) => peer = index,
             LinkAttribute::LinkInfo(infos) => is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth)),
             _ => {}
         }
     }
-    Some(Veth { index: link.header.index, name: name.filter(|_| is_veth)?, namespace })
+    Some(Veth { index: link.header.index, name: name.filter(|_| is_veth)?, namespace, peer })
 }

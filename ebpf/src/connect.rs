@@ -17,7 +17,7 @@ use cofferdam_common::{
 use crate::{
     budget::account_of_current,
     emit::current_cgroup,
-    policy::{self, generation, judge_by},
+    policy::{self, generation, judge_by, or_by_name, packed, unpacked},
     verdict::{Attempt, deny},
 };
 
@@ -98,7 +98,11 @@ fn watch(context: &SockAddrContext, address: Address, layer: u8) -> i32 {
         target: Party { owner: CgroupId::NONE, address },
         service: service(protocol, port),
     };
-    let judgement = judge_by(&case, generation);
+    let mut judgement = judge_by(&case, generation);
+    if judgement.is_for_lack_of_a_rule() {
+        let named = or_by_name(case.source.owner.0, &case.target.address, case.service, packed(judgement));
+        judgement = unpacked(named);
+    }
     // What is only to wait is held at the packet, which is sent again.
     if judgement.verdict != VERDICT_DENY {
         return PASS;

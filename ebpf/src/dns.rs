@@ -1,4 +1,5 @@
-//! Family network: hands the daemon the answers of the DNS, out of which it names peers outside.
+//! Family network: answers of the DNS. The daemon names peers outside by them; policies allow by them (`names`) what comes
+//! from a resolver that is believed.
 //!
 //! Only answers that somebody here asked for: of a datagram that comes from a resolver's port unasked nothing is
 //! handed on. Whether it answers the very question that was asked is not known here (`docs/attribution.md`).
@@ -8,7 +9,8 @@ use core::{arch::asm, ptr};
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use cofferdam_common::{
     dns::{DNS_LIMIT, DNS_PORT, DnsRecord},
-    ids::CgroupId,
+    ids::{Address, CgroupId},
+    name::{Entrance, Resolver},
     network::{Flow, PROTOCOL_UDP, flag, service_port},
     record::{family, kind},
 };
@@ -16,8 +18,10 @@ use cofferdam_common::{
 use crate::{
     budget::account,
     emit::{emit, header},
-    maps::FLOW_RECORDS,
+    maps::{ENTRANCES, FLOW_RECORDS, RESOLVERS},
+    names::learn,
     packet::Packet,
+    policy::owner_of_socket,
     translation::flow_of_answer,
 };
 
@@ -56,41 +60,105 @@ impl Head {
 /// Whether this may be an answer: all that is asked of most packets.
 #[inline(always)]
 pub(crate) fn may_answer(packet: &Packet) -> bool {
-    // SAFETY: a valid, aligned static; volatile, so that the compiler does not fold the value it sees.
-    let wanted = unsafe { ptr::read_volatile(&DNS_ANSWERS) } != 0;
-    let (address, port) = packet.source();
-    wanted && packet.key.protocol == PROTOCOL_UDP && service_port((&address, port)) == DNS_PORT
+    let (source, _) = packet.ends();
+    packet.key.protocol == PROTOCOL_UDP && service_port(source) == DNS_PORT
 }
 
-/// Reports the answer, if this is one that the receiver asked for.
+/// Who asked, and whether the answer is believed.
+struct Asked {
+    client: CgroupId,
+    owner: CgroupId,
+    trusted: bool,
+}
+
+/// An answer that arrives: reports it if its receiver has asked for it, and has it learned if it is believed. It is, if it
+/// comes from a resolver outside and by the receiver's own link. Those of resolvers of this host that are believed were told
+/// when they left.
 #[inline(never)]
-pub(crate) fn report(context: &SkBuffContext, packet: &Packet) {
+pub(crate) fn arrives(context: &SkBuffContext, packet: &Packet) {
     let Some(flow) = flow_of_answer(packet) else { return };
-    if !was_asked(flow, packet) {
+    let told = flow.server != CgroupId::NONE
+        && is_believed(&Resolver { owner: flow.server_owner, address: Address::NONE });
+    if told || !was_asked(flow, packet) {
         return;
     }
+    let client = packet.cgroup;
+    let owner = owner_of_socket(context, client);
+    let trusted = is_believed(&Resolver { owner: CgroupId::NONE, address: packet.source().0 })
+        && came_from_outside(context, owner);
+    take_in(context, packet, flow, &Asked { client, owner, trusted });
+}
+
+/// An answer that leaves a resolver of this host: reports it and has it learned, if that is believed. Where it arrives it
+/// could be anybody's, for whoever may send raw packets can put it on the loopback.
+#[inline(never)]
+pub(crate) fn leaves(context: &SkBuffContext, packet: &Packet, flow: &Flow) {
+    let resolver = Resolver { owner: owner_of_socket(context, packet.cgroup), address: Address::NONE };
+    if is_believed(&resolver) && flow.client != CgroupId::NONE && flow.volume.packets_sent != 0 {
+        let asked = Asked { client: flow.client, owner: flow.client_owner, trusted: true };
+        take_in(context, packet, flow, &asked);
+    }
+}
+
+#[inline(always)]
+fn take_in(context: &SkBuffContext, packet: &Packet, flow: &Flow, asked: &Asked) {
+    if report(context, packet, flow, asked) && asked.trusted {
+        learn(context, packet, asked.owner);
+    }
+}
+
+/// Reports an answer, if it is one. Returns whether it is.
+#[inline(never)]
+fn report(context: &SkBuffContext, packet: &Packet, flow: &Flow, asked: &Asked) -> bool {
     let start = u64::from(context.len()).saturating_sub(packet.payload) as usize;
-    let Ok(head) = context.load::<Head>(start) else { return };
+    let Ok(head) = context.load::<Head>(start) else { return false };
     if !head.answers() {
-        return;
+        return false;
     }
-    emit::<DnsRecord>(&FLOW_RECORDS, family::NETWORK, account(packet.cgroup), |entry, now| {
+    // SAFETY: a valid, aligned static; volatile, so that the compiler does not fold the value it sees.
+    if unsafe { ptr::read_volatile(&DNS_ANSWERS) } == 0 {
+        return true;
+    }
+    emit::<DnsRecord>(&FLOW_RECORDS, family::NETWORK, account(asked.client), |entry, now| {
         let record = entry.as_mut_ptr();
         // SAFETY: the ring handed out memory for one record, of which every field is written here, in place. Of
         // `message` the helper writes `length` bytes, or fails; what lies behind them is nobody's (`DnsRecord`).
         unsafe {
-            (*record).header = header(kind::DNS_ANSWER, packet.cgroup, now);
+            (*record).header = header(kind::DNS_ANSWER, asked.client, now);
             (*record).resolver = flow.server;
             (*record).resolver_address = packet.source().0;
             (*record).total = packet.payload as u32;
+            (*record).trusted = asked.trusted.into();
             (*record).length = load(context, start, packet.payload, ptr::addr_of_mut!((*record).message));
         }
     });
+    true
+}
+
+#[inline(always)]
+fn is_believed(resolver: &Resolver) -> bool {
+    // SAFETY: only asked whether it is there.
+    unsafe { RESOLVERS.get(resolver) }.is_some()
+}
+
+/// Whether a packet came by a link to the outside, and not by one that the receiver has made himself (TUN), nor by the
+/// loopback.
+///
+/// Fail direction: deny, where no link is known.
+#[inline(always)]
+fn came_from_outside(context: &SkBuffContext, owner: CgroupId) -> bool {
+    /// `LOOPBACK_IFINDEX` (include/net/flow.h).
+    const LOOPBACK: u32 = 1;
+    // SAFETY: the context is valid for the whole program.
+    let link = unsafe { (*context.skb.skb).ifindex };
+    // SAFETY: only asked whether they are there.
+    let by = |link| unsafe { ENTRANCES.get(Entrance { owner, link, padding: 0 }) }.is_some();
+    link != LOOPBACK && (by(link) || by(0))
 }
 
 /// Copies the beginning of a message of `total` bytes; returns how many.
 #[inline(always)]
-fn load(context: &SkBuffContext, start: usize, total: u64, message: *mut [u8; DNS_LIMIT]) -> u32 {
+fn load(context: &SkBuffContext, start: usize, total: u64, message: *mut [u8; DNS_LIMIT]) -> u16 {
     let mut length = total;
     // SAFETY: no instruction at all: the compiler forgets what it knows of the number, and compares it here, where the
     // verifier of older kernels has to see it.
@@ -104,7 +172,7 @@ fn load(context: &SkBuffContext, start: usize, total: u64, message: *mut [u8; DN
     // SAFETY: the helper writes `length` bytes, at most DNS_LIMIT, or fails.
     let result =
         unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), start as u32, message.cast(), length as u32) };
-    if result == 0 { length as u32 } else { 0 }
+    if result == 0 { length as u16 } else { 0 }
 }
 
 /// Whether the receiver is the client of the flow and has sent something: whoever sends to a port of a container

@@ -5,8 +5,6 @@
 //!
 //! Fail direction: as in [`crate::policy`].
 
-use core::mem;
-
 use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
 use cofferdam_common::{
     case::{Case, Party},
@@ -21,7 +19,7 @@ use crate::{
     emit::{count_failure, monotonic_time},
     flow::{find, remove},
     packet::{Packet, is_kernels},
-    policy::{generation, judge_by, judge_forged, owner_of_socket},
+    policy::{generation, judge_by, judge_forged, or_by_name, owner_of_socket, packed, unpacked},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
 };
@@ -45,6 +43,9 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
     }
     if flow.generation != generation {
         judge_flow(context.skb.skb, packet, flow, egress.into());
+        if flow.judgement.is_for_lack_of_a_rule() {
+            name_flow(packet, flow);
+        }
         if flow.judgement.verdict == VERDICT_AUDIT && flow.flags & flag::DECIDED != 0 {
             tell(packet, egress, flow);
         }
@@ -151,6 +152,23 @@ extern "C" fn judge_flow(
     0
 }
 
+/// Judges a flow by the name of its target.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_flow(packet: *const Packet, flow: *mut Flow) -> u32 {
+    // SAFETY: as in `judge_flow`.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
+    let (client, server) = packet.key.ends(flow.flags);
+    let (owner, target, port) = if flow.flags & flag::BEGUN_BY_SERVER == 0 {
+        (flow.client_owner, server.0, service_port(server))
+    } else {
+        (flow.server_owner, client.0, client.1)
+    };
+    let service = service(packet.key.protocol, port);
+    flow.judgement = unpacked(or_by_name(owner.0, target, service, packed(flow.judgement)));
+    0
+}
+
 /// Counts and reports a packet of a flow that is denied.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -191,7 +209,10 @@ pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -
     if generation() == 0 || empty {
         return true;
     }
-    let judgement = judge_alone(context.skb.skb, packet, how);
+    let mut judgement = judge_alone(context.skb.skb, packet, how);
+    if how == EGRESS && unpacked(judgement).is_for_lack_of_a_rule() {
+        judgement = name_alone(context.skb.skb, packet, judgement);
+    }
     if unpacked(judgement).passes() {
         return true;
     }
@@ -220,8 +241,18 @@ extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u
     if !judgement.passes() {
         introduce(&SkBuffContext::new(context), packet.cgroup);
     }
-    // SAFETY: plain bytes, as many.
-    unsafe { mem::transmute::<Judgement, u64>(judgement) }
+    packed(judgement)
+}
+
+/// Judges a packet by the name of its target.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_alone(context: *mut __sk_buff, packet: *const Packet, judgement: u64) -> u64 {
+    // SAFETY: as in `judge_flow`.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return judgement };
+    let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
+    let (_, target) = packet.ends();
+    or_by_name(owner.0, target.0, service(packet.key.protocol, service_port(target)), judgement)
 }
 
 /// Counts a packet that may not pass, or not unnoticed, and reports it unless it is to be sent again.
@@ -240,13 +271,6 @@ pub(crate) extern "C" fn tell_alone(packet: *const Packet, judgement: u64, layer
     let (source, target) = packet.ends();
     deny(&attempt(packet, layer as u8, ((from, source), (to, target)), judgement));
     0
-}
-
-/// A judgement that went through a register, as global functions return nothing else.
-#[inline(always)]
-pub(crate) fn unpacked(judgement: u64) -> Judgement {
-    // SAFETY: plain bytes, as many.
-    unsafe { mem::transmute::<u64, Judgement>(judgement) }
 }
 
 /// Whether a copy may pass that a raw socket gets of a packet to another socket.

@@ -29,6 +29,7 @@ use self::{
 use crate::{
     atomic::{add, set_bits},
     budget::{account, introduce},
+    dns,
     emit::{coarse_time, emit, header},
     enforce::{EGRESS, INGRESS, passes, passes_alone, tell},
     ledger,
@@ -183,6 +184,9 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
             // The kernel refuses for a socket that does not exist, or the flow was decided as outside: the
             // client's hooks see it too.
             return PASS;
+        }
+        if hook == Hook::Egress && dns::may_answer(packet) {
+            dns::leaves(context, packet, flow);
         }
         count(packet, from_client, flow);
         // The client's answer to our SYN-ACK; of a local client that came before.

@@ -8,8 +8,6 @@
 //! Fail direction: deny, where a policy selects one of the ends. A frame that is not IP is judged as one of protocol 255 to
 //! all nodes. ARP as the kernel sends it passes, as does what else the kernel itself sends.
 
-use core::mem;
-
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::classifier,
@@ -26,11 +24,13 @@ use crate::{
     address::is_link_local,
     budget::introduce,
     emit::count_failure,
-    enforce::{tell_alone, unpacked},
+    enforce::tell_alone,
     flow::find,
     maps::{LINKS, WAYS},
     packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
-    policy::{generation, judge_by, judge_forged, owner_of_address, owner_of_socket},
+    policy::{
+        generation, judge_by, judge_forged, or_by_name, owner_of_address, owner_of_socket, packed, unpacked,
+    },
 };
 
 /// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.
@@ -191,7 +191,11 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
     if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
         return true;
     }
-    let judgement = judge_frame(packet, owner.0, answers(packet));
+    let answers = answers(packet);
+    let mut judgement = judge_frame(packet, owner.0, answers);
+    if answers != ANSWERS && unpacked(judgement).is_for_lack_of_a_rule() {
+        judgement = name_frame(packet, owner.0, judgement);
+    }
     if unpacked(judgement).verdict != VERDICT_ALLOW {
         introduce(context, packet.cgroup);
         tell_alone(packet, judgement, layer::LINK.into());
@@ -227,8 +231,17 @@ extern "C" fn judge_frame(packet: *const Packet, owner: u64, answers: u32) -> u6
         };
         judge_by(&Case { source, target, service: service(protocol, port) }, generation)
     };
-    // SAFETY: plain bytes, as many.
-    unsafe { mem::transmute::<Judgement, u64>(judgement) }
+    packed(judgement)
+}
+
+/// Judges a frame by the name of its target.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_frame(packet: *const Packet, owner: u64, judgement: u64) -> u64 {
+    // SAFETY: as in `judge_frame`.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return judgement };
+    let (_, target) = packet.ends();
+    or_by_name(owner, target.0, service(packet.key.protocol, service_port(target)), judgement)
 }
 
 /// Whether the sender has not this address. Of one that nobody here has, that only matters where the target's rules will

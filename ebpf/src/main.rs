@@ -41,6 +41,8 @@ mod failure;
 
 mod dns;
 
+mod names;
+
 mod network;
 
 mod connect;

@@ -7,12 +7,15 @@ use aya_ebpf::{
 use cofferdam_common::{
     budget::{Budget, Limit, Payer},
     ids::{Address, CgroupId},
+    name::{Entrance, Named, NamedKey, PatternId, PatternKey, Resolver},
     network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
     policy::{Identity, Interval, NetworkKey, PairKey, Resident, Span, Subject},
     record::family,
     stats::{RecordStats, failure},
     syscall::CallKey,
 };
+
+use crate::names::Answer;
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 
@@ -136,3 +139,33 @@ pub(crate) static INTERVALS: Array<Interval> = Array::with_max_entries(2 * 65_53
 /// Identities of peers outside. Written by the daemon, read by `policy`.
 #[map]
 pub(crate) static NETWORKS: LpmTrie<NetworkKey, Identity> = LpmTrie::with_max_entries(2 * 16_384, 0);
+
+/// Names of peers outside that rules speak of. Written by the daemon, read by `names`.
+#[map]
+pub(crate) static PATTERNS: LpmTrie<PatternKey, PatternId> = LpmTrie::with_max_entries(2 * 4_096, 0);
+
+/// Identities of those who have such a name, by slot. Written by the daemon, read by `policy`.
+#[map]
+pub(crate) static PATTERN_IDENTITIES: HashMap<PatternId, [Identity; 2]> =
+    HashMap::with_max_entries(2 * 4_096, BPF_F_NO_PREALLOC);
+
+/// Under which names workloads were told an address. Written by `names`, and by the daemon, which removes what is not valid
+/// any more; read by `policy`. Pinned, for the next daemon goes on with it. Never evicts.
+#[map]
+pub(crate) static NAMED: HashMap<NamedKey, Named> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// How many addresses of these each workload has. Written by `names`, and by the daemon, which counts anew.
+#[map]
+pub(crate) static NAMED_COUNTS: HashMap<CgroupId, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Whose answers are believed. Written by the daemon, read by `dns`.
+#[map]
+pub(crate) static RESOLVERS: HashMap<Resolver, u32> = HashMap::with_max_entries(1_024, BPF_F_NO_PREALLOC);
+
+/// By which links answers from outside can reach whom. Written by the daemon, read by `dns`.
+#[map]
+pub(crate) static ENTRANCES: HashMap<Entrance, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// The answer that is being read. Written and read by `names`.
+#[map]
+pub(crate) static ANSWER: PerCpuArray<Answer> = PerCpuArray::with_max_entries(1, 0);

@@ -50,7 +50,7 @@ fn watch(context: &SkBuffContext, hook: Hook) -> i32 {
             }
             // First, for the verifier's sake: behind this all paths are the same again.
             if hook == Hook::Ingress && dns::may_answer(&packet) {
-                dns::report(context, &packet);
+                dns::arrives(context, &packet);
             }
             flow::observe(context, &mut packet, hook)
         }

@@ -6,10 +6,13 @@
 //! Fail direction: deny, where a policy selects one of the parties and the other cannot be told. Where no policy is in
 //! force nothing is looked up at all.
 
+use core::mem;
+
 use aya_ebpf::{bindings::__sk_buff, maps::lpm_trie::Key, programs::SkBuffContext};
 use cofferdam_common::{
     case::{Case, Places},
     ids::{Address, CgroupId},
+    name::{NamedKey, PatternId},
     network::VERDICT_HOLD,
     policy::{
         EGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE, Span,
@@ -19,7 +22,9 @@ use cofferdam_common::{
 
 use crate::{
     ancestors,
-    maps::{ADDRESSES, GENERATION, INTERVALS, NETWORKS, PAIRS, RESIDENTS, SUBJECTS},
+    maps::{
+        ADDRESSES, GENERATION, INTERVALS, NAMED, NETWORKS, PAIRS, PATTERN_IDENTITIES, RESIDENTS, SUBJECTS,
+    },
 };
 
 /// The generation in force; zero while there is none.
@@ -84,6 +89,73 @@ pub(crate) fn judge_by(case: &Case, generation: u32) -> Judgement {
 #[inline(never)]
 fn judge_end(slot: u8, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
     judge(&Kernel { slot }, slot, direction, subject, peer, service)
+}
+
+/// What names make of a judgement on what `owner` sends to an address, as [`cofferdam_common::case::Case::or_by_name`] says. A function of its own,
+/// for the stack is small.
+///
+/// Fail direction: deny, where no name is known.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn or_by_name(
+    owner: u64,
+    address: *const Address,
+    service: u32,
+    judgement: u64,
+) -> u64 {
+    // SAFETY: the verifier has it checked for null, and knows its size.
+    let Some(address) = (unsafe { address.as_ref() }) else { return judgement };
+    // One copy for all that is looked up: the stack would not do for a case.
+    let key = NamedKey { owner: CgroupId(owner), address: *address };
+    let here = key.address.is_loopback() || key.address.is_unspecified() || is_of_host(&key.address);
+    if here || key.owner == CgroupId::NONE {
+        return judgement;
+    }
+    let (generation, mut judgement) = (generation(), unpacked(judgement));
+    let slot = (generation & 1) as u8;
+    let from = identity(slot, key.owner);
+    // SAFETY: read in place; each pattern is written in one piece.
+    if let Some(named) = unsafe { NAMED.get(&key) } {
+        for held in &named.held {
+            judgement = judgement.or(judge_name(slot, from, held.pattern, service));
+        }
+    }
+    packed(if self::generation() == generation { judgement } else { CHANGED })
+}
+
+/// What holds for who was told an address under a pattern.
+#[inline(always)]
+fn judge_name(slot: u8, from: Identity, pattern: PatternId, service: u32) -> Judgement {
+    // SAFETY: copied at once.
+    let Some([one, two]) = (unsafe { PATTERN_IDENTITIES.get(pattern) }).copied() else {
+        return Judgement::NAMELESS;
+    };
+    let peer = if slot == 0 { one } else { two };
+    // Of the other slot's policies.
+    if peer == Identity::UNRESOLVED {
+        return Judgement::NAMELESS;
+    }
+    judge_end(slot, EGRESS, from, peer, service)
+}
+
+#[inline(always)]
+fn is_of_host(address: &Address) -> bool {
+    // SAFETY: only asked whether it is there.
+    unsafe { ADDRESSES.get(address) }.is_some()
+}
+
+/// A judgement, for a register: global functions take and return nothing else.
+#[inline(always)]
+pub(crate) fn packed(judgement: Judgement) -> u64 {
+    // SAFETY: plain bytes, as many.
+    unsafe { mem::transmute::<Judgement, u64>(judgement) }
+}
+
+/// The judgement that [`packed`] has packed.
+#[inline(always)]
+pub(crate) fn unpacked(judgement: u64) -> Judgement {
+    // SAFETY: plain bytes, as many.
+    unsafe { mem::transmute::<u64, Judgement>(judgement) }
 }
 
 /// What holds for what pretends to be another's.

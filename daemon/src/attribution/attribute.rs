@@ -148,10 +148,13 @@ impl Attribution {
     }
 
     fn dns_answer(&self, record: &DnsRecord) -> EventKind {
-        let answer = dns::read(used(&record.message, record.length as usize));
-        let truncated = record.total > record.length;
+        let answer = dns::read(used(&record.message, record.length.into()));
+        let truncated = record.total > u32::from(record.length);
         if let Some(answer) = &answer {
             self.tables_mut().looked_up(record.header.cgroup, answer, record.header.time);
+            if record.trusted != 0 {
+                self.was_told(record.header.cgroup, answer);
+            }
         }
         self.count_dns_answer(match &answer {
             None => DnsOutcome::Malformed,

@@ -16,6 +16,8 @@ mod dns;
 
 mod names;
 
+mod told;
+
 mod outside;
 
 mod container;
@@ -64,6 +66,7 @@ pub use self::{
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
     tables::{Home, Networked, Placed},
+    told::Told,
     upkeep::keep,
 };
 use crate::event::{RuleName, Workload};
@@ -87,6 +90,8 @@ pub struct Attribution {
     nameless: Notify,
     unattributed: AtomicU64,
     dns_answers: [AtomicU64; DNS_OUTCOMES.len()],
+    /// What workloads were told by resolvers that are believed.
+    told: Mutex<told::Waiting>,
     /// Whether something changed since somebody waited for it.
     changed: (Mutex<bool>, Condvar),
     /// The rules of policies, by the numbers that the kernel knows.
@@ -108,6 +113,7 @@ impl Attribution {
             nameless: Notify::new(),
             unattributed: AtomicU64::new(0),
             dns_answers: std::array::from_fn(|_| AtomicU64::new(0)),
+            told: Mutex::default(),
             changed: Default::default(),
             rules: RwLock::default(),
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FullPath, Room};
+use super::{FullPath, Resolvers, Room};
 
 /// Where policies are unless somebody says otherwise.
 pub const DEFAULT_POLICIES: &str = "/etc/cofferdam/policies";
@@ -47,6 +47,8 @@ pub struct Policies {
     pub at_stop: AtStop,
     /// Whether connections that are open when policies begin to deny them are cut: their sockets destroyed.
     pub cut_open_connections: bool,
+    /// Whose answers of the DNS are believed, where rules allow by name.
+    pub resolvers: Resolvers,
     /// For how much of them the kernel has room.
     pub room: Room,
 }
@@ -70,6 +72,7 @@ impl Default for Policies {
             unresolved: Unresolved::Hold,
             at_stop: AtStop::Keep,
             cut_open_connections: true,
+            resolvers: Resolvers::default(),
             room: Room::default(),
         }
     }

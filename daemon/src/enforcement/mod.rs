@@ -1,8 +1,8 @@
 //! The policies that are in force, and what became of the last attempt to change them.
 
 use std::{
-    collections::HashMap,
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
@@ -18,8 +18,7 @@ use crate::{
     attribution::Attribution,
     config::{AtStop, ByDefault, Policies},
     policy::{
-        Plan, Settings, explain,
-        explain::{End, Explanation},
+        Plan, Settings,
         folder::{File, Set},
         model::{Mode, Policy},
     },
@@ -28,6 +27,10 @@ use crate::{
 mod cuts;
 
 mod guard;
+
+mod names;
+
+mod reason;
 
 mod report;
 
@@ -86,6 +89,8 @@ struct State {
     trials: u64,
     /// The daemon stops.
     ending: bool,
+    /// Addresses of resolvers that are believed.
+    resolvers: Vec<IpAddr>,
     report: Report,
 }
 
@@ -122,8 +127,17 @@ impl InForce {
             since: Timestamp::now(),
             ..Report::default()
         };
-        let state =
-            State { config, sync, seen: None, content: None, trial: None, trials: 0, ending: false, report };
+        let state = State {
+            config,
+            sync,
+            seen: None,
+            content: None,
+            trial: None,
+            trials: 0,
+            ending: false,
+            resolvers: Vec::new(),
+            report,
+        };
         Self {
             state: Mutex::new(state),
             changing: Mutex::default(),
@@ -148,6 +162,7 @@ impl InForce {
             report.generation = sync.generation();
             (report.rules, report.identities) = (size.rules, size.identities);
             (report.unresolved, report.unresolved_timeouts) = sync.unresolved();
+            (report.names, report.named_addresses, report.names_missed) = sync.names();
         }
         report.trial = state.trial.as_ref().map(OnTrial::waiting);
         drop(state);
@@ -300,24 +315,6 @@ impl InForce {
         plan.is_some_and(|plan| plan.pattern_of(name) != PatternId::NONE)
     }
 
-    /// Why one may, or may not, interact with another, and that in words, with lines of the policies as they were when
-    /// they were read; `None` while nothing is judged.
-    #[must_use]
-    pub fn explain(
-        &self,
-        source: End<'_>,
-        target: End<'_>,
-        protocol: u8,
-        port: u16,
-    ) -> Option<(Explanation, String)> {
-        let state = self.lock();
-        let explanation = explain::explain(state.sync.as_ref()?.plan()?, source, target, protocol, port);
-        let files = state.content.iter().flat_map(|content| content.files.iter());
-        let texts: HashMap<_, _> = files.map(|file| (&*file.path, file.text.as_str())).collect();
-        let text = explanation.text(&texts);
-        Some((explanation, text))
-    }
-
     fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -347,7 +344,9 @@ impl State {
             // Before anything is judged: a connection that is there already would be a stranger's. The next turn tells of what
             // there is no room for.
             let _ = sync.set_addresses(&attribution.owners_of_addresses());
-            sync.apply(content.policies.clone(), settings, &attribution.placed(), name)
+            let placed = attribution.placed();
+            let _ = sync.believe(&config.resolvers, &self.resolvers, &placed);
+            sync.apply(content.policies.clone(), settings, &placed, name)
                 .map_err(|error| format!("{error:#}"))?;
         }
         self.content = Some(Content { settings: Some(settings), ..content });
@@ -359,12 +358,16 @@ impl State {
 
     /// Takes in who lives on this host now.
     fn turn(&mut self, attribution: &Attribution) -> anyhow::Result<()> {
-        let turned = match &mut self.sync {
-            Some(sync) if sync.plan().is_some() => {
-                sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
-            }
-            _ => Ok(()),
+        let Some(sync) = &mut self.sync else { return Ok(()) };
+        let placed = attribution.placed();
+        let (heard, untold) = sync.hear_all(&self.config.resolvers, &self.resolvers, &placed, attribution);
+        let turned = if sync.plan().is_some() {
+            sync.turn(&placed, &attribution.owners_of_addresses())
+        } else {
+            Ok(())
         };
+        let turned = turned.and(heard);
+        self.report.untold = untold;
         self.report.errors += u64::from(turned.is_err());
         turned
     }

@@ -30,6 +30,18 @@ pub struct Report {
     pub unresolved: usize,
     /// How often that was not known in time.
     pub unresolved_timeouts: u64,
+    /// DNS names that rules speak of.
+    #[serde(default)]
+    pub names: usize,
+    /// Addresses that workloads were told under one of them.
+    #[serde(default)]
+    pub named_addresses: usize,
+    /// Addresses with a name for which there was no room.
+    #[serde(default)]
+    pub names_missed: u64,
+    /// Answers of resolvers for which there was no room.
+    #[serde(default)]
+    pub untold: u64,
     /// How many workloads there are for which not all is enforced.
     #[serde(default)]
     pub partial_workloads: usize,

@@ -24,6 +24,8 @@ mod check;
 
 mod denied;
 
+mod names;
+
 /// How long a new container is unresolved at most. Then it is judged as what is known of it.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a cgroup that is gone keeps its identity: its last packets may still be under way.
@@ -49,6 +51,8 @@ pub struct Sync {
     left_out: usize,
     /// Whether what somebody began while he was unresolved may go on, so that it is to be judged anew.
     lets_unresolved_pass: bool,
+    /// What workloads were told by resolvers that are believed.
+    heard: names::Heard,
 }
 
 struct Known {
@@ -72,6 +76,7 @@ impl Sync {
             timed_out: 0,
             left_out: 0,
             lets_unresolved_pass: false,
+            heard: names::Heard::default(),
         }
     }
 
@@ -150,6 +155,7 @@ impl Sync {
         for (network, identity) in plan.networks() {
             self.maps.set_network(slot, network, identity)?;
         }
+        self.write_names(&plan, slot)?;
         for placed in placed.iter().chain(&gone) {
             let identity = identities.get(&placed.cgroup).copied().unwrap_or(Identity::UNRESOLVED);
             self.place(placed, slot, identity)?;

@@ -129,6 +129,10 @@ metrics! {
         "Cgroups that count as unresolved: it is not known yet who lives there, or there is no room."
     POLICY_TIMEOUTS: COUNTER "cofferdam_policy_unresolved_timeouts_total" [];
         "Cgroups of which that was not known in time; they are judged by what is known of them."
+    POLICY_NAMED: GAUGE "cofferdam_policy_named_addresses" [];
+        "Addresses that workloads were told under a DNS name of the policies in force, counted every 30 seconds."
+    POLICY_NAMES_MISSED: COUNTER "cofferdam_policy_names_missed_total" [];
+        "Addresses and answers of resolvers that there was no room for: what is sent there by name may be denied."
     POLICY_PARTIAL: GAUGE "cofferdam_policy_partial_workloads" [];
         "Workloads for which a layer is missing that their traffic may need, so that not all of it is judged."
     POLICY_ERRORS: COUNTER "cofferdam_policy_errors_total" [];

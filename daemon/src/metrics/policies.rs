@@ -100,6 +100,8 @@ pub(super) fn write(page: &mut Page, report: &Report) {
     page.count(&metric::POLICY_IDENTITIES, &[], report.identities as u64);
     page.count(&metric::POLICY_UNRESOLVED, &[], report.unresolved as u64);
     page.count(&metric::POLICY_TIMEOUTS, &[], report.unresolved_timeouts);
+    page.count(&metric::POLICY_NAMED, &[], report.named_addresses as u64);
+    page.count(&metric::POLICY_NAMES_MISSED, &[], report.names_missed + report.untold);
     page.count(&metric::POLICY_PARTIAL, &[], report.partial_workloads as u64);
     page.count(&metric::POLICY_ERRORS, &[], report.errors);
     page.count(&metric::POLICY_RELOADED, &[], report.problem.is_none().into());

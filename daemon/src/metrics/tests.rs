@@ -141,6 +141,8 @@ fn how_the_policies_stand_can_be_watched() {
         ("cofferdam_policy_rules", 14.0),
         ("cofferdam_policy_last_reload_successful", 0.0),
         ("cofferdam_policy_unresolved_timeouts_total", 0.0),
+        ("cofferdam_policy_named_addresses", 0.0),
+        ("cofferdam_policy_names_missed_total", 0.0),
         ("cofferdam_policy_partial_workloads", 0.0),
         ("cofferdam_policy_errors_total", 2.0),
     ] {

@@ -32,6 +32,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// How often flows and rows are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// How often addresses are forgotten that were told by name.
+const NAMES_EVERY: Duration = Duration::from_secs(30);
 /// Packets of a cgroup that was removed may still be under way for a moment.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -50,7 +52,7 @@ pub(super) fn keep(
         dead: HashMap::new(),
         gone: HashMap::new(),
     };
-    let mut swept = Instant::now();
+    let (mut swept, mut forgot) = (Instant::now(), Instant::now());
     while !cancel.is_cancelled() {
         thread::sleep(TICK);
         count_syscalls(view, sensor);
@@ -62,7 +64,12 @@ pub(super) fn keep(
             swept = Instant::now();
             keeper.settle_budgets(view)?;
             close_flows(ledger, loop_, sweep::ended)?;
-            keeper.archive_gone(view, ledger, loop_)
+            keeper.archive_gone(view, ledger, loop_)?;
+            if forgot.elapsed() >= NAMES_EVERY {
+                forgot = Instant::now();
+                view.policies.forget_names(|| ledger.flows())?;
+            }
+            Ok(())
         });
         match result {
             Ok(()) => {}

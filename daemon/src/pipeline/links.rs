@@ -8,14 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam_common::ids::CgroupId;
+use cofferdam_common::{ids::CgroupId, name::Entrance};
 use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use crate::{
-    attribution::Networked,
+    attribution::{Networked, Placed},
     enforcement::Partial,
+    event::WorkloadKind,
     links::{Links, Namespace, Veth},
     sensor::Sensor,
     view::View,
@@ -81,6 +82,8 @@ struct Keeper {
 
 struct Known {
     namespace: Namespace,
+    /// The index of the other end there.
+    peer: u32,
     since: Instant,
     owner: Option<CgroupId>,
 }
@@ -126,6 +129,8 @@ impl Keeper {
         if lists || self.known.values().any(|known| known.owner.is_none()) {
             let containers = view.attribution.networked();
             result = result.and(self.find_owners(sensor, &containers).await);
+            result =
+                result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
             if lists {
                 view.policies.set_partial(self.partial(&containers));
             }
@@ -162,7 +167,7 @@ impl Keeper {
             }
             match sensor.cover(veth.index, &veth.name) {
                 Ok(()) => {
-                    let known = Known { namespace, since: Instant::now(), owner: None };
+                    let known = Known { namespace, peer: veth.peer, since: Instant::now(), owner: None };
                     self.known.insert(veth.index, known);
                 }
                 // It may be gone already.
@@ -211,6 +216,24 @@ impl Keeper {
             }
         }
         result
+    }
+
+    /// By which links answers from outside reach whom: containers by theirs, and whoever uses the host's network by all of
+    /// the host's.
+    fn entrances(&self, containers: &[Networked], placed: &[Placed]) -> HashSet<Entrance> {
+        let entrance = |owner, link| Entrance { owner, link, padding: 0 };
+        let mut entrances: HashSet<_> = HashSet::new();
+        for container in containers {
+            if let Some((Some(namespace), _)) = self.namespaces.get(container) {
+                let links = self.known.values().filter(|it| it.namespace == *namespace && it.peer != 0);
+                entrances.extend(links.map(|known| entrance(container.cgroup, known.peer)));
+            } else if container.is_on_hosts_network() {
+                entrances.insert(entrance(container.cgroup, 0));
+            }
+        }
+        let on_host = placed.iter().filter(|placed| placed.workload.kind != WorkloadKind::Container);
+        entrances.extend(on_host.map(|placed| entrance(placed.cgroup, 0)));
+        entrances
     }
 
     /// Containers of which not all that they send can be judged.

@@ -36,6 +36,7 @@ pub(super) fn keep(
     while follows && !view.attribution.knows_everybody() && Instant::now() < until && !cancel.is_cancelled() {
         view.attribution.wait_for_change(TICK);
     }
+    view.policies.find_resolvers();
     reload(view);
     drop(judging);
     let mut looked = Instant::now();
@@ -47,6 +48,7 @@ pub(super) fn keep(
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
             take_back_harmful(view, &mut harmful);
+            view.policies.find_resolvers();
             if view.policies.changed() {
                 reload(view);
             }

@@ -219,7 +219,7 @@ impl Scene<'_> {
         if decided.0.why == why::NOT_ALLOWED && self.direction == Direction::Egress {
             for atoms in self.peer.by_name(self.plan) {
                 let by_name = self.decide_by(about, stand, &atoms);
-                if by_name.0.verdict < decided.0.verdict {
+                if (by_name.0.verdict, by_name.0.why) < (decided.0.verdict, decided.0.why) {
                     decided = by_name;
                 }
             }

@@ -44,7 +44,7 @@ pub(super) fn judge(
         for name in names {
             let by_name = by(&End::Outside(None, vec![name.clone()]));
             // Allowing is the least, and denying the most.
-            if by_name.0 < judged.0 {
+            if (by_name.0, by_name.1) < (judged.0, judged.1) {
                 judged = by_name;
             }
         }

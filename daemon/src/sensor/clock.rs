@@ -59,6 +59,12 @@ impl Clock {
         u64::try_from(self.boot).unwrap_or(0)
     }
 
+    /// Now on the monotonic clock, in nanoseconds; some milliseconds old.
+    #[must_use]
+    pub fn monotonic(&self) -> u64 {
+        u64::try_from(self.monotonic).unwrap_or(0)
+    }
+
     fn shifted(&self, by: i128) -> Timestamp {
         let by = SignedDuration::from_nanos(i64::try_from(by).unwrap_or(0));
         self.now.checked_add(by).unwrap_or(self.now)

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::{
+    maps::{MapData, MapInfo},
+    programs::links::{FdLink, PinnedLink},
+};
 
 use super::{
     clock::Clock,
@@ -21,6 +24,9 @@ use super::{
 pub(super) fn stays(hook: &Hook) -> bool {
     matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress)
 }
+
+/// What the map is called that daemons hand on: which addresses workloads were told by name.
+const NAMED: &str = "named";
 
 /// Where links are pinned.
 pub(super) struct Kept {
@@ -46,7 +52,7 @@ impl Kept {
     pub(super) fn has_others(&self) -> bool {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let mut names = entries.map(|entry| entry.file_name());
-        names.any(|name| !name.to_string_lossy().ends_with(&self.mark))
+        names.any(|name| self.is_others(&name.to_string_lossy()))
     }
 
     /// Whether what is pinned as a hook of this daemon is that link: not another, and not one that was detached.
@@ -72,7 +78,7 @@ impl Kept {
 
     /// Lets go what earlier daemons have left.
     pub(super) fn clear_others(&self) -> anyhow::Result<()> {
-        let others = self.remove(|name| !name.ends_with(&self.mark))?;
+        let others = self.remove(|name| self.is_others(name))?;
         if others > 0 {
             tracing::info!(links = others, "took over from an earlier daemon, which judged until now");
         }
@@ -100,6 +106,31 @@ impl Kept {
             }
         }
         Ok(removed)
+    }
+
+    /// Where the map is that an earlier daemon hands on, if it is like `wanted` in form and size: of key and value, and the
+    /// number of entries.
+    pub(super) fn handed_on(&self, wanted: [u32; 3]) -> Option<PathBuf> {
+        let path = self.directory.join(NAMED);
+        let info = MapInfo::from_pin(&path).ok()?;
+        ([info.key_size(), info.value_size(), info.max_entries()] == wanted).then_some(path)
+    }
+
+    /// Pins the map that the next daemon shall go on with, instead of whatever is there.
+    pub(super) fn hand_on(&self, map: &MapData) -> anyhow::Result<()> {
+        let path = self.directory.join(NAMED);
+        let id = map.info().context("the map of names")?.id();
+        if MapInfo::from_pin(&path).is_ok_and(|pinned| pinned.id() == id) {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.directory)
+            .with_context(|| format!("cannot make {}", self.directory.display()))?;
+        if_there(fs::remove_file(&path)).with_context(|| format!("cannot remove {}", path.display()))?;
+        map.pin(&path).with_context(|| format!("cannot pin {}", path.display()))
+    }
+
+    fn is_others(&self, name: &str) -> bool {
+        name != NAMED && !name.ends_with(&self.mark)
     }
 
     fn path(&self, name: &str) -> PathBuf {

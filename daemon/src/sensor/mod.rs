@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{MapData, RingBuf},
+    maps::{Map, MapData, RingBuf},
     programs::links::FdLink,
 };
+use cofferdam_common::name::{Named, NamedKey};
 
 use self::{
     attach::{attach, load_program},
@@ -73,6 +74,9 @@ mod walk;
 
 /// The object that `build.rs` made; empty when it was built without a BPF toolchain.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cofferdam-ebpf"));
+
+/// How many addresses with a name there are at most, of all workloads.
+const NAMED_ENTRIES: u32 = 65_536;
 
 /// How the sensor is to be loaded.
 #[derive(Clone, Debug)]
@@ -133,6 +137,8 @@ pub struct Sensor {
     links: Mutex<HashMap<&'static str, FdLink>>,
     /// Where links are pinned that stay.
     kept: Kept,
+    /// Which addresses workloads were told by name: the next daemon goes on with it.
+    named: MapData,
     /// Whether what judges stays should the daemon end.
     stays: AtomicBool,
     /// Held while hooks are attached, let go or looked after: else what is just let go would be attached again.
@@ -188,7 +194,14 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
 
     let dns_answers = u32::from(options.dns);
     let btf = Btf::from_sys_fs().context("cannot read the kernel's types")?;
-    let mut ebpf = EbpfLoader::new()
+    let kept = Kept::new(&options.pin_directory);
+    let mut loader = EbpfLoader::new();
+    if let Some(named) =
+        kept.handed_on([size_of::<NamedKey>() as u32, size_of::<Named>() as u32, NAMED_ENTRIES])
+    {
+        loader.map_pin_path("NAMED", named);
+    }
+    let mut ebpf = loader
         .btf(Some(&btf))
         .override_global("OFFSETS", &located.offsets, true)
         .override_global("DNS_ANSWERS", &dns_answers, true)
@@ -210,6 +223,11 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("PAIRS", options.policies.pairs * 2)
         .map_max_entries("INTERVALS", options.policies.intervals * 2)
         .map_max_entries("NETWORKS", options.policies.networks * 2)
+        .map_max_entries("PATTERNS", options.policies.names * 2)
+        .map_max_entries("PATTERN_IDENTITIES", options.policies.names * 2)
+        .map_max_entries("NAMED", NAMED_ENTRIES)
+        .map_max_entries("NAMED_COUNTS", options.policies.cgroups)
+        .map_max_entries("ENTRANCES", options.policies.cgroups)
         .map_max_entries("RESIDENTS", options.policies.cgroups)
         .map_max_entries("ADDRESSES", options.policies.addresses)
         .load(OBJECT)
@@ -221,6 +239,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let budgets = Budgets::new(&mut ebpf, options.budgets)?;
     let mut limits = Limits::new(&mut ebpf, options)?;
     limits.set(&options.allowances)?;
+    let named = named(&ebpf)?;
     let (policy, veths) = (PolicyMaps::new(&mut ebpf, options.policies)?, Veths::new(&mut ebpf)?);
     let rings =
         [ring(&mut ebpf, "RECORDS")?, ring(&mut ebpf, "FLOW_RECORDS")?, ring(&mut ebpf, "SECURITY_RECORDS")?];
@@ -248,9 +267,8 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         bail!("the kernel takes none of the hooks: {reason}");
     }
     let (ebpf, links, hooks) = (RwLock::new(ebpf), Mutex::new(links), Hooks::new(hooks));
-    let kept = Kept::new(&options.pin_directory);
     let (stays, switching, veths) = (AtomicBool::new(false), Mutex::default(), Mutex::new(veths));
-    let sensor = Sensor { ebpf, links, kept, stays, switching, programs, veths, root, hooks };
+    let sensor = Sensor { ebpf, links, kept, named, stays, switching, programs, veths, root, hooks };
     Ok(Loaded { pins, sensor, reader, ledger, budgets, limits, calls, policy })
 }
 
@@ -299,6 +317,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// An error in one line: the verifier's log has thousands.
 fn reason(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
+    let _ = std::fs::write("/tmp/w/verifier.txt", &text);
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or_default();
     match lines.rfind(|line| !line.starts_with("processed")) {
@@ -311,7 +330,13 @@ fn ring(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<RingBuf<MapData>> {
     take(ebpf, name).and_then(|map| RingBuf::try_from(map).with_context(|| name.to_owned()))
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
+/// The map of addresses with a name, once more.
+fn named(ebpf: &Ebpf) -> anyhow::Result<MapData> {
+    let Some(Map::HashMap(map)) = ebpf.map("NAMED") else { bail!("map NAMED is not in the object") };
+    Ok(MapData::from_id(map.info()?.id())?)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("map {name} is not in the object"))
 }
 

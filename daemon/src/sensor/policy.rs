@@ -20,6 +20,8 @@ use super::{take, walk::was_there};
 
 mod check;
 
+mod names;
+
 pub use self::check::{Checked, Table};
 
 /// A slot: 0 or 1.
@@ -68,6 +70,7 @@ pub struct PolicyMaps {
     pairs: maps::HashMap<MapData, PairKey, Span>,
     intervals: Array<MapData, Interval>,
     networks: LpmTrie<MapData, NetworkKey, Identity>,
+    names: names::NameMaps,
     /// What is in the maps.
     written: [Written; 2],
     known_residents: HashMap<CgroupId, Resident>,
@@ -100,6 +103,7 @@ impl PolicyMaps {
             pairs: take(ebpf, "PAIRS")?.try_into()?,
             intervals: take(ebpf, "INTERVALS")?.try_into()?,
             networks: take(ebpf, "NETWORKS")?.try_into()?,
+            names: names::NameMaps::new(ebpf)?,
             written: Default::default(),
             known_residents: HashMap::new(),
             known_addresses: HashMap::new(),
@@ -143,6 +147,7 @@ impl PolicyMaps {
     /// # Errors
     /// When a map cannot be written.
     pub fn clear(&mut self, slot: Slot) -> anyhow::Result<()> {
+        self.set_patterns(slot, &HashMap::new())?;
         self.keep(slot, |_| false, |_| false)
     }
 

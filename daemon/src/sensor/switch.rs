@@ -50,6 +50,7 @@ impl Sensor {
         if !stay {
             return self.uncover_all().and(self.kept.clear());
         }
+        self.kept.hand_on(&self.named)?;
         HOOKS
             .iter()
             .filter(|hook| kept::stays(hook) && !self.kept.has(hook.name))

@@ -4,7 +4,10 @@
 //! As tcx links from kernel 6.6 on, which are pinned where they shall stay should the daemon end; before as tc filters,
 //! which stay by themselves, and which the next daemon replaces in place.
 
-use std::{collections::HashMap, mem::ManuallyDrop};
+use std::{
+    collections::{HashMap, HashSet},
+    mem::ManuallyDrop,
+};
 
 use anyhow::{Context as _, bail};
 use aya::{
@@ -20,7 +23,7 @@ use aya::{
     sys::NetlinkError,
     util::KernelVersion,
 };
-use cofferdam_common::ids::CgroupId;
+use cofferdam_common::{ids::CgroupId, name::Entrance};
 use nix::errno::Errno;
 
 use super::{
@@ -39,6 +42,8 @@ const HANDLE: TcHandle = TcHandle::new(0xc0ff, 0xd);
 pub(super) struct Veths {
     owners: maps::HashMap<MapData, u32, CgroupId>,
     known_owners: HashMap<u32, CgroupId>,
+    entrances: maps::HashMap<MapData, Entrance, u32>,
+    known_entrances: HashSet<Entrance>,
     attached: HashMap<u32, HashMap<&'static str, Attached>>,
     /// Links that could not be covered when that was tried last, and why.
     uncovered: HashMap<u32, String>,
@@ -55,7 +60,14 @@ pub(super) enum Attached {
 impl Veths {
     pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         let owners = take(ebpf, "LINKS")?.try_into()?;
-        Ok(Self { owners, known_owners: HashMap::new(), attached: HashMap::new(), uncovered: HashMap::new() })
+        Ok(Self {
+            owners,
+            known_owners: HashMap::new(),
+            entrances: take(ebpf, "ENTRANCES")?.try_into()?,
+            known_entrances: HashSet::new(),
+            attached: HashMap::new(),
+            uncovered: HashMap::new(),
+        })
     }
 
     fn set_owner(&mut self, index: u32, owner: CgroupId) -> anyhow::Result<()> {
@@ -172,6 +184,26 @@ impl Sensor {
     /// When there is no room.
     pub fn set_owner(&self, index: u32, owner: CgroupId) -> anyhow::Result<()> {
         lock(&self.veths).set_owner(index, owner)
+    }
+
+    /// Says by which links answers of the DNS from outside can reach whom, and that nobody is reached by any other.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn set_entrances(&self, wanted: &HashSet<Entrance>) -> anyhow::Result<()> {
+        let mut veths = lock(&self.veths);
+        let Veths { entrances, known_entrances, .. } = &mut *veths;
+        let old: Vec<_> = known_entrances.difference(wanted).copied().collect();
+        for entrance in old {
+            was_there(entrances.remove(&entrance)).context("cannot forget by which link answers come")?;
+            known_entrances.remove(&entrance);
+        }
+        let new: Vec<_> = wanted.difference(known_entrances).copied().collect();
+        for entrance in new {
+            entrances.insert(entrance, 1, 0).context("there is no room for one more link of a workload")?;
+            known_entrances.insert(entrance);
+        }
+        Ok(())
     }
 
     /// Removes what an earlier daemon, on a kernel without tcx, has left at a link.

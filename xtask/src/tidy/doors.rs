@@ -33,6 +33,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     // What a policy may be, and the selectors and runtimes that it names.
     ("schemars", &["policy::document", "config::select", "event::workload"]),
+    ("resolv_conf", &["config::resolvers"]),
     ("rustix", &["cut"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),

@@ -19,7 +19,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // was seen.
     (
         "enforcement",
-        &["attribution", "config", "event", "interaction", "policy", "sensor::policy", "sensor::standing"],
+        &[
+            "attribution",
+            "config",
+            "event",
+            "interaction",
+            "policy",
+            // What workloads were told is valid until some time of the kernel's.
+            "sensor::clock",
+            "sensor::policy",
+            "sensor::standing",
+        ],
     ),
     // Whose sockets they are, and what became of them.
     ("cut", &["attribution", "enforcement"]),

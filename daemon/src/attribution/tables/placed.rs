@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use cofferdam_common::ids::{Address, CgroupId};
-use procfs::process::Process;
+use procfs::{ProcResult, process::Process};
 
 use super::{super::addresses, Life, Resident, Tables};
 use crate::event::Workload;
@@ -55,6 +56,17 @@ impl Networked {
         let process = i32::try_from(self.pid).ok().and_then(|pid| Process::new(pid).ok());
         let interfaces = process.and_then(|process| process.dev_status().ok());
         interfaces.is_none_or(|interfaces| interfaces.keys().any(|name| name != "lo"))
+    }
+
+    /// Whether it uses the host's network; not where that cannot be told. Reads from procfs.
+    #[must_use]
+    pub fn is_on_hosts_network(&self) -> bool {
+        let network = |process: ProcResult<Process>| {
+            let namespaces = process.and_then(|process| process.namespaces()).ok()?;
+            namespaces.0.get(OsStr::new("net")).map(|namespace| namespace.identifier)
+        };
+        let own = i32::try_from(self.pid).ok().and_then(|pid| network(Process::new(pid)));
+        own.is_some() && own == network(Process::myself())
     }
 }
 

@@ -22,7 +22,8 @@ fn told(cgroup: CgroupId, message: &[u8]) -> Record {
         header: Header { kind: kind::DNS_ANSWER, padding: 0, time: 7, cgroup },
         resolver: CgroupId::ROOT,
         resolver_address: address("127.0.0.11"),
-        length: u32::try_from(length).unwrap(),
+        length: u16::try_from(length).unwrap(),
+        trusted: 0,
         total: u32::try_from(message.len()).unwrap(),
         message: [0; DNS_LIMIT],
     };

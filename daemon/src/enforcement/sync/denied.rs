@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use cofferdam_common::{
-    case::{Case, Places},
+    case::{Case, Names, Places},
     ids::{Address, CgroupId},
     network::{Flow, FlowKey, PROTOCOL_TCP, VERDICT_DENY, flag},
-    policy::{Identity, Judgement, judge, why},
+    policy::{EGRESS, Identity, Judgement, judge, why},
 };
 
 use super::Sync;
@@ -27,7 +27,7 @@ impl Sync {
             flow.judgement
         } else {
             let slot = self.maps.slot();
-            Case::of_flow(key, flow).judge(&InForce { plan, maps: &self.maps, slot })
+            Case::of_flow(key, flow).judge_whole(&InForce { plan, maps: &self.maps, slot })
         };
         judgement.verdict == VERDICT_DENY && judgement.why != why::UNRESOLVED
     }
@@ -58,8 +58,14 @@ impl Places for InForce<'_> {
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
         judge(self.plan, self.slot, direction, subject, peer, service)
     }
+}
 
-    fn judge_names(&self, _: CgroupId, _: &Address, _: Identity, _: u32) -> Judgement {
-        Judgement::NAMELESS
+impl Names for InForce<'_> {
+    fn judge_names(&self, owner: CgroupId, address: &Address, from: Identity, service: u32) -> Judgement {
+        let names = self.maps.names_of(owner, address).into_iter();
+        let peers = names.filter_map(|id| self.plan.identity_of_pattern(id));
+        peers.fold(Judgement::NAMELESS, |judgement, peer| {
+            judgement.or(self.judge_end(EGRESS, from, peer, service))
+        })
     }
 }

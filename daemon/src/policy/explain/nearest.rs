@@ -18,8 +18,7 @@ impl Scene<'_> {
             let entry = rules.written_entry(index);
             let mut misses = self.peer.misses(&entry.peers, Part::Peer);
             misses.extend(self.service_miss(&entry.services));
-            // What a list `audit` says of a name that is reported anyway comes to the same, and is no reason.
-            (entry.verdict != Verdict::Deny && !misses.is_empty()).then_some((index, misses))
+            (entry.verdict != Verdict::Deny).then_some((index, misses))
         });
         missing.min_by_key(|(_, misses)| distance(misses)).map(|(index, misses)| self.near(index, misses))
     }

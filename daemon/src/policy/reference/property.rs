@@ -10,7 +10,7 @@ use std::{
 };
 
 use cofferdam_common::{
-    case::{Case, Party, Places},
+    case::{Case, Names, Party, Places},
     ids::{Address, CgroupId},
     name::{PatternId, PatternKey},
     policy::{
@@ -131,7 +131,9 @@ impl<T: Tables> Places for Kernel<'_, T> {
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
         judge_by(self.tables, 0, direction, subject, peer, service)
     }
+}
 
+impl<T: Tables> Names for Kernel<'_, T> {
     fn judge_names(&self, owner: CgroupId, _: &Address, from: Identity, service: u32) -> Judgement {
         assert_eq!(owner, SOURCE);
         let known = self.patterns.iter().filter_map(|id| self.plan.identity_of_pattern(*id));
@@ -247,7 +249,7 @@ impl Scene {
         let identities = ends.map(|(_, identity)| identity);
         let patterns = self.patterns(ends[1].0);
         let places = Kernel { plan: &self.plan, tables: &self.copy, identities, patterns };
-        Some(Case { source, target, service }.judge(&places))
+        Some(Case { source, target, service }.judge_whole(&places))
     }
 
     fn patterns(&self, end: &End) -> Vec<PatternId> {
