@@ -5,6 +5,7 @@ mod cut;
 mod deaths;
 mod flood;
 mod matrix;
+mod names;
 mod published;
 mod shadow;
 mod starts;

@@ -14,6 +14,8 @@ mod judge;
 
 mod link;
 
+mod names;
+
 mod open;
 
 use std::{

@@ -96,10 +96,10 @@ impl Container {
 }
 
 /// This thread is in a network namespace of its own until it is dropped.
-struct Away(File);
+pub(super) struct Away(File);
 
 impl Away {
-    fn from_here() -> Self {
+    pub(super) fn from_here() -> Self {
         let here = File::open("/proc/thread-self/ns/net").expect("a namespace");
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
         Self(here)
