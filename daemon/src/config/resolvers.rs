@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pattern, Selector};
 
-/// The word for the resolvers that this host asks itself.
+/// The word for the resolvers that a host has anyhow: those that it asks itself, and [`UNITS`].
 const SYSTEM: &str = "system";
+/// Docker, which answers for its containers, and the usual resolvers of a host.
+const UNITS: [&str; 5] =
+    ["docker.service", "systemd-resolved.service", "dnsmasq.service", "unbound.service", "named.service"];
 /// Where these are written (resolv.conf(5)).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Longest file that is read, in bytes.
@@ -25,7 +28,7 @@ pub struct Resolvers {
     addresses: Vec<IpAddr>,
     /// Those of this host.
     workloads: Vec<Selector>,
-    /// Whether those that this host asks itself are believed.
+    /// Whether those are believed that this host asks itself.
     system: bool,
 }
 
@@ -45,22 +48,10 @@ impl Resolvers {
 }
 
 impl Default for Resolvers {
-    /// What this host asks, Docker's own, and the usual ones.
+    /// Those that a host has anyhow.
     fn default() -> Self {
-        let units = [
-            "docker.service",
-            "systemd-resolved.service",
-            "dnsmasq.service",
-            "unbound.service",
-            "named.service",
-        ];
-        let written = [SYSTEM].into_iter().chain(units).map(str::to_owned).collect::<Vec<_>>();
-        Self::try_from(written).unwrap_or_else(|_| Self {
-            written: Vec::new(),
-            addresses: Vec::new(),
-            workloads: Vec::new(),
-            system: false,
-        })
+        let written = vec![SYSTEM.to_owned()];
+        Self { written, addresses: Vec::new(), workloads: units().collect(), system: true }
     }
 }
 
@@ -81,12 +72,20 @@ impl TryFrom<Vec<String>> for Resolvers {
                     ));
                 }
                 Ok(address) => addresses.push(address.to_canonical()),
-                Err(_) if text == SYSTEM => system = true,
+                Err(_) if text == SYSTEM => {
+                    system = true;
+                    workloads.extend(units());
+                }
                 Err(_) => workloads.push(Pattern::try_from(text.clone())?.into()),
             }
         }
         Ok(Self { written, addresses, workloads, system })
     }
+}
+
+fn units() -> impl Iterator<Item = Selector> {
+    // Each is a pattern.
+    UNITS.into_iter().filter_map(|unit| Some(Pattern::try_from(unit.to_owned()).ok()?.into()))
 }
 
 impl From<Resolvers> for Vec<String> {
@@ -132,7 +131,7 @@ mod tests {
     fn addresses_names_and_the_hosts_own_are_told_apart() {
         let read = resolvers(&["192.0.2.53", "::ffff:192.0.2.54", "docker.service", "system"]).unwrap();
         assert_eq!(read.addresses, ["192.0.2.53", "192.0.2.54"].map(|it| it.parse::<IpAddr>().unwrap()));
-        assert_eq!(read.workloads.len(), 1);
+        assert_eq!(read.workloads.len(), 1 + UNITS.len());
         assert!(read.system);
         assert_eq!(Vec::from(read)[3], "system");
     }
@@ -145,7 +144,8 @@ mod tests {
     #[test]
     fn the_default_believes_the_host_and_docker() {
         let read = Resolvers::default();
-        assert!(read.system && read.workloads.len() == 5);
+        assert!(read.system && read.workloads.len() == UNITS.len());
+        assert_eq!(read, resolvers(&["system"]).unwrap());
     }
 
     #[test]

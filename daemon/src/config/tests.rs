@@ -274,7 +274,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
       default_egress: "allow"                        # default
       default_ingress: "allow"                       # default
       folder: "/etc/cofferdam/policies"              # default
-      resolvers: ["system","docker.service","systemd-resolved.service","dnsmasq.service","unbound.service","named.service"]  # default
+      resolvers: ["system"]                          # default
       room:
         addresses: 65536                             # default
         cgroups: 65536                               # default
