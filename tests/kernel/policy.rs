@@ -16,6 +16,8 @@ mod link;
 
 mod open;
 
+mod scenes;
+
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},

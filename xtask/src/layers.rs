@@ -17,7 +17,7 @@ use crate::{
     setup::{self, Need},
     shell,
     tally::Tally,
-    vm::{self, image::Kernel},
+    vm::{self, image::Kernel, kernel::Payload},
 };
 
 /// A layer of tests.
@@ -174,7 +174,7 @@ impl Run {
             Layer::Kernel => self.artifacts()?.test("kernel")?.run(self.pace),
             Layer::Containers => self.artifacts()?.test("containers")?.run(self.pace),
             Layer::Fuzz => fuzz::run(&[], fuzz::SECONDS),
-            Layer::Vm => vm::kernel::under(&Kernel::ALL, &self.artifacts()?.test("kernel")?.path),
+            Layer::Vm => vm::kernel::under(&Kernel::ALL, &Payload::tests(self.artifacts()?)?),
             Layer::Systemd => {
                 let mut tally = vm::systemd::analyse();
                 tally += vm::systemd::in_machine(&self.artifacts()?.binary("cofferdam")?)?;

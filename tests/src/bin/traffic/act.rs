@@ -80,7 +80,7 @@ impl Act {
     }
 }
 
-fn answer(numbers: &Numbers) -> anyhow::Result<()> {
+pub(crate) fn answer(numbers: &Numbers) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     serde_json::to_writer(&mut output, numbers)?;
     output.write_all(b"\n")?;
