@@ -17,7 +17,7 @@ use crate::{artifacts::Artifacts, parallel, shell, tally::Tally};
 const INIT: &str = include_str!("../../vm/init.sh");
 
 /// Programs that the kernel tests call, besides what busybox has.
-const TOOLS: [&str; 3] = ["ip", "iptables", "ip6tables"];
+const TOOLS: [&str; 5] = ["ip", "iptables", "ip6tables", "nsenter", "unshare"];
 
 /// What iptables loads for the rules that the tests make.
 const EXTENSIONS: [&str; 5] = ["standard", "tcp", "udp", "DNAT", "MASQUERADE"];
