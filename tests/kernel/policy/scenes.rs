@@ -109,7 +109,7 @@ impl<'a> Stage<'a> {
         let (mut words, mut namespace, mut links) = (vec![traffic], None, Vec::new());
         if let Place::Networks(_) = member.place {
             let own = Namespace::make(&self.node)?;
-            for link in networks::join(&self.ground, &own, member, &mut self.matrix.places)? {
+            for link in networks::join(&self.node, &self.ground, &own, member, &mut self.matrix.places)? {
                 cover(self.sensor, &link, cgroup.id()?)?;
                 links.push(index(&link));
             }
@@ -172,8 +172,7 @@ fn every_cell_of_every_scene_is_as_it_is_written() -> Result<()> {
     let node::Node { loaded, .. } = node;
     loaded.sensor.need("policy", true);
     let (sensor, maps) = (&loaded.sensor, loaded.policy);
-    let told =
-        in_namespace(&[], || anyhow::Ok(matrix::play(&mut Stage::set(sensor, maps)?, &scenes::all()?)?))?;
-    println!("{told}");
-    Ok(())
+    in_namespace(&[], || {
+        matrix::play(&mut Stage::set(sensor, maps)?, &scenes::all()?, |line| println!("{line}"))
+    })
 }

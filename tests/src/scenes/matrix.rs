@@ -21,10 +21,10 @@ use super::{
     text::Scene,
 };
 
-/// Milliseconds that what shall not arrive gets.
-const PATIENCE: u64 = 400;
-/// Milliseconds that what shall pass gets when it did not at first, and how often it is tried again.
-const LONG_PATIENCE: u64 = 1_500;
+/// Milliseconds that what shall not arrive gets when all else is done.
+const PATIENCE: u64 = 300;
+/// Milliseconds without an answer after which what shall pass is given up, and how often it is tried again.
+const SILENCE: u64 = 500;
 const AGAIN: usize = 8;
 
 /// All who play, ready to act.
@@ -62,14 +62,16 @@ pub trait Stage {
     fn start_anew(&mut self, member: &'static Member) -> Result<()>;
 }
 
-/// Plays all scenes, one after the other. Returns how many cells each had, and how long it took.
+/// Plays all scenes, one after the other. How many cells each had and how long it took is told as it goes.
 ///
 /// # Errors
 /// What is not as it is written.
-pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<String> {
+pub fn play(stage: &mut impl Stage, scenes: &[Scene], tell: impl Fn(&str)) -> Result<()> {
+    let begun = Instant::now();
     stage.enforce(&Scene::open())?;
     stage.matrix().open(scenes)?;
-    let (begun, mut cells, mut wrong, mut told) = (Instant::now(), 0, Vec::new(), String::new());
+    tell(&format!("all ways are open: {:.1?}", begun.elapsed()));
+    let (mut cells, mut wrong) = (0, Vec::new());
     for scene in scenes {
         let at = Instant::now();
         stage.enforce(scene)?;
@@ -79,12 +81,12 @@ pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<String> {
         }
         let outcome = stage.matrix().play(scene)?;
         cells += outcome.cells;
-        told += &format!("{:>6} cells in {:>5.1?}: {}\n", outcome.cells, at.elapsed(), scene.name);
+        tell(&format!("{:>6} cells in {:>5.1?}: {}", outcome.cells, at.elapsed(), scene.name));
         wrong.extend(outcome.wrong.into_iter().map(|line| format!("{}: {line}", scene.name)));
     }
-    told += &format!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed());
+    tell(&format!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed()));
     ensure!(wrong.is_empty(), "{} attempts came out wrong:\n{}", wrong.len(), wrong.join("\n"));
-    Ok(told)
+    Ok(())
 }
 
 /// What came of a scene.
@@ -145,7 +147,8 @@ impl Matrix {
                 let both: &[bool] = if matches!(protocol, TCP | ICMP) { &[false] } else { &[false, true] };
                 for connected in both {
                     self.last += 1;
-                    let what = Try { number: self.last, to, protocol, connected: *connected };
+                    let awaited = verdict != Verdict::Deny;
+                    let what = Try { number: self.last, to, protocol, connected: *connected, awaited };
                     attempts.push(Attempt { cell, what, verdict });
                 }
             }
@@ -154,7 +157,7 @@ impl Matrix {
     }
 
     fn play_all(&mut self, attempts: &[Attempt]) -> Result<Vec<String>> {
-        let mut round = self.round(attempts.iter(), PATIENCE)?;
+        let mut round = self.round(attempts.iter())?;
         for _ in 0..AGAIN {
             let again: Vec<_> = attempts
                 .iter()
@@ -163,7 +166,7 @@ impl Matrix {
             if again.is_empty() {
                 break;
             }
-            let more = self.round(again.into_iter(), LONG_PATIENCE)?;
+            let more = self.round(again.into_iter())?;
             round.answered.extend(more.answered);
             round.arrived.extend(more.arrived);
         }
@@ -191,14 +194,14 @@ impl Matrix {
     }
 
     /// Has all of them tried at once.
-    fn round<'a>(&mut self, attempts: impl Iterator<Item = &'a Attempt>, patience: u64) -> Result<Round> {
+    fn round<'a>(&mut self, attempts: impl Iterator<Item = &'a Attempt>) -> Result<Round> {
         let mut tries: BTreeMap<&str, Vec<Try>> = BTreeMap::new();
         for attempt in attempts {
             tries.entry(attempt.cell.source.name).or_default().push(attempt.what);
         }
         let acting: Vec<_> = tries.keys().copied().collect();
         for (name, tries) in tries {
-            self.actor(name)?.ask(&Ask::Try { tries, patience })?;
+            self.actor(name)?.ask(&Ask::Try { tries, silence: SILENCE, patience: PATIENCE })?;
         }
         let mut round = Round::default();
         for name in acting {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, net::IpAddr, process::Command};
 use anyhow::{Context as _, Result};
 use cofferdam_common::ids::{Address, CgroupId};
 use cofferdam_tests::{
-    Namespace, built,
+    Namespace, Node, built,
     command::run,
     scenes::{
         Places,
@@ -40,6 +40,7 @@ pub(super) fn make(ground: &Ground) -> Result<()> {
 
 /// Connects a container's namespace to its networks. Returns what the host's ends of the links are called.
 pub(super) fn join(
+    node: &Node,
     ground: &Ground,
     namespace: &Namespace,
     member: &'static Member,
@@ -47,7 +48,7 @@ pub(super) fn join(
 ) -> Result<Vec<String>> {
     let Place::Networks(networks) = member.place else { return Ok(Vec::new()) };
     let number = CAST.iter().position(|other| other.name == member.name).context("no such member")?;
-    let (pid, mut links, mut inside) = (namespace.pid(), Vec::new(), "ip link set lo up\n".to_owned());
+    let (pid, mut links, mut inside) = (namespace.pid(), Vec::new(), "link set lo up\n".to_owned());
     // Whoever is started anew has the address of the hardware that his neighbours remember.
     let hardware = format!("02:00:00:00:00:{:02x}", FIRST + number);
     for network in networks {
@@ -57,16 +58,19 @@ pub(super) fn join(
         ground.ip(&format!("link set {link} master {network} up"))?;
         let own = on(network, FIRST + number)?;
         for address in &own {
-            inside += &format!("ip addr add {} dev {network}\n", added(*address));
+            inside += &format!("addr add {} dev {network}\n", added(*address));
         }
-        inside += &format!("ip link set {network} up\n");
+        inside += &format!("link set {network} up\n");
         places.networks.insert((member.name, network), own);
         links.push(link);
     }
     for gateway in on(networks[0], 1)? {
-        inside += &format!("ip route add default via {gateway}\n");
+        inside += &format!("route add default via {gateway}\n");
     }
-    run(&mut namespace.command(&["sh", "-ec", &inside]))?;
+    // One program for all of it.
+    let lines = node.directory().join(format!("links-{pid}"));
+    fs::write(&lines, inside)?;
+    run(namespace.command(&["ip", "-batch"]).arg(&lines))?;
     Ok(links)
 }
 

@@ -70,8 +70,9 @@ impl Act {
         answer(&Numbers::new())?;
         while let Some(line) = asked.recv().await {
             match serde_json::from_str(&line)? {
-                Ask::Try { tries, patience } => {
-                    answer(&attempt_all(tries, Duration::from_millis(patience)).await)?;
+                Ask::Try { tries, silence, patience } => {
+                    let [silence, patience] = [silence, patience].map(Duration::from_millis);
+                    answer(&attempt_all(tries, silence, patience).await)?;
                 }
                 Ask::Arrived => answer(&std::mem::take(&mut *lock(&arrived)))?,
             }
@@ -157,15 +158,22 @@ fn number(packet: &[u8]) -> Option<u64> {
     packet.last_chunk().map(|last| u64::from_be_bytes(*last))
 }
 
-async fn attempt_all(tries: Vec<Try>, patience: Duration) -> Numbers {
-    let mut attempts = JoinSet::new();
+async fn attempt_all(tries: Vec<Try>, silence: Duration, patience: Duration) -> Numbers {
+    let (mut awaited, mut others, mut answered) = (JoinSet::new(), JoinSet::new(), Numbers::new());
     for it in tries {
-        attempts.spawn(async move {
-            let done = timeout(patience, attempt(it)).await;
-            matches!(done, Ok(Ok(()))).then_some(it.number)
-        });
+        let attempts = if it.awaited { &mut awaited } else { &mut others };
+        attempts.spawn(async move { attempt(it).await.is_ok().then_some(it.number) });
     }
-    attempts.join_all().await.into_iter().flatten().collect()
+    while let Ok(Some(ended)) = timeout(silence, awaited.join_next()).await {
+        answered.extend(ended.ok().flatten());
+    }
+    let rest = async {
+        while let Some(ended) = others.join_next().await {
+            answered.extend(ended.ok().flatten());
+        }
+    };
+    let _ = timeout(patience, rest).await;
+    answered
 }
 
 async fn attempt(it: Try) -> io::Result<()> {
