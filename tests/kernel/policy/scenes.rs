@@ -25,7 +25,7 @@ use cofferdam_tests::{
         actor::Actor,
         cast::{CAST, Member, Place},
         ground::{Ground, arguments},
-        matrix::{self, Matrix},
+        matrix::{self, Matrix, Pace},
     },
 };
 use serde_json::json;
@@ -62,7 +62,7 @@ impl<'a> Stage<'a> {
     /// Sets it in the network namespace that this is called in.
     fn set(sensor: &'a Sensor, maps: PolicyMaps) -> Result<Self> {
         let node = Arc::new(Node::on_this_network()?);
-        let mut matrix = Matrix::default();
+        let mut matrix = Matrix::new(Pace::of_this_machine());
         let ground = Ground::lay(&node, &mut matrix.places)?;
         networks::make(&ground)?;
         let mut stage = Self {

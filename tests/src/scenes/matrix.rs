@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     net::SocketAddr,
     time::Instant,
 };
@@ -20,15 +21,40 @@ use super::{
     protocol::{ICMP, TCP},
     text::Scene,
 };
+use crate::long::is_long;
 
 /// Milliseconds that what shall not arrive gets when all else is done.
 const PATIENCE: u64 = 300;
 /// Milliseconds without an answer after which what shall pass is given up, and how often it is tried again.
 const SILENCE: u64 = 500;
+/// Of how many cells that are allowed one is tried where not all are. Not a multiple of how many services most scenes try,
+/// so that each scene tries all of them.
+const PART: usize = 5;
 const AGAIN: usize = 8;
 
+/// How a matrix is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Milliseconds without an answer after which what shall pass is given up.
+    silence: u64,
+    /// Of as many cells that are allowed one is tried, in each scene another one. All that are denied are tried.
+    one_of: usize,
+}
+
+impl Pace {
+    /// On a machine as it is; in an emulated one, where all takes ten times as long, a part unless all that can be done is
+    /// asked for.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        match (env::var_os("COFFERDAM_TEST_VM").is_some(), is_long()) {
+            (false, _) => Self { silence: SILENCE, one_of: 1 },
+            (true, long) => Self { silence: 8 * SILENCE, one_of: if long { 1 } else { PART } },
+        }
+    }
+}
+
 /// All who play, ready to act.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Matrix {
     /// By name.
     pub actors: BTreeMap<&'static str, Actor>,
@@ -42,6 +68,9 @@ pub struct Matrix {
     open: BTreeSet<(String, SocketAddr)>,
     /// Who was started anew, and may have other addresses than were tried then.
     moved: BTreeSet<&'static str>,
+    pace: Pace,
+    /// How many scenes were played.
+    played: usize,
 }
 
 /// Where scenes are played.
@@ -112,6 +141,21 @@ struct Round {
 }
 
 impl Matrix {
+    /// Nobody is there yet.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self {
+            actors: BTreeMap::new(),
+            places: Places::default(),
+            last: 0,
+            denied: BTreeSet::new(),
+            open: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            pace,
+            played: 0,
+        }
+    }
+
     /// Shows that there is a way for each cell of these scenes, while all of them are allowed.
     fn open(&mut self, scenes: &[Scene]) -> Result<()> {
         let mut cells: BTreeMap<String, Cell> = BTreeMap::new();
@@ -127,7 +171,12 @@ impl Matrix {
 
     /// Tries all cells of a scene whose policies are in force.
     fn play(&mut self, scene: &Scene) -> Result<Outcome> {
-        let attempts = self.attempts(scene.matrix()?.into_iter());
+        self.played += 1;
+        let (played, one_of) = (self.played, self.pace.one_of);
+        let cells = scene.matrix()?.into_iter().enumerate().filter(|(number, (_, verdict))| {
+            *verdict == Verdict::Deny || (number + played).is_multiple_of(one_of)
+        });
+        let attempts = self.attempts(cells.map(|(_, cell)| cell));
         for Attempt { cell, what, verdict } in &attempts {
             let known = *verdict != Verdict::Deny || self.open.contains(&(cell.to_string(), what.to));
             ensure!(known || self.moved.contains(cell.target.name), "{cell} was not shown open");
@@ -200,8 +249,9 @@ impl Matrix {
             tries.entry(attempt.cell.source.name).or_default().push(attempt.what);
         }
         let acting: Vec<_> = tries.keys().copied().collect();
+        let silence = self.pace.silence;
         for (name, tries) in tries {
-            self.actor(name)?.ask(&Ask::Try { tries, silence: SILENCE, patience: PATIENCE })?;
+            self.actor(name)?.ask(&Ask::Try { tries, silence, patience: PATIENCE })?;
         }
         let mut round = Round::default();
         for name in acting {
