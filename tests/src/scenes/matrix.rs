@@ -42,13 +42,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// On a machine as it is; in an emulated one, where all takes ten times as long, a part unless all that can be done is
+    /// On a machine as it is; in an emulated one, where all takes longer, a part unless all that can be done is
     /// asked for.
     #[must_use]
     pub fn of_this_machine() -> Self {
         match (env::var_os("COFFERDAM_TEST_VM").is_some(), is_long()) {
             (false, _) => Self { silence: SILENCE, one_of: 1 },
-            (true, long) => Self { silence: 8 * SILENCE, one_of: if long { 1 } else { PART } },
+            (true, long) => Self { silence: 2 * SILENCE, one_of: if long { 1 } else { PART } },
         }
     }
 }

@@ -26,8 +26,10 @@ pub(super) fn make(ground: &Ground) -> Result<()> {
     for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         fs::write(format!("/proc/sys/net/{switch}"), "1").context(switch)?;
     }
-    for network in NETWORKS {
-        ground.ip(&format!("link add {network} type bridge"))?;
+    for (number, network) in NETWORKS.iter().enumerate() {
+        // Of its own: otherwise it would be that of a port, and another one's as soon as that is gone.
+        let hardware = format!("02:00:00:00:01:{number:02x}");
+        ground.ip(&format!("link add {network} address {hardware} type bridge"))?;
         for gateway in on(network, 1)? {
             ground.ip(&format!("addr add {} dev {network}", added(gateway)))?;
             let of = format!("{gateway}/{}", length(gateway));

@@ -6,9 +6,9 @@ use std::{
     io::{self, BufRead as _, Error, Write as _},
     net::{IpAddr, SocketAddr},
     str::FromStr as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -88,8 +88,8 @@ pub(crate) fn answer(numbers: &Numbers) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-fn lock(arrived: &Arrived) -> std::sync::MutexGuard<'_, Numbers> {
-    arrived.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A socket for a protocol, bound if it is a server's.
@@ -160,12 +160,22 @@ fn number(packet: &[u8]) -> Option<u64> {
 
 async fn attempt_all(tries: Vec<Try>, silence: Duration, patience: Duration) -> Numbers {
     let (mut awaited, mut others, mut answered) = (JoinSet::new(), JoinSet::new(), Numbers::new());
+    // Where there are many, some are begun long after the first.
+    let begun = Arc::new(Mutex::new(Instant::now()));
     for it in tries {
         let attempts = if it.awaited { &mut awaited } else { &mut others };
-        attempts.spawn(async move { attempt(it).await.is_ok().then_some(it.number) });
+        let begun = Arc::clone(&begun);
+        attempts.spawn(async move {
+            *lock(&begun) = Instant::now();
+            attempt(it).await.is_ok().then_some(it.number)
+        });
     }
-    while let Ok(Some(ended)) = timeout(silence, awaited.join_next()).await {
-        answered.extend(ended.ok().flatten());
+    loop {
+        match timeout(silence, awaited.join_next()).await {
+            Ok(Some(ended)) => answered.extend(ended.ok().flatten()),
+            Err(_) if lock(&begun).elapsed() < silence => (),
+            Ok(None) | Err(_) => break,
+        }
     }
     let rest = async {
         while let Some(ended) = others.join_next().await {
