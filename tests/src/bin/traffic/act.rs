@@ -22,7 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
 };
@@ -34,6 +34,10 @@ const ECHO_V6: u8 = 128;
 const REPLIES: [u8; 2] = [0, 129];
 /// How long a connection may take that was accepted.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// Attempts that are under way at the same time, of those that are awaited: the kernel drops packets where there are more than
+/// a thousand before a CPU.
+const AT_ONCE: usize = 32;
 
 #[derive(Args)]
 pub(crate) struct Act {
@@ -160,12 +164,15 @@ fn number(packet: &[u8]) -> Option<u64> {
 
 async fn attempt_all(tries: Vec<Try>, silence: Duration, patience: Duration) -> Numbers {
     let (mut awaited, mut others, mut answered) = (JoinSet::new(), JoinSet::new(), Numbers::new());
-    // Where there are many, some are begun long after the first.
+    // Some are begun long after the first.
     let begun = Arc::new(Mutex::new(Instant::now()));
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     for it in tries {
         let attempts = if it.awaited { &mut awaited } else { &mut others };
-        let begun = Arc::clone(&begun);
+        let (begun, turns) = (Arc::clone(&begun), Arc::clone(&turns));
         attempts.spawn(async move {
+            // What is denied would keep its turn.
+            let _turn = if it.awaited { turns.acquire().await.ok() } else { None };
             *lock(&begun) = Instant::now();
             attempt(it).await.is_ok().then_some(it.number)
         });
