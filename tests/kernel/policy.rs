@@ -18,6 +18,8 @@ mod names;
 
 mod open;
 
+mod scenes;
+
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},

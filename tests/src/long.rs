@@ -11,9 +11,11 @@ const LEAST: u32 = 3;
 /// How many rounds a test goes whose full length is `full`: a tenth of them unless `COFFERDAM_LONG=1`.
 #[must_use]
 pub fn rounds(full: u32) -> u32 {
-    if env::var_os(LONG).is_some_and(|value| value == "1") {
-        full
-    } else {
-        (full / PART).max(LEAST).min(full)
-    }
+    if is_long() { full } else { (full / PART).max(LEAST).min(full) }
+}
+
+/// Whether all is to be done.
+#[must_use]
+pub(crate) fn is_long() -> bool {
+    env::var_os(LONG).is_some_and(|value| value == "1")
 }

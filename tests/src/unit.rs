@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::{Child, Stdio},
     sync::Arc,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cofferdam_common::ids::CgroupId;
 
 use crate::{
     command::{run, wait_for},
@@ -24,7 +26,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Makes the cgroup at a path below [`Node::slice`] or [`Node::cgroup`].
+    /// Makes the cgroup at a path below [`Node::slice`] or [`Node::cgroup`]. The empty path is the host's own.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -32,6 +34,14 @@ impl Unit {
         let cgroup = cgroup_root()?.join(path.trim_start_matches('/'));
         fs::create_dir_all(&cgroup)?;
         Ok(Self { node: Arc::clone(node), cgroup, server: None })
+    }
+
+    /// The kernel's number for the cgroup.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn id(&self) -> anyhow::Result<CgroupId> {
+        Ok(CgroupId(fs::metadata(&self.cgroup)?.ino()))
     }
 
     /// Starts `traffic serve` with these arguments, separated by blanks, and waits until it is up.

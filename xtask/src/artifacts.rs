@@ -1,6 +1,7 @@
 //! Builds everything once and tells where it is.
 
 use std::{
+    env,
     io::BufReader,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -18,6 +19,11 @@ const LONG_LIMIT: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Has tests do all that they can that find more the longer they run (`rounds` in tests/src/long.rs).
 const LONG: &str = "COFFERDAM_LONG";
+
+/// Whether whoever started this asks for it.
+pub(crate) fn is_long() -> bool {
+    env::var_os(LONG).is_some_and(|value| value == "1")
+}
 
 /// What the build made.
 pub(crate) struct Artifacts(Vec<Artifact>);

@@ -17,7 +17,7 @@ use crate::{
     setup::{self, Need},
     shell,
     tally::Tally,
-    vm::{self, image::Kernel},
+    vm::{self, image::Kernel, kernel::Payload},
 };
 
 /// A layer of tests.
@@ -69,10 +69,10 @@ impl Layer {
     fn needs(self) -> &'static [Need] {
         match self {
             Self::Lints | Self::Tidy | Self::Unit => &[],
-            Self::Kernel => &[Need::Build],
+            Self::Kernel => &[Need::Build, Need::Networks],
             Self::Containers => &[Need::Build, Need::Containers],
             Self::Fuzz => &[Need::Fuzzing],
-            Self::Vm => &[Need::Build, Need::VirtualMachine],
+            Self::Vm => &[Need::Build, Need::Networks, Need::VirtualMachine],
             Self::Systemd => &[Need::Build, Need::VirtualMachine, Need::Systemd],
         }
     }
@@ -174,7 +174,10 @@ impl Run {
             Layer::Kernel => self.artifacts()?.test("kernel")?.run(self.pace),
             Layer::Containers => self.artifacts()?.test("containers")?.run(self.pace),
             Layer::Fuzz => fuzz::run(&[], fuzz::SECONDS),
-            Layer::Vm => vm::kernel::under(&Kernel::ALL, &self.artifacts()?.test("kernel")?.path),
+            Layer::Vm => {
+                let long = self.pace == Pace::Long || artifacts::is_long();
+                vm::kernel::under(&Kernel::ALL, &Payload::tests(self.artifacts()?, long)?)
+            }
             Layer::Systemd => {
                 let mut tally = vm::systemd::analyse();
                 tally += vm::systemd::in_machine(&self.artifacts()?.binary("cofferdam")?)?;

@@ -104,7 +104,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             fuzz::run(&only, seconds).map(tally::Tally::exit)
         }
         Task::Kernel { kernel, payload } => {
-            setup::ensure(&[setup::Need::Build, setup::Need::VirtualMachine])?;
+            setup::ensure(&[setup::Need::Build, setup::Need::Networks, setup::Need::VirtualMachine])?;
             let kernels = kernel.map_or_else(|| vm::image::Kernel::ALL.to_vec(), |kernel| vec![kernel]);
             vm::kernel::run(&kernels, payload.as_deref()).map(tally::Tally::exit)
         }

@@ -1,16 +1,17 @@
 //! The matrix of all scenes (`tests/scenes`) on real containers.
 
-use std::{fs, net::IpAddr, process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use cofferdam_tests::{
-    Container, Daemon, Docker, Node, Options, Outside, Unit, built, cgroup_root,
+    Container, Daemon, Docker, Node, Options, cgroup_root,
     command::{run, wait_for},
     scenes::{
         self, Scene,
         actor::Actor,
-        cast::{CAST, IMAGE, Member, NETWORKS, OTHER_IMAGE, PUBLISHED, Place, SERVED, SERVED_HERE},
-        matrix::{self, Matrix},
+        cast::{CAST, IMAGE, Member, NETWORKS, OTHER_IMAGE, PUBLISHED, Place},
+        ground::{Ground, arguments},
+        matrix::{self, Matrix, Pace},
     },
 };
 use jiff::Timestamp;
@@ -27,9 +28,8 @@ struct Stage {
     daemon: Daemon,
     node: Arc<Node>,
     docker: Docker,
-    outside: Outside,
+    ground: Ground,
     containers: Vec<Container>,
-    units: Vec<Unit>,
     matrix: Matrix,
 }
 
@@ -44,39 +44,15 @@ impl Stage {
             docker.network(network, &["--ipv6", "--subnet", &format!("fd00:c0ff:d:{}::/64", number + 1)])?;
         }
         run(docker.docker().args(["tag", IMAGE, OTHER_IMAGE]))?;
-        let outside = Outside::plug_in(&node)?;
-        let ip = |line: &str| run(node.command("ip").args(line.split_whitespace()));
-        ip("addr add fd00:c0ff:7::1/64 dev beyond nodad")?;
+        let mut matrix = Matrix::new(Pace::of_this_machine());
+        let ground = Ground::lay(&node, &mut matrix.places)?;
         fs::create_dir_all(node.directory().join("policies"))?;
         let config = node.directory().join("config.yaml");
         fs::write(&config, configuration(&node, &Scene::default())?)?;
         let daemon = Daemon::start_with(&docker, &["--config", config.to_str().context("a path in UTF-8")?])?;
-        let mut stage = Self {
-            daemon,
-            node: Arc::clone(&node),
-            docker,
-            outside,
-            containers: Vec::new(),
-            units: Vec::new(),
-            matrix: Matrix::default(),
-        };
-        stage.matrix.places.facade = addresses(["198.19.7.1", "fd00:c0ff:7::1"])?;
-        stage.matrix.places.proxy = addresses(["127.0.0.1", "::1"])?;
-        for (number, member) in CAST.iter().enumerate() {
-            if member.is_on_host() {
-                let own = addresses([
-                    &format!("198.19.8.{}", number + 1),
-                    &format!("fd00:c0ff:8::{}", number + 1),
-                ])?;
-                for address in &own {
-                    let nodad = if address.is_ipv6() { " nodad" } else { "" };
-                    ip(&format!("addr add {address} dev lo{nodad}"))?;
-                }
-                stage.matrix.places.host.insert(member.name, own);
-            }
-            if let Place::Outside(address) = member.place {
-                ip(&format!("route add {address} dev beyond"))?;
-            }
+        let mut stage =
+            Self { daemon, node: Arc::clone(&node), docker, ground, containers: Vec::new(), matrix };
+        for member in CAST {
             stage.start(member).with_context(|| member.name)?;
         }
         Ok(stage)
@@ -84,47 +60,17 @@ impl Stage {
 
     /// Starts one who plays.
     fn start(&mut self, member: &'static Member) -> Result<()> {
-        let served = format!("{SERVED},{SERVED_HERE}");
-        let own = self.matrix.places.host.get(member.name).map(|own| list(own));
-        let mut act = vec!["act", "--serve", &served];
-        act.extend(own.iter().flat_map(|own| ["--at", own]));
-        let traffic = built("traffic")?.display().to_string();
-        let mut command = match member.place {
-            Place::Networks(_) | Place::Hosts => {
-                let container = self.start_container(member)?;
-                let mut command = self.docker.docker();
-                command.args(["exec", "--interactive", container.name(), "traffic"]);
-                self.containers.push(container);
-                command
-            }
-            Place::Unit => {
-                let unit = Unit::make(&self.node, &format!("{}/{}", self.node.slice(), member.name))?;
-                let command = unit.command(&[&traffic]);
-                self.units.push(unit);
-                command
-            }
-            Place::Host => self.on_host(&traffic)?,
-            Place::Outside(address) => {
-                let program = built("outside")?.display().to_string();
-                let mut command =
-                    self.outside.command(&[&program, "act", &address.to_string(), "--serve", SERVED]);
-                return self.acts(member, &mut command);
-            }
+        let actor = if member.is_container() {
+            let container = self.start_container(member)?;
+            let mut command = self.docker.docker();
+            command.args(["exec", "--interactive", container.name(), "traffic"]);
+            self.containers.push(container);
+            Actor::start(command.args(arguments(member, &self.matrix.places)))?
+        } else {
+            self.ground.start(member, &self.matrix.places)?
         };
-        self.acts(member, command.args(act))
-    }
-
-    fn acts(&mut self, member: &Member, command: &mut Command) -> Result<()> {
-        self.matrix.actors.insert(member.name, Actor::start(command)?);
+        self.matrix.actors.insert(member.name, actor);
         Ok(())
-    }
-
-    /// A program of the host's own cgroup.
-    fn on_host(&self, program: &str) -> Result<Command> {
-        let mut command = self.node.command("sh");
-        let enter = "echo $$ > \"$0\" && exec \"$@\"";
-        command.args(["-ec", enter]).arg(cgroup_root()?.join("cgroup.procs")).arg(program);
-        Ok(command)
     }
 
     fn start_container(&mut self, member: &Member) -> Result<Container> {
@@ -186,14 +132,6 @@ impl matrix::Stage for Stage {
     }
 }
 
-fn addresses<const N: usize>(texts: [&str; N]) -> Result<Vec<IpAddr>> {
-    texts.iter().map(|text| text.parse().with_context(|| (*text).to_owned())).collect()
-}
-
-fn list(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
 fn configuration(node: &Node, scene: &Scene) -> Result<String> {
     let mut policies: serde_json::Map<_, _> = scene.settings()?.into_iter().collect();
     policies.insert("folder".to_owned(), json!(node.directory().join("policies")));
@@ -204,6 +142,5 @@ fn configuration(node: &Node, scene: &Scene) -> Result<String> {
 #[test]
 fn every_cell_of_every_scene_is_as_it_is_written() -> Result<()> {
     let _turn = alone()?;
-    println!("{}", matrix::play(&mut Stage::set()?, &scenes::all()?)?);
-    Ok(())
+    matrix::play(&mut Stage::set()?, &scenes::all()?, |line| println!("{line}"))
 }

@@ -150,9 +150,11 @@ impl Cast {
             let own = self.tried.iter().enumerate().skip(first).filter(|(_, cell)| cell.client == client);
             let tries = own.map(|(at, cell)| {
                 let to = SocketAddr::new(self.addresses[cell.server], cell.port);
-                anyhow::Ok(Try { number: number(at)?, to, protocol: TCP, connected: true })
+                let (protocol, connected, awaited) = (TCP, true, false);
+                anyhow::Ok(Try { number: number(at)?, to, protocol, connected, awaited })
             });
-            actor.ask(&Ask::Try { tries: tries.collect::<Result<_>>()?, patience })?;
+            // Which will be answered nobody knows.
+            actor.ask(&Ask::Try { tries: tries.collect::<Result<_>>()?, silence: 0, patience })?;
         }
         let mut answered = BTreeSet::new();
         for actor in &mut self.clients {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cofferdam::sensor::record::Record;
+use cofferdam::sensor::{Sensor, record::Record};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{LedgerRow, VERDICT_DENY},
@@ -109,8 +109,7 @@ impl<'a> Judge<'a> {
 
     /// Has the link of a container be judged, at its end in the network namespace that this is called in.
     pub(super) fn covers(&mut self, link: &str, owner: CgroupId) {
-        self.node.loaded.sensor.cover(index(link), link).expect("it is attached");
-        self.owns(link, owner);
+        cover(&self.node.loaded.sensor, link, owner).expect("it is attached");
     }
 
     /// From here on a link is this one's.
@@ -147,7 +146,13 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn index(link: &str) -> u32 {
+/// Has a link of this network namespace be judged, as somebody's.
+pub(super) fn cover(sensor: &Sensor, link: &str, owner: CgroupId) -> anyhow::Result<()> {
+    sensor.cover(index(link), link)?;
+    sensor.set_owner(index(link), owner)
+}
+
+pub(super) fn index(link: &str) -> u32 {
     if_nametoindex(link).expect("a link")
 }
 

@@ -17,7 +17,10 @@ pub enum Ask {
     Try {
         /// What.
         tries: Vec<Try>,
-        /// Milliseconds to wait for answers.
+        /// Milliseconds without any answer after which what is awaited is given up: as long as answers come, a machine is only
+        /// slow.
+        silence: u64,
+        /// Milliseconds that all else gets from then on, when nothing is left to do that could have kept it.
         patience: u64,
     },
     /// Which have arrived since this was asked last?
@@ -35,6 +38,8 @@ pub struct Try {
     pub protocol: u8,
     /// Whether a datagram is sent by a connected socket.
     pub connected: bool,
+    /// Whether it shall be answered.
+    pub awaited: bool,
 }
 
 /// What answers an attempt. It is told from an attempt: raw sockets of servers hear answers as well.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    env,
     net::SocketAddr,
     time::Instant,
 };
@@ -20,15 +21,40 @@ use super::{
     protocol::{ICMP, TCP},
     text::Scene,
 };
+use crate::long::is_long;
 
-/// Milliseconds that what shall not arrive gets.
-const PATIENCE: u64 = 400;
-/// Milliseconds that what shall pass gets when it did not at first, and how often it is tried again.
-const LONG_PATIENCE: u64 = 1_500;
+/// Milliseconds that what shall not arrive gets when all else is done.
+const PATIENCE: u64 = 300;
+/// Milliseconds without an answer after which what shall pass is given up, and how often it is tried again.
+const SILENCE: u64 = 500;
+/// Of how many cells that are allowed one is tried where not all are. Not a multiple of how many services most scenes try,
+/// so that each scene tries all of them.
+const PART: usize = 5;
 const AGAIN: usize = 8;
 
+/// How a matrix is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Milliseconds without an answer after which what shall pass is given up.
+    silence: u64,
+    /// Of as many cells that are allowed one is tried, in each scene another one. All that are denied are tried.
+    one_of: usize,
+}
+
+impl Pace {
+    /// On a machine as it is; in an emulated one, where all takes longer, a part unless all that can be done is
+    /// asked for.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        match (env::var_os("COFFERDAM_TEST_VM").is_some(), is_long()) {
+            (false, _) => Self { silence: SILENCE, one_of: 1 },
+            (true, long) => Self { silence: 2 * SILENCE, one_of: if long { 1 } else { PART } },
+        }
+    }
+}
+
 /// All who play, ready to act.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Matrix {
     /// By name.
     pub actors: BTreeMap<&'static str, Actor>,
@@ -42,6 +68,9 @@ pub struct Matrix {
     open: BTreeSet<(String, SocketAddr)>,
     /// Who was started anew, and may have other addresses than were tried then.
     moved: BTreeSet<&'static str>,
+    pace: Pace,
+    /// How many scenes were played.
+    played: usize,
 }
 
 /// Where scenes are played.
@@ -62,14 +91,16 @@ pub trait Stage {
     fn start_anew(&mut self, member: &'static Member) -> Result<()>;
 }
 
-/// Plays all scenes, one after the other. Returns how many cells each had, and how long it took.
+/// Plays all scenes, one after the other. How many cells each had and how long it took is told as it goes.
 ///
 /// # Errors
 /// What is not as it is written.
-pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<String> {
+pub fn play(stage: &mut impl Stage, scenes: &[Scene], tell: impl Fn(&str)) -> Result<()> {
+    let begun = Instant::now();
     stage.enforce(&Scene::open())?;
     stage.matrix().open(scenes)?;
-    let (begun, mut cells, mut wrong, mut told) = (Instant::now(), 0, Vec::new(), String::new());
+    tell(&format!("all ways are open: {:.1?}", begun.elapsed()));
+    let (mut cells, mut wrong) = (0, Vec::new());
     for scene in scenes {
         let at = Instant::now();
         stage.enforce(scene)?;
@@ -79,12 +110,12 @@ pub fn play(stage: &mut impl Stage, scenes: &[Scene]) -> Result<String> {
         }
         let outcome = stage.matrix().play(scene)?;
         cells += outcome.cells;
-        told += &format!("{:>6} cells in {:>5.1?}: {}\n", outcome.cells, at.elapsed(), scene.name);
+        tell(&format!("{:>6} cells in {:>5.1?}: {}", outcome.cells, at.elapsed(), scene.name));
         wrong.extend(outcome.wrong.into_iter().map(|line| format!("{}: {line}", scene.name)));
     }
-    told += &format!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed());
+    tell(&format!("{} scenes, {cells} cells in {:.0?}", scenes.len(), begun.elapsed()));
     ensure!(wrong.is_empty(), "{} attempts came out wrong:\n{}", wrong.len(), wrong.join("\n"));
-    Ok(told)
+    Ok(())
 }
 
 /// What came of a scene.
@@ -110,6 +141,21 @@ struct Round {
 }
 
 impl Matrix {
+    /// Nobody is there yet.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self {
+            actors: BTreeMap::new(),
+            places: Places::default(),
+            last: 0,
+            denied: BTreeSet::new(),
+            open: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            pace,
+            played: 0,
+        }
+    }
+
     /// Shows that there is a way for each cell of these scenes, while all of them are allowed.
     fn open(&mut self, scenes: &[Scene]) -> Result<()> {
         let mut cells: BTreeMap<String, Cell> = BTreeMap::new();
@@ -125,7 +171,12 @@ impl Matrix {
 
     /// Tries all cells of a scene whose policies are in force.
     fn play(&mut self, scene: &Scene) -> Result<Outcome> {
-        let attempts = self.attempts(scene.matrix()?.into_iter());
+        self.played += 1;
+        let (played, one_of) = (self.played, self.pace.one_of);
+        let cells = scene.matrix()?.into_iter().enumerate().filter(|(number, (_, verdict))| {
+            *verdict == Verdict::Deny || (number + played).is_multiple_of(one_of)
+        });
+        let attempts = self.attempts(cells.map(|(_, cell)| cell));
         for Attempt { cell, what, verdict } in &attempts {
             let known = *verdict != Verdict::Deny || self.open.contains(&(cell.to_string(), what.to));
             ensure!(known || self.moved.contains(cell.target.name), "{cell} was not shown open");
@@ -145,7 +196,8 @@ impl Matrix {
                 let both: &[bool] = if matches!(protocol, TCP | ICMP) { &[false] } else { &[false, true] };
                 for connected in both {
                     self.last += 1;
-                    let what = Try { number: self.last, to, protocol, connected: *connected };
+                    let awaited = verdict != Verdict::Deny;
+                    let what = Try { number: self.last, to, protocol, connected: *connected, awaited };
                     attempts.push(Attempt { cell, what, verdict });
                 }
             }
@@ -154,7 +206,7 @@ impl Matrix {
     }
 
     fn play_all(&mut self, attempts: &[Attempt]) -> Result<Vec<String>> {
-        let mut round = self.round(attempts.iter(), PATIENCE)?;
+        let mut round = self.round(attempts.iter())?;
         for _ in 0..AGAIN {
             let again: Vec<_> = attempts
                 .iter()
@@ -163,7 +215,7 @@ impl Matrix {
             if again.is_empty() {
                 break;
             }
-            let more = self.round(again.into_iter(), LONG_PATIENCE)?;
+            let more = self.round(again.into_iter())?;
             round.answered.extend(more.answered);
             round.arrived.extend(more.arrived);
         }
@@ -191,14 +243,15 @@ impl Matrix {
     }
 
     /// Has all of them tried at once.
-    fn round<'a>(&mut self, attempts: impl Iterator<Item = &'a Attempt>, patience: u64) -> Result<Round> {
+    fn round<'a>(&mut self, attempts: impl Iterator<Item = &'a Attempt>) -> Result<Round> {
         let mut tries: BTreeMap<&str, Vec<Try>> = BTreeMap::new();
         for attempt in attempts {
             tries.entry(attempt.cell.source.name).or_default().push(attempt.what);
         }
         let acting: Vec<_> = tries.keys().copied().collect();
+        let silence = self.pace.silence;
         for (name, tries) in tries {
-            self.actor(name)?.ask(&Ask::Try { tries, patience })?;
+            self.actor(name)?.ask(&Ask::Try { tries, silence, patience: PATIENCE })?;
         }
         let mut round = Round::default();
         for name in acting {

@@ -15,6 +15,8 @@ pub mod actor;
 
 pub mod matrix;
 
+pub mod ground;
+
 pub use self::{
     cells::{Cell, Service},
     places::Places,

@@ -17,6 +17,8 @@ use crate::shell;
 pub(crate) enum Need {
     /// Compiling the daemon and the kernel programs.
     Build,
+    /// Networks that the kernel tests make.
+    Networks,
     /// Tests and demo with real containers, and a real Prometheus.
     Containers,
     /// Building libFuzzer.
@@ -30,16 +32,24 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    const ALL: [Self; 6] =
-        [Self::Build, Self::Containers, Self::Fuzzing, Self::VirtualMachine, Self::Systemd, Self::Peers];
+    const ALL: [Self; 7] = [
+        Self::Build,
+        Self::Networks,
+        Self::Containers,
+        Self::Fuzzing,
+        Self::VirtualMachine,
+        Self::Systemd,
+        Self::Peers,
+    ];
 
     /// What building and testing need.
-    pub(crate) const OF_TESTS: [Self; 5] =
-        [Self::Build, Self::Containers, Self::Fuzzing, Self::VirtualMachine, Self::Systemd];
+    pub(crate) const OF_TESTS: [Self; 6] =
+        [Self::Build, Self::Networks, Self::Containers, Self::Fuzzing, Self::VirtualMachine, Self::Systemd];
 
     fn purpose(self) -> &'static str {
         match self {
             Self::Build => "build",
+            Self::Networks => "networks of tests",
             Self::Containers => "container tests",
             Self::Fuzzing => "fuzz targets",
             Self::VirtualMachine => "virtual machines",
@@ -64,6 +74,9 @@ const fn tool(program: &'static str, package: &'static str, needed_for: Need) ->
 const TOOLS: &[Tool] = &[
     // Compiles the messages of containerd's API.
     tool("protoc", "protobuf-compiler", Need::Build),
+    tool("ip", "iproute2", Need::Networks),
+    tool("iptables", "iptables", Need::Networks),
+    tool("nsenter", "util-linux", Need::Networks),
     tool("dockerd", "docker.io", Need::Containers),
     tool("docker", "docker.io", Need::Containers),
     tool("containerd", "containerd", Need::Containers),

@@ -13,7 +13,7 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "sctp",
     "veth",
     "bridge",
@@ -28,6 +28,7 @@ const MODULES: [&str; 14] = [
     "xt_nat",
     "xt_MASQUERADE",
     "xt_conntrack",
+    "xt_tcpudp",
 ];
 
 /// A directory that is filled and then packed.

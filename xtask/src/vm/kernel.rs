@@ -12,21 +12,55 @@ use super::{
     image::{Image, Kernel},
     initramfs::Tree,
 };
-use crate::{artifacts::Artifacts, parallel, shell, tally::Tally};
+use crate::{
+    artifacts::{self, Artifacts},
+    parallel, shell,
+    tally::Tally,
+};
 
 const INIT: &str = include_str!("../../vm/init.sh");
 
 /// Programs that the kernel tests call, besides what busybox has.
-const TOOLS: [&str; 1] = ["ip"];
+const TOOLS: [&str; 5] = ["ip", "iptables", "ip6tables", "nsenter", "unshare"];
+
+/// What iptables loads for the rules that the tests make.
+const EXTENSIONS: [&str; 5] = ["standard", "tcp", "udp", "DNAT", "MASQUERADE"];
+const EXTENSIONS_IN: &str = "/usr/lib/x86_64-linux-gnu/xtables";
+
+/// Programs of our own that the kernel tests call: they look for them beside themselves.
+const COMPANIONS: [&str; 2] = ["traffic", "outside"];
 
 /// Longest that a machine may run; a native run takes a tenth of that.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
+/// The same where the tests do all that they can.
+const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// What a machine runs, and what that runs.
+pub(crate) struct Payload {
+    program: PathBuf,
+    companions: Vec<PathBuf>,
+    /// Whether tests that find more the longer they run do all that they can.
+    long: bool,
+}
+
+impl Payload {
+    /// The kernel tests.
+    pub(crate) fn tests(artifacts: &Artifacts, long: bool) -> Result<Self> {
+        let companions = COMPANIONS.iter().map(|name| artifacts.binary(name)).collect::<Result<_>>()?;
+        Ok(Self { program: artifacts.test("kernel")?.path, companions, long })
+    }
+
+    fn other(path: &Path) -> Result<Self> {
+        let program = path.canonicalize().with_context(|| format!("no payload {}", path.display()))?;
+        Ok(Self { program, companions: Vec::new(), long: false })
+    }
+}
 
 /// Builds the kernel tests, or takes another payload, and runs it under each kernel.
 pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
     let payload = match payload {
-        Some(path) => path.canonicalize().with_context(|| format!("no payload {}", path.display()))?,
-        None => Artifacts::build()?.test("kernel")?.path,
+        Some(path) => Payload::other(path)?,
+        None => Payload::tests(&Artifacts::build()?, artifacts::is_long())?,
     };
     let tally = under(kernels, &payload)?;
     println!("{tally}");
@@ -34,9 +68,9 @@ pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
 }
 
 /// Runs a payload under these kernels, side by side: most of the time each keeps one processor busy.
-pub(crate) fn under(kernels: &[Kernel], payload: &Path) -> Result<Tally> {
+pub(crate) fn under(kernels: &[Kernel], payload: &Payload) -> Result<Tally> {
     let machines = kernels.iter().map(|kernel| machine(*kernel, payload)).collect::<Result<Vec<_>>>()?;
-    shell::step(&format!("running {}", payload.display()));
+    shell::step(&format!("running {}", payload.program.display()));
     parallel::sum(machines, |machine| {
         let tally = machine.run()?;
         // The tests always report; a console that swallowed it must not look like success.
@@ -44,7 +78,7 @@ pub(crate) fn under(kernels: &[Kernel], payload: &Path) -> Result<Tally> {
     })
 }
 
-fn machine(kernel: Kernel, payload: &Path) -> Result<Machine> {
+fn machine(kernel: Kernel, payload: &Payload) -> Result<Machine> {
     let image = Image::fetch(kernel)?;
     let initramfs = build(kernel, &image, payload)?;
     Ok(Machine {
@@ -52,18 +86,26 @@ fn machine(kernel: Kernel, payload: &Path) -> Result<Machine> {
         kernel: image.vmlinuz,
         initramfs,
         memory_mib: 1024,
-        parameters: "",
-        limit: LIMIT,
+        // What the kernel does not know is in the environment of its first process.
+        parameters: if payload.long { "COFFERDAM_LONG=1" } else { "" },
+        limit: if payload.long { LONG_LIMIT } else { LIMIT },
         time: Time::Real,
     })
 }
 
-fn build(kernel: Kernel, image: &Image, payload: &Path) -> Result<PathBuf> {
+fn build(kernel: Kernel, image: &Image, payload: &Payload) -> Result<PathBuf> {
     let directory = super::directory()?;
     let tree = base(directory.join(format!("{kernel}.tree")))?;
-    tree.program(payload, "payload")?;
+    tree.program(&payload.program, "payload")?;
+    for companion in &payload.companions {
+        tree.program(companion, &companion.file_name().unwrap_or_default().to_string_lossy())?;
+    }
     for tool in TOOLS {
         tree.tool(tool)?;
+    }
+    for extension in EXTENSIONS {
+        let path = format!("{EXTENSIONS_IN}/libxt_{extension}.so");
+        tree.program(Path::new(&path), &path)?;
     }
     tree.modules(image)?;
     let archive = directory.join(format!("{kernel}.cpio"));

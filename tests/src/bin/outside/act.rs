@@ -53,8 +53,9 @@ pub(crate) fn run(stack: &mut Stack, serve: &[Service]) -> Result<()> {
         play.turn()?;
         match asked.try_recv() {
             Ok(line) => match serde_json::from_str(&line)? {
-                Ask::Try { tries, patience } => {
-                    let answered = play.attempt(&tries, Duration::from_millis(patience))?;
+                Ask::Try { tries, silence, patience } => {
+                    let [silence, patience] = [silence, patience].map(Duration::from_millis);
+                    let answered = play.attempt(&tries, silence, patience)?;
                     answer(&answered)?;
                 }
                 Ask::Arrived => answer(&std::mem::take(&mut play.arrived))?,
@@ -131,17 +132,26 @@ impl Play<'_> {
     }
 
     /// Tries all at once; which were answered.
-    fn attempt(&mut self, tries: &[Try], patience: Duration) -> Result<Numbers> {
+    fn attempt(&mut self, tries: &[Try], silence: Duration, patience: Duration) -> Result<Numbers> {
         let mut open = HashMap::new();
         for it in tries {
             open.insert(it.number, Attempt { what: *it, handle: self.begin(it)?, sent: it.protocol != TCP });
         }
-        let (begun, mut answered) = (Instant::now(), Numbers::new());
-        while !open.is_empty() && begun.elapsed() < patience {
+        let (mut since, mut answered, mut waits) = (Instant::now(), Numbers::new(), true);
+        while !open.is_empty() {
+            if waits && (since.elapsed() >= silence || !open.values().any(|attempt| attempt.what.awaited)) {
+                (waits, since) = (false, Instant::now());
+            }
+            if !waits && since.elapsed() >= patience {
+                break;
+            }
             self.turn()?;
             for attempt in open.values_mut() {
                 if self.go_on(attempt)? {
                     answered.push(attempt.what.number);
+                    if waits {
+                        since = Instant::now();
+                    }
                 }
             }
             for number in &answered {

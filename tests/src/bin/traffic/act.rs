@@ -6,9 +6,9 @@ use std::{
     io::{self, BufRead as _, Error, Write as _},
     net::{IpAddr, SocketAddr},
     str::FromStr as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -22,7 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
 };
@@ -34,6 +34,10 @@ const ECHO_V6: u8 = 128;
 const REPLIES: [u8; 2] = [0, 129];
 /// How long a connection may take that was accepted.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// Attempts that are under way at the same time, of those that are awaited: the kernel drops packets where there are more than
+/// a thousand before a CPU.
+const AT_ONCE: usize = 32;
 
 #[derive(Args)]
 pub(crate) struct Act {
@@ -70,8 +74,9 @@ impl Act {
         answer(&Numbers::new())?;
         while let Some(line) = asked.recv().await {
             match serde_json::from_str(&line)? {
-                Ask::Try { tries, patience } => {
-                    answer(&attempt_all(tries, Duration::from_millis(patience)).await)?;
+                Ask::Try { tries, silence, patience } => {
+                    let [silence, patience] = [silence, patience].map(Duration::from_millis);
+                    answer(&attempt_all(tries, silence, patience).await)?;
                 }
                 Ask::Arrived => answer(&std::mem::take(&mut *lock(&arrived)))?,
             }
@@ -80,15 +85,15 @@ impl Act {
     }
 }
 
-fn answer(numbers: &Numbers) -> anyhow::Result<()> {
+pub(crate) fn answer(numbers: &Numbers) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     serde_json::to_writer(&mut output, numbers)?;
     output.write_all(b"\n")?;
     Ok(output.flush()?)
 }
 
-fn lock(arrived: &Arrived) -> std::sync::MutexGuard<'_, Numbers> {
-    arrived.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A socket for a protocol, bound if it is a server's.
@@ -157,15 +162,35 @@ fn number(packet: &[u8]) -> Option<u64> {
     packet.last_chunk().map(|last| u64::from_be_bytes(*last))
 }
 
-async fn attempt_all(tries: Vec<Try>, patience: Duration) -> Numbers {
-    let mut attempts = JoinSet::new();
+async fn attempt_all(tries: Vec<Try>, silence: Duration, patience: Duration) -> Numbers {
+    let (mut awaited, mut others, mut answered) = (JoinSet::new(), JoinSet::new(), Numbers::new());
+    // Some are begun long after the first.
+    let begun = Arc::new(Mutex::new(Instant::now()));
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     for it in tries {
+        let attempts = if it.awaited { &mut awaited } else { &mut others };
+        let (begun, turns) = (Arc::clone(&begun), Arc::clone(&turns));
         attempts.spawn(async move {
-            let done = timeout(patience, attempt(it)).await;
-            matches!(done, Ok(Ok(()))).then_some(it.number)
+            // What is denied would keep its turn.
+            let _turn = if it.awaited { turns.acquire().await.ok() } else { None };
+            *lock(&begun) = Instant::now();
+            attempt(it).await.is_ok().then_some(it.number)
         });
     }
-    attempts.join_all().await.into_iter().flatten().collect()
+    loop {
+        match timeout(silence, awaited.join_next()).await {
+            Ok(Some(ended)) => answered.extend(ended.ok().flatten()),
+            Err(_) if lock(&begun).elapsed() < silence => (),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let rest = async {
+        while let Some(ended) = others.join_next().await {
+            answered.extend(ended.ok().flatten());
+        }
+    };
+    let _ = timeout(patience, rest).await;
+    answered
 }
 
 async fn attempt(it: Try) -> io::Result<()> {

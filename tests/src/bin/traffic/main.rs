@@ -8,6 +8,7 @@ mod act;
 mod calls;
 mod connect;
 mod keep;
+mod pass;
 mod serve;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Command {
     Calls(calls::Calls),
     /// Plays in a scene: serves, and tries what it is told on standard input.
     Act(act::Act),
+    /// Passes on what comes to published ports, until it is killed.
+    Pass(pass::Pass),
     /// Prints what the server in the same container has counted.
     Counts {
         /// Where the server answers.
@@ -68,6 +71,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Act(act) => act.run(),
+        Command::Pass(pass) => pass.run(),
         Command::Counts { control } => serve::ask(&control),
     }
 }
