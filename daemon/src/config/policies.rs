@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FullPath, Room};
+use super::{FullPath, Room, Whole};
 
 /// Where policies are unless somebody says otherwise.
 pub const DEFAULT_POLICIES: &str = "/etc/cofferdam/policies";
@@ -47,6 +47,10 @@ pub struct Policies {
     pub at_stop: AtStop,
     /// Whether connections that are open when policies begin to deny them are cut: their sockets destroyed.
     pub cut_open_connections: bool,
+    /// Whether two workloads of the daemon's own try what is enforced.
+    pub canaries: bool,
+    /// How often they do.
+    pub canaries_every_seconds: Whole<1, 3_600>,
     /// For how much of them the kernel has room.
     pub room: Room,
 }
@@ -70,6 +74,8 @@ impl Default for Policies {
             unresolved: Unresolved::Hold,
             at_stop: AtStop::Keep,
             cut_open_connections: true,
+            canaries: true,
+            canaries_every_seconds: Whole(60),
             room: Room::default(),
         }
     }

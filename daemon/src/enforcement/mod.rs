@@ -22,6 +22,8 @@ use crate::{
     },
 };
 
+mod canaries;
+
 mod cuts;
 
 mod guard;
@@ -39,6 +41,7 @@ mod verified;
 mod verify;
 
 pub use self::{
+    canaries::{Tried, TriedOutcome},
     cuts::{Cuts, Uncut},
     guard::Harm,
     report::{Partial, Report},

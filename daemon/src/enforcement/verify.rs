@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use jiff::Timestamp;
 
-use super::{InForce, Look, Mended, Sync, Verified};
+use super::{InForce, Look, Mended, Sync, Tried, Verified};
 use crate::sensor::{
     policy::{Checked, Table},
     standing::{Finding, What},
@@ -18,6 +18,8 @@ const AT_ONCE: usize = 1024;
 pub(super) struct Kept {
     /// When it was last looked, while something is judged.
     verified: Option<Verified>,
+    /// What the daemon's own workloads tried last.
+    pub(super) tried: Option<Tried>,
     /// Since the daemon started.
     mended: Mended,
 }
@@ -82,7 +84,9 @@ impl InForce {
         let mut kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Timestamp::now();
         look.iter().for_each(|look| kept.mended.add(look, now));
-        kept.verified = look.map(|look| Verified::after(kept.verified.as_ref(), look, now));
+        let tried = kept.tried.clone();
+        let after = |look| Verified { tried, ..Verified::after(kept.verified.as_ref(), look, now) };
+        kept.verified = look.map(after);
         kept.verified.clone()
     }
 

@@ -116,6 +116,6 @@ impl Tables {
         let containers = self.addresses.of_containers();
         let containers = containers
             .map(|(address, key)| (addresses::mapped(address), shared(key).unwrap_or(CgroupId::ROOT)));
-        host.chain(containers).collect()
+        host.chain(containers).chain(self.addresses_of_canaries()).collect()
     }
 }
