@@ -90,34 +90,23 @@ pub struct Canaries {
 
 impl Canaries {
     /// Makes them, and removes what a daemon has left that was killed. `cgroup_root` is where the v2 tree is mounted; links
-    /// are laid by `tasks`. Blocks.
+    /// are laid by `tasks`. Who they are is told to `tell` before they do anything, and once more when all is known. Blocks.
     ///
     /// # Errors
     /// Why they cannot be made. Then nothing of them is there.
-    pub fn make(cgroup_root: &Path, tasks: &Handle) -> anyhow::Result<Self> {
+    pub fn make(cgroup_root: &Path, tasks: &Handle, tell: impl Fn(Vec<Canary>)) -> anyhow::Result<Self> {
         let parent = home::own(cgroup_root)?;
         home::clear(&parent);
         let [sends, receives] = ["sender", "receiver"].map(|name| Home::make(&parent, name));
         let homes = [sends?, receives?];
+        tell(told(&homes, [None; 2]));
         let [sender, receiver] = homes.each_ref().map(|home| Helper::start(home.directory()));
         let (sender, receiver) = (sender?, receiver?);
         let mut canaries = Self { sender, receiver, homes, no_ipv6: None, next: 1, tasks: tasks.clone() };
         canaries.connect()?;
+        let pids = [&canaries.sender, &canaries.receiver].map(|helper| Some(helper.pid()));
+        tell(told(&canaries.homes, pids));
         Ok(canaries)
-    }
-
-    /// Who they are.
-    #[must_use]
-    pub fn told(&self) -> Vec<Canary> {
-        let pids = [self.sender.pid(), self.receiver.pid()];
-        let told = Role::ALL.into_iter().zip(&self.homes).zip(pids).zip(V4.into_iter().zip(V6));
-        told.map(|(((role, home), pid), (v4, v6))| Canary {
-            name: role.name(),
-            cgroup: home.cgroup,
-            pid,
-            addresses: vec![v4, v6],
-        })
-        .collect()
     }
 
     /// Why nothing is tried over IPv6, if so.
@@ -184,6 +173,18 @@ impl Drop for Canaries {
             tracing::warn!("links of the daemon's own cannot be removed: {error:#}");
         }
     }
+}
+
+/// Who they are.
+fn told(homes: &[Home; 2], pids: [Option<u32>; 2]) -> Vec<Canary> {
+    let told = Role::ALL.into_iter().zip(homes).zip(pids).zip(V4.into_iter().zip(V6));
+    told.map(|(((role, home), pid), (v4, v6))| Canary {
+        name: role.name(),
+        cgroup: home.cgroup,
+        pid,
+        addresses: vec![v4, v6],
+    })
+    .collect()
 }
 
 /// Has one settle; returns why it has no IPv6, if it has none.

@@ -37,6 +37,7 @@ pub(super) enum Must {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Layer {
     Connect,
+    /// The sender is told the same by either of the two, and before anything leaves.
     Sendmsg,
     Egress,
     Ingress,
@@ -52,7 +53,7 @@ const TRIES: [(How, Place, u16, Must); 12] = [
     (How::Frame, Place::Own, OPEN, Must::Arrive),
     (How::Connect, Place::Own, CLOSED, Must::Fail(Layer::Connect)),
     (How::Connect, Place::Own, HIDDEN, Must::Fail(Layer::Connect)),
-    (How::Call, Place::Own, CLOSED, Must::Fail(Layer::Sendmsg)),
+    (How::Datagram, Place::Own, CLOSED, Must::Fail(Layer::Sendmsg)),
     (How::Raw, Place::Own, CLOSED, Must::Fail(Layer::Egress)),
     (How::Datagram, Place::Shared, HIDDEN, Must::Fail(Layer::Ingress)),
     (How::Connect, Place::Shared, HIDDEN, Must::Fail(Layer::Ingress)),
@@ -119,7 +120,7 @@ impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (protocol, by) = match self.how {
             How::Connect => ("tcp", ""),
-            How::Call | How::Datagram => ("udp", ""),
+            How::Datagram => ("udp", ""),
             How::Raw => ("udp", ", sent by a raw socket,"),
             How::Frame => ("udp", ", sent by AF_PACKET,"),
         };
@@ -136,7 +137,7 @@ impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "connect",
-            Self::Sendmsg => "sendmsg",
+            Self::Sendmsg => "sendmsg or egress",
             Self::Egress => "egress",
             Self::Ingress => "ingress",
             Self::Veth => "veth",
@@ -169,7 +170,7 @@ mod tests {
         }
         assert_eq!(all(true).count(), 2 * all(false).count());
         // Else that nothing arrives would say nothing.
-        for it in all(true).filter(|it| it.must != Must::Arrive && it.how != How::Call) {
+        for it in all(true).filter(|it| it.must != Must::Arrive) {
             let passes = |other: Probe| other.must == Must::Arrive && other.how == it.how && other.ipv6 == it.ipv6;
             assert!(all(true).any(passes), "{it}");
         }
@@ -183,7 +184,7 @@ mod tests {
             (probe(How::Datagram, Place::Shared, OPEN), Outcome::Sent, &[At::Interface, At::Socket]),
             (probe(How::Frame, Place::Own, OPEN), Outcome::Sent, &[At::Interface]),
             (probe(How::Connect, Place::Own, CLOSED), Outcome::Refused, &[]),
-            (probe(How::Call, Place::Own, CLOSED), Outcome::Refused, &[]),
+            (probe(How::Datagram, Place::Own, CLOSED), Outcome::Refused, &[]),
             (probe(How::Raw, Place::Own, CLOSED), Outcome::Refused, &[]),
             (probe(How::Datagram, Place::Shared, HIDDEN), Outcome::Sent, &[At::Interface]),
             (probe(How::Connect, Place::Shared, HIDDEN), nobody(), &[]),

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     time::Duration,
 };
@@ -14,7 +14,6 @@ use nix::{
         AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
     },
 };
-use rustix::net::SendFlags;
 
 use super::{
     packet,
@@ -40,11 +39,7 @@ fn try_send(shot: &Shot, interface: &str) -> io::Result<()> {
     let (to, bytes) = (SocketAddr::new(shot.to, shot.port), payload(shot.token));
     match shot.how {
         How::Connect => TcpStream::connect_timeout(&to, CONNECT_WITHIN)?.write_all(&bytes),
-        How::Call => {
-            rustix::net::sendto(&from_any_port(shot.from)?, &bytes, SendFlags::MORE, &to)?;
-            Ok(())
-        }
-        How::Datagram => from_any_port(shot.from)?.send_to(&bytes, to).map(drop),
+        How::Datagram => UdpSocket::bind(SocketAddr::new(shot.from, 0))?.send_to(&bytes, to).map(drop),
         How::Raw => {
             let packet = made(shot, RAW_FROM, &bytes)?;
             let family = if to.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
@@ -58,10 +53,6 @@ fn try_send(shot: &Shot, interface: &str) -> io::Result<()> {
             raw(AddressFamily::Packet, SockProtocol::EthAll, &frame, &link)
         }
     }
-}
-
-fn from_any_port(address: IpAddr) -> io::Result<UdpSocket> {
-    UdpSocket::bind(SocketAddr::new(address, 0))
 }
 
 fn made(shot: &Shot, port: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {

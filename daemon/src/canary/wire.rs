@@ -76,8 +76,6 @@ pub(super) struct Shot {
 pub(super) enum How {
     /// `connect(2)` of TCP, and then a few bytes.
     Connect,
-    /// `sendmsg(2)` of a datagram that does not leave yet (`MSG_MORE`): so only the call is judged.
-    Call,
     /// A datagram of a socket of UDP.
     Datagram,
     /// The same packet, made here and sent by a raw IP socket: only the packet is judged.

@@ -81,11 +81,11 @@ impl Keeper<'_> {
         let canaries = match &mut self.canaries {
             Some(canaries) => canaries,
             none => {
-                let canaries = Canaries::make(self.cgroup_root, self.tasks)?;
+                let tell = |canaries| self.view.attribution.set_canaries(canaries);
+                let canaries = Canaries::make(self.cgroup_root, self.tasks, tell)?;
                 if let Some(why) = canaries.no_ipv6() {
                     tracing::info!("canaries try nothing over IPv6: {why}");
                 }
-                self.view.attribution.set_canaries(canaries.told());
                 none.insert(canaries)
             }
         };
@@ -95,6 +95,7 @@ impl Keeper<'_> {
             if self.cancel.is_cancelled() || !matches!(&tried, Ok(faults) if !faults.is_empty()) {
                 break;
             }
+            tracing::debug!(?tried, "canaries try again");
             thread::sleep(between);
             tried = canaries.try_all();
         }

@@ -32,8 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     // What a policy may be, and the selectors and runtimes that it names.
     ("schemars", &["policy::document", "config::select", "event::workload"]),
-    // A copy of somebody's socket; a datagram that does not leave yet.
-    ("rustix", &["cut", "canary"]),
+    ("rustix", &["cut"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.

@@ -14,8 +14,8 @@ pub struct Canary {
     pub name: &'static str,
     /// Its cgroup, with nothing below.
     pub cgroup: CgroupId,
-    /// Its process.
-    pub pid: u32,
+    /// Its process, once it has a network.
+    pub pid: Option<u32>,
     /// Its addresses, by which others know that it is it.
     pub addresses: Vec<IpAddr>,
 }
@@ -55,12 +55,10 @@ impl Tables {
 
     /// The daemon's own, by which their links are found.
     pub(in super::super) fn networked_canaries(&self) -> Vec<Networked> {
-        let networked = |canary: &Canary| Networked {
-            cgroup: canary.cgroup,
-            pid: canary.pid,
-            name: canary.name.into(),
+        let networked = |canary: &Canary| {
+            Some(Networked { cgroup: canary.cgroup, pid: canary.pid?, name: canary.name.into() })
         };
-        self.canaries.now.iter().map(networked).collect()
+        self.canaries.now.iter().filter_map(networked).collect()
     }
 
     /// Whose their addresses are.
@@ -88,7 +86,7 @@ mod tests {
         let told = Canary {
             name: "cofferdam-canary-sender",
             cgroup: canary,
-            pid: 1,
+            pid: Some(1),
             addresses: vec![address],
         };
         tables.set_canaries(vec![told]);
