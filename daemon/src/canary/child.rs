@@ -74,7 +74,8 @@ impl Helper {
         let mut line = serde_json::to_string(ask)?;
         line.push('\n');
         self.questions.write_all(line.as_bytes()).context("the process is gone")?;
-        let answer = self.answers.recv_timeout(waits + ANSWER_WITHIN).context("the process does not answer")?;
+        let answer =
+            self.answers.recv_timeout(waits + ANSWER_WITHIN).context("the process does not answer")?;
         match serde_json::from_str(&answer)? {
             Answer::Failed(why) => bail!("{why}"),
             answer => Ok(answer),

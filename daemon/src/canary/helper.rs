@@ -89,8 +89,10 @@ mod tests {
         let asked = "nonsense\n{\"collect\":{\"expected\":[],\"longest\":0,\"least\":0}}\n";
         let mut answers = Vec::new();
         answer(asked.as_bytes(), &mut answers).unwrap();
-        let answers: Vec<Answer> =
-            answers.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let answers: Vec<Answer> = answers
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect();
         let [Answer::Failed(_), Answer::Failed(why)] = &answers[..] else { panic!("{answers:?}") };
         assert_eq!(why, "nobody listens yet");
     }

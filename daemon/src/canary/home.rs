@@ -115,14 +115,18 @@ mod tests {
 
     #[test]
     fn the_line_of_the_v2_tree_is_found_among_others() {
-        assert_eq!(in_v2("9:name=systemd:/x\n0::/system.slice/cofferdam.service\n"), Some("/system.slice/cofferdam.service"));
+        assert_eq!(
+            in_v2("9:name=systemd:/x\n0::/system.slice/cofferdam.service\n"),
+            Some("/system.slice/cofferdam.service")
+        );
         assert_eq!(in_v2("1:cpu:/\n"), None);
     }
 
     #[test]
     fn only_what_is_named_as_ours_is_ours() {
         assert_eq!(maker("cofferdam-canary-12-sender"), Some(12));
-        for other in ["cofferdam-canary-", "cofferdam-canary-x-sender", "cofferdam-test-12-sender", "docker"] {
+        for other in ["cofferdam-canary-", "cofferdam-canary-x-sender", "cofferdam-test-12-sender", "docker"]
+        {
             assert_eq!(maker(other), None, "{other}");
         }
     }

@@ -39,7 +39,8 @@ impl Ears {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let interface = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
         let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let mut ears = Self { interface, datagrams: Vec::new(), listeners: Vec::new(), connections: Vec::new() };
+        let mut ears =
+            Self { interface, datagrams: Vec::new(), listeners: Vec::new(), connections: Vec::new() };
         for port in ports {
             let datagrams = UdpSocket::bind(SocketAddr::new(any, *port))?;
             datagrams.set_nonblocking(true)?;
@@ -56,7 +57,8 @@ impl Ears {
         let (begun, mut arrived) = (Instant::now(), HashSet::new());
         loop {
             self.look(&mut arrived);
-            let complete = expected.iter().all(|token| arrived.contains(&Arrival { token: *token, at: At::Socket }));
+            let complete =
+                expected.iter().all(|token| arrived.contains(&Arrival { token: *token, at: At::Socket }));
             if begun.elapsed() >= longest || complete && begun.elapsed() >= least {
                 // What is open now is of this try, and done with.
                 self.connections.clear();

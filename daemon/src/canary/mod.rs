@@ -128,14 +128,19 @@ impl Canaries {
             let outcome = self.send(&probe, token)?;
             tries.push((probe, token, outcome));
         }
-        let awaited = tries.iter().filter(|(probe, _, outcome)| probe.is_awaited() && *outcome == Outcome::Sent);
+        let awaited =
+            tries.iter().filter(|(probe, _, outcome)| probe.is_awaited() && *outcome == Outcome::Sent);
         let expected = awaited.map(|(_, token, _)| *token).collect();
-        let [longest, least] = [ARRIVES_WITHIN, STAYS_AWAY].map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        let [longest, least] =
+            [ARRIVES_WITHIN, STAYS_AWAY].map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let arrived = match self.receiver.ask(&Ask::Collect { expected, longest, least }, ARRIVES_WITHIN)? {
             Answer::Arrived(arrived) => arrived.into_iter().collect::<HashSet<_>>(),
             other => bail!("an answer that fits nothing: {other:?}"),
         };
-        Ok(tries.iter().filter_map(|(probe, token, outcome)| probe.fault(*token, outcome, &arrived)).collect())
+        Ok(tries
+            .iter()
+            .filter_map(|(probe, token, outcome)| probe.fault(*token, outcome, &arrived))
+            .collect())
     }
 
     fn send(&mut self, probe: &Probe, token: Token) -> anyhow::Result<Outcome> {
@@ -156,7 +161,8 @@ impl Canaries {
         self.tasks.block_on(lay::two(plans.each_ref()))?;
         let [one, two, shared] = [0, 1, 2].map(|place| [(V4[place], V4_LENGTH), (V6[place], V6_LENGTH)]);
         let (one, two) = (one.to_vec(), [two, shared].concat());
-        let at = |addresses: &[(IpAddr, u8)], mac| addresses.iter().map(|(address, _)| (*address, mac)).collect();
+        let at =
+            |addresses: &[(IpAddr, u8)], mac| addresses.iter().map(|(address, _)| (*address, mac)).collect();
         let (of_one, of_two) = (at(&one, MACS[0]), at(&two, MACS[1]));
         let ports = vec![OPEN, CLOSED, HIDDEN];
         let not_there = settle(&mut self.sender, one, of_two, Vec::new()).context("the sender")?;
@@ -211,7 +217,10 @@ mod tests {
         assert!(LINKS.iter().all(|name| name.len() < 16), "IFNAMSIZ");
         for address in V4 {
             let IpAddr::V4(address) = address else { panic!("{address}") };
-            assert!(address.is_link_local() && u32::from(address) >> 4 == u32::from(Ipv4Addr::new(169, 254, 255, 240)) >> 4);
+            assert!(
+                address.is_link_local()
+                    && u32::from(address) >> 4 == u32::from(Ipv4Addr::new(169, 254, 255, 240)) >> 4
+            );
         }
         assert!(V6.iter().all(|address| matches!(address, IpAddr::V6(address) if address.is_unique_local())));
         assert!(MACS.iter().all(|mac| mac[0] & 0b11 == 0b10), "local, and of one");

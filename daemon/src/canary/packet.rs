@@ -57,9 +57,8 @@ fn ipv6(source: Ipv6Addr, target: Ipv6Addr, length: u16) -> Vec<u8> {
 /// The Internet's checksum (RFC 1071) of parts, each but the last of an even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
-    let sum: u64 = words
-        .map(|word| u64::from(word[0]) << 8 | word.get(1).copied().map_or(0, u64::from))
-        .sum();
+    let sum: u64 =
+        words.map(|word| u64::from(word[0]) << 8 | word.get(1).copied().map_or(0, u64::from)).sum();
     let mut folded = sum;
     while folded > 0xffff {
         folded = (folded & 0xffff) + (folded >> 16);

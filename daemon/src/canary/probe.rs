@@ -74,7 +74,12 @@ impl Probe {
     }
 
     /// What is wrong with what came of it, if anything is.
-    pub(super) fn fault(&self, token: Token, outcome: &Outcome, arrived: &HashSet<Arrival>) -> Option<String> {
+    pub(super) fn fault(
+        &self,
+        token: Token,
+        outcome: &Outcome,
+        arrived: &HashSet<Arrival>,
+    ) -> Option<String> {
         let came_to = |at| arrived.contains(&Arrival { token, at });
         let seen = match (came_to(At::Socket), came_to(At::Interface)) {
             (true, _) => Seen::Arrived,
@@ -90,7 +95,11 @@ impl Probe {
             (Must::Fail(Layer::Ingress), Outcome::Sent, Seen::Passed) => self.how != How::Connect,
             // A connection of which no answer comes is given up.
             (Must::Fail(Layer::Ingress), Outcome::Failed(_), Seen::Nothing) => self.how == How::Connect,
-            (Must::Fail(Layer::Connect | Layer::Sendmsg | Layer::Egress), Outcome::Refused, Seen::Nothing) => true,
+            (
+                Must::Fail(Layer::Connect | Layer::Sendmsg | Layer::Egress),
+                Outcome::Refused,
+                Seen::Nothing,
+            ) => true,
             (Must::Fail(_), _, _) => false,
         };
         (!right).then(|| format!("{self}, and {}", came(outcome, seen)))
@@ -157,7 +166,10 @@ mod tests {
 
     fn fault(probe: Probe, outcome: Outcome, at: &[At]) -> Option<String> {
         let arrived = at.iter().map(|at| Arrival { token: 7, at: *at }).collect();
-        assert_eq!(probe.fault(8, &Outcome::Sent, &arrived).is_none(), probe.fault(8, &Outcome::Sent, &HashSet::new()).is_none());
+        assert_eq!(
+            probe.fault(8, &Outcome::Sent, &arrived).is_none(),
+            probe.fault(8, &Outcome::Sent, &HashSet::new()).is_none()
+        );
         probe.fault(7, &outcome, &arrived)
     }
 
@@ -171,7 +183,8 @@ mod tests {
         assert_eq!(all(true).count(), 2 * all(false).count());
         // Else that nothing arrives would say nothing.
         for it in all(true).filter(|it| it.must != Must::Arrive) {
-            let passes = |other: Probe| other.must == Must::Arrive && other.how == it.how && other.ipv6 == it.ipv6;
+            let passes =
+                |other: Probe| other.must == Must::Arrive && other.how == it.how && other.ipv6 == it.ipv6;
             assert!(all(true).any(passes), "{it}");
         }
     }

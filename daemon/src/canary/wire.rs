@@ -134,7 +134,12 @@ mod tests {
         let bytes = [b"some header".as_slice(), &payload(0x1234_5678_9abc_def0), b"more"].concat();
         assert_eq!(token(&bytes), Some(0x1234_5678_9abc_def0));
         assert_eq!(token(&payload(0)), Some(0));
-        for bad in [b"".as_slice(), b"cofferdam canary ", b"cofferdam canary 000", b"cofferdam canary 00000000000000zz"] {
+        for bad in [
+            b"".as_slice(),
+            b"cofferdam canary ",
+            b"cofferdam canary 000",
+            b"cofferdam canary 00000000000000zz",
+        ] {
             assert_eq!(token(bad), None);
         }
     }

@@ -141,7 +141,9 @@ mod tests {
         let mut command = Cli::command().term_width(100);
         command.build();
         let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-        for name in names.iter().filter(|name| !["help", OFFSETS_COMMAND, canary::COMMAND].contains(&name.as_str())) {
+        for name in
+            names.iter().filter(|name| !["help", OFFSETS_COMMAND, canary::COMMAND].contains(&name.as_str()))
+        {
             let subcommand = command.find_subcommand_mut(name).expect("it is there");
             let arguments: Vec<_> = subcommand.get_arguments().filter_map(|arg| arg.get_long()).collect();
             assert!(page.contains(&format!("## cofferdam {name}")), "docs/cli.md lacks `{name}`");

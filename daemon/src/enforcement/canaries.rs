@@ -34,6 +34,21 @@ pub enum TriedOutcome {
     Impossible,
 }
 
+impl TriedOutcome {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Right, Self::Wrong, Self::Impossible];
+
+    /// As in JSON and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Impossible => "impossible",
+        }
+    }
+}
+
 impl Tried {
     /// After a try; `before` is what was known until then.
     #[must_use]
@@ -51,10 +66,13 @@ impl Tried {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let fault = |fault: &String| match self.outcome {
-            TriedOutcome::Impossible => {
-                Finding::noted(What::Canary, format!("canaries: it cannot be tried what is enforced: {fault}"))
+            TriedOutcome::Impossible => Finding::noted(
+                What::Canary,
+                format!("canaries: it cannot be tried what is enforced: {fault}"),
+            ),
+            TriedOutcome::Right | TriedOutcome::Wrong => {
+                Finding::open(What::Canary, format!("canary: {fault}"))
             }
-            TriedOutcome::Right | TriedOutcome::Wrong => Finding::open(What::Canary, format!("canary: {fault}")),
         };
         self.faults.iter().map(fault).collect()
     }
@@ -94,9 +112,19 @@ mod tests {
     }
 
     #[test]
+    fn each_outcome_goes_by_one_name() {
+        for outcome in TriedOutcome::ALL {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
+        }
+    }
+
+    #[test]
     fn what_went_wrong_is_a_fault_and_that_nothing_can_be_tried_is_none() {
         let right = Tried::after(None, Ok(Vec::new()), at(5));
-        assert_eq!((right.outcome, right.right_at, right.findings()), (TriedOutcome::Right, Some(at(5)), Vec::new()));
+        assert_eq!(
+            (right.outcome, right.right_at, right.findings()),
+            (TriedOutcome::Right, Some(at(5)), Vec::new())
+        );
         let wrong = Tried::after(Some(&right), Ok(vec!["it arrived".to_owned()]), at(65));
         assert_eq!((wrong.tried_at, wrong.right_at), (at(65), Some(at(5))));
         let [finding] = &wrong.findings()[..] else { panic!("{wrong:?}") };

@@ -84,9 +84,7 @@ impl InForce {
         let mut kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Timestamp::now();
         look.iter().for_each(|look| kept.mended.add(look, now));
-        let tried = kept.tried.clone();
-        let after = |look| Verified { tried, ..Verified::after(kept.verified.as_ref(), look, now) };
-        kept.verified = look.map(after);
+        kept.verified = look.map(|look| Verified::after(kept.verified.as_ref(), look, now));
         kept.verified.clone()
     }
 
@@ -100,7 +98,9 @@ impl InForce {
     /// The same, and what was mended.
     pub(super) fn kept(&self) -> (Option<Verified>, Mended) {
         let kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        (kept.verified.clone(), kept.mended.clone())
+        let verified = kept.verified.clone();
+        let verified = verified.map(|verified| Verified { tried: kept.tried.clone(), ..verified });
+        (verified, kept.mended.clone())
     }
 
     /// Does something with what is in force, if anything is.

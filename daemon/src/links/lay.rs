@@ -13,7 +13,7 @@ use rtnetlink::{
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
-        address::{AddressFlags, AddressAttribute, AddressHeaderFlags},
+        address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
         link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage},
         tc::{TcAttribute, TcHandle, TcMessage},
     },
@@ -146,7 +146,8 @@ async fn lay(handle: &Handle, links: [&Plan; 2]) -> anyhow::Result<[u32; 2]> {
 /// Lays a link whose ends are down.
 async fn add(handle: &Handle, link: &Plan) -> anyhow::Result<u32> {
     remove(handle, link.name).await?;
-    let inner = LinkUnspec::new_with_name(link.inner).address(link.mac.to_vec()).setns_by_pid(link.pid).build();
+    let inner =
+        LinkUnspec::new_with_name(link.inner).address(link.mac.to_vec()).setns_by_pid(link.pid).build();
     let outer = LinkVeth::new(link.name, link.inner).set_info_data(InfoData::Veth(InfoVeth::Peer(inner)));
     handle.link().add(outer.build()).execute().await?;
     let index = index(handle, link.name).await?.context("it is gone")?;
@@ -162,7 +163,12 @@ async fn add(handle: &Handle, link: &Plan) -> anyhow::Result<u32> {
 }
 
 async fn up(handle: &Handle, index: u32) -> anyhow::Result<()> {
-    handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await.context("cannot bring it up")
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(index).up().build())
+        .execute()
+        .await
+        .context("cannot bring it up")
 }
 
 /// Has all that comes in at a link go out at another, unless something that is attached before says otherwise.

@@ -25,8 +25,15 @@ const TRIES_AT_FIRST: u32 = 20;
 const BETWEEN_AT_FIRST: Duration = Duration::from_millis(500);
 
 /// Has them try until `cancel`. `cgroup_root` is where the tree of cgroups is mounted.
-pub(super) fn keep(view: &View, sensor: &Sensor, cgroup_root: &Path, tasks: &Handle, cancel: &CancellationToken) {
-    let mut keeper = Keeper { view, cgroup_root, tasks, cancel, canaries: None, next: None, trouble: Trouble::default() };
+pub(super) fn keep(
+    view: &View,
+    sensor: &Sensor,
+    cgroup_root: &Path,
+    tasks: &Handle,
+    cancel: &CancellationToken,
+) {
+    let mut keeper =
+        Keeper { view, cgroup_root, tasks, cancel, canaries: None, next: None, trouble: Trouble::default() };
     while !cancel.is_cancelled() {
         match view.policies.tries_every().filter(|_| sensor.stays()) {
             Some(every) => keeper.turn(every),

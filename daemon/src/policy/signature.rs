@@ -45,7 +45,8 @@ impl Signature {
 
     /// One of the daemon's own.
     fn canary(name: &str) -> Self {
-        Role::of(name).map_or_else(Self::nobody, |role| Self { sort: Sort::Canary(role), atoms: Box::default() })
+        Role::of(name)
+            .map_or_else(Self::nobody, |role| Self { sort: Sort::Canary(role), atoms: Box::default() })
     }
 
     /// A peer within all these networks.

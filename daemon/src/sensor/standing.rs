@@ -175,7 +175,10 @@ impl Order {
         let after = self.after.iter().map(|program| (program, "is attached as well"));
         before.chain(after).map(move |(program, how)| {
             let called = called(*program);
-            Finding::noted(What::Foreign, format!("{place}: program {program} ({called}), which is not ours, {how}"))
+            Finding::noted(
+                What::Foreign,
+                format!("{place}: program {program} ({called}), which is not ours, {how}"),
+            )
         })
     }
 }

@@ -13,7 +13,7 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 16] = [
     "sctp",
     "veth",
     "bridge",
@@ -21,6 +21,8 @@ const MODULES: [&str; 14] = [
     "overlay",
     "sch_ingress",
     "cls_bpf",
+    "cls_u32",
+    "act_mirred",
     "tun",
     "vxlan",
     "nft_chain_nat",

@@ -122,7 +122,10 @@ rules:
         plan.take_additions();
         Role::ALL.into_iter().for_each(|role| drop(admit(&mut plan, &canary(role))));
         let (size, more) = (plan.size(), plan.take_additions());
-        assert_eq!((size.rules, size.identities, size.pairs), (before.rules, before.identities + 2, before.pairs + 1));
+        assert_eq!(
+            (size.rules, size.identities, size.pairs),
+            (before.rules, before.identities + 2, before.pairs + 1)
+        );
         assert_eq!((more.pairs.len(), more.subjects.len()), (1, 2));
     }
 }
