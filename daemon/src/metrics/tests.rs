@@ -177,7 +177,8 @@ fn whether_policies_are_enforced_can_be_watched_with_its_age() {
     assert_eq!(value(&text, "cofferdam_enforcement_verified_timestamp_seconds"), Some(10.0));
     assert_eq!(value(&text, "cofferdam_enforcement_foreign_programs"), Some(1.0));
     assert_eq!(value(&text, r#"cofferdam_enforcement_mended_total{what="hook"}"#), Some(0.0));
-    let canaries = |outcome| value(&text, &format!("cofferdam_enforcement_canaries{{outcome=\"{outcome}\"}}"));
+    let canaries =
+        |outcome| value(&text, &format!("cofferdam_enforcement_canaries{{outcome=\"{outcome}\"}}"));
     assert_eq!(["right", "wrong", "impossible"].map(canaries), [Some(0.0), Some(1.0), Some(0.0)]);
     assert_eq!(value(&text, "cofferdam_enforcement_canaries_timestamp_seconds"), Some(5.0));
     let nothing = render(&Metrics::new(), &Readings::default());
