@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::{SigSet, Signal},
+};
 
 use super::{
     listen::Ears,
@@ -66,6 +69,8 @@ impl Helper {
 /// Goes into a network namespace of its own. Whoever may not make one as it is has a user namespace of its own as well,
 /// where it may: so the daemon needs no `CAP_SYS_ADMIN` for it.
 fn enter() -> anyhow::Result<()> {
+    // Whoever stops the daemon may tell all of its processes. This one ends when the daemon wants no more of it.
+    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM]).thread_block()?;
     unshare(CloneFlags::CLONE_NEWNET)
         .or_else(|_| unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET))
         .context("cannot make a network namespace, neither as it is nor with a user namespace")

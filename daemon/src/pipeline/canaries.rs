@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The same while they are new: it must first become known in the kernel who they are.
-const TRIES_AT_FIRST: u32 = 20;
+const TRIES_AT_FIRST: u32 = 10;
 const BETWEEN_AT_FIRST: Duration = Duration::from_millis(500);
 
 /// Has them try until `cancel`. `cgroup_root` is where the tree of cgroups is mounted.
