@@ -115,7 +115,7 @@ reloads() {
 canaries_try() {
     for module in /modules/*.ko; do
         # Some are there already.
-        insmod "$module" 2>/dev/null
+        busybox insmod "$module" 2>/dev/null
     done
     mkdir -p /etc/cofferdam/policies
     printf 'policy: check\nmode: enforce\nrules: [{to: nobody.service}]\n' >/etc/cofferdam/policies/check.yaml
