@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Finding, InForce, What};
 
+/// How many faults are told one by one.
+const TOLD: usize = 8;
+
 /// What they found: a part of `GET /v1/status`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Tried {
@@ -74,7 +77,10 @@ impl Tried {
                 Finding::open(What::Canary, format!("canary: {fault}"))
             }
         };
-        self.faults.iter().map(fault).collect()
+        let more = self.faults.len().saturating_sub(TOLD);
+        let more = (more > 0)
+            .then(|| Finding::open(What::Canary, format!("canaries: {more} more tries went wrong")));
+        self.faults.iter().take(TOLD).map(fault).chain(more).collect()
     }
 }
 
@@ -129,6 +135,8 @@ mod tests {
         assert_eq!((wrong.tried_at, wrong.right_at), (at(65), Some(at(5))));
         let [finding] = &wrong.findings()[..] else { panic!("{wrong:?}") };
         assert_eq!((finding.outcome, finding.text.as_str()), (Outcome::Open, "canary: it arrived"));
+        let many = Tried::after(None, Ok(vec!["it arrived".to_owned(); TOLD + 2]), at(65)).findings();
+        assert_eq!((many.len(), many[TOLD].text.as_str()), (TOLD + 1, "canaries: 2 more tries went wrong"));
         let impossible = Tried::after(Some(&wrong), Err("no veth".to_owned()), at(125));
         assert_eq!(impossible.right_at, Some(at(5)));
         let look = |tried: &Tried| Look { left: tried.findings(), ..Look::default() };

@@ -9,7 +9,6 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::trouble::Trouble;
 use crate::{canary::Canaries, sensor::Sensor, view::View};
 
 /// At which the thread notices that policies have come into force, and that it shall stop.
@@ -32,10 +31,9 @@ pub(super) fn keep(
     tasks: &Handle,
     cancel: &CancellationToken,
 ) {
-    let mut keeper =
-        Keeper { view, cgroup_root, tasks, cancel, canaries: None, next: None, trouble: Trouble::default() };
+    let mut keeper = Keeper { view, sensor, cgroup_root, tasks, cancel, canaries: None, next: None };
     while !cancel.is_cancelled() {
-        match view.policies.tries_every().filter(|_| sensor.stays()) {
+        match view.policies.tries_every().filter(|_| !is_over(sensor, cancel)) {
             Some(every) => keeper.turn(every),
             None => keeper.rest(),
         }
@@ -46,12 +44,12 @@ pub(super) fn keep(
 
 struct Keeper<'a> {
     view: &'a View,
+    sensor: &'a Sensor,
     cgroup_root: &'a Path,
     tasks: &'a Handle,
     cancel: &'a CancellationToken,
     canaries: Option<Canaries>,
     next: Option<Instant>,
-    trouble: Trouble,
 }
 
 impl Keeper<'_> {
@@ -61,30 +59,36 @@ impl Keeper<'_> {
         }
         let begun = Instant::now();
         let tried = self.try_all().map_err(|error| format!("{error:#}"));
-        if self.cancel.is_cancelled() {
+        if tried.is_err() {
+            // Others may answer.
+            self.end();
+        }
+        if is_over(self.sensor, self.cancel) {
+            self.end();
             return;
         }
         tracing::debug!(took = ?begun.elapsed(), ?tried, "canaries tried what is enforced");
         let is_right = matches!(&tried, Ok(faults) if faults.is_empty());
         self.next = Some(begun + if is_right { every } else { every.min(AGAIN) });
-        // What is wrong the verifier tells with all else that is.
-        if let Some(why) = self.trouble.news(tried.as_ref().map(drop)) {
-            tracing::warn!("canaries cannot try what is enforced: {why}");
-        }
+        // What is to be said of it the verifier says, with all else.
         self.view.policies.set_tried(Some(tried));
     }
 
-    /// Nothing is enforced, or they are turned off.
+    /// There is nothing to try, or they are turned off.
     fn rest(&mut self) {
-        self.view.attribution.set_canaries(Vec::new());
-        if self.canaries.take().is_some() || self.next.is_some() {
+        if self.next.take().is_some() {
+            self.end();
             self.view.policies.set_tried(None);
         }
-        self.next = None;
+    }
+
+    fn end(&mut self) {
+        self.canaries = None;
+        self.view.attribution.set_canaries(Vec::new());
     }
 
     fn try_all(&mut self) -> anyhow::Result<Vec<String>> {
-        let is_new = self.canaries.is_none();
+        let (sensor, cancel, is_new) = (self.sensor, self.cancel, self.canaries.is_none());
         let canaries = match &mut self.canaries {
             Some(canaries) => canaries,
             none => {
@@ -99,18 +103,18 @@ impl Keeper<'_> {
         let (tries, between) = if is_new { (TRIES_AT_FIRST, BETWEEN_AT_FIRST) } else { (TRIES, BETWEEN) };
         let mut tried = canaries.try_all();
         for _ in 1..tries {
-            if self.cancel.is_cancelled() || !matches!(&tried, Ok(faults) if !faults.is_empty()) {
+            if is_over(sensor, cancel) || !matches!(&tried, Ok(faults) if !faults.is_empty()) {
                 break;
             }
             tracing::debug!(?tried, "canaries try again");
             thread::sleep(between);
             tried = canaries.try_all();
         }
-        if tried.is_err() {
-            // Others may answer.
-            self.canaries = None;
-            self.view.attribution.set_canaries(Vec::new());
-        }
         tried
     }
+}
+
+/// Whether nothing is enforced any more, or the daemon stops.
+fn is_over(sensor: &Sensor, cancel: &CancellationToken) -> bool {
+    cancel.is_cancelled() || !sensor.stays()
 }
