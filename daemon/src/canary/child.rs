@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, sync_channel},
@@ -35,6 +36,7 @@ impl Helper {
     /// When it cannot be started, put there, or make one.
     pub(super) fn start(cgroup: &Path) -> anyhow::Result<Self> {
         let mut process = Command::new("/proc/self/exe")
+            .arg0("cofferdam")
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

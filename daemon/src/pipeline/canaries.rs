@@ -68,8 +68,8 @@ impl Keeper<'_> {
             return;
         }
         tracing::debug!(took = ?begun.elapsed(), ?tried, "canaries tried what is enforced");
-        let is_right = matches!(&tried, Ok(faults) if faults.is_empty());
-        self.next = Some(begun + if is_right { every } else { every.min(AGAIN) });
+        let is_wrong = matches!(&tried, Ok(faults) if !faults.is_empty());
+        self.next = Some(begun + if is_wrong { every.min(AGAIN) } else { every });
         // What is to be said of it the verifier says, with all else.
         self.view.policies.set_tried(Some(tried));
     }
