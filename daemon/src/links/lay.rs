@@ -4,13 +4,16 @@
 //! What comes out of one link at the host's end goes into the other at once (tc's `mirred`), behind what judges there and
 //! before anything else: no address of the host, no route, no bridge, no forwarding and no firewall has to do with it.
 
-use std::net::IpAddr;
+use std::{io::ErrorKind, net::IpAddr};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use nix::errno::Errno;
 use rtnetlink::{
     Error, Handle, LinkUnspec, LinkVeth, new_connection,
-    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_core::{
+        ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    },
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
@@ -185,7 +188,7 @@ async fn redirect(handle: &Handle, from: u32, to: u32) -> anyhow::Result<()> {
         if let NetlinkPayload::Error(error) = answer.payload
             && error.code.is_some()
             // Whoever judges there may have made it.
-            && !is(&error.to_io(), std::io::ErrorKind::AlreadyExists)
+            && error.to_io().kind() != ErrorKind::AlreadyExists
         {
             return Err(Error::NetlinkError(error).into());
         }
@@ -200,7 +203,7 @@ async fn remove(handle: &Handle, name: &str) -> anyhow::Result<()> {
     let Some(index) = index(handle, name).await? else { return Ok(()) };
     match handle.link().del(index).execute().await {
         // Its other end may just have gone with its namespace.
-        Err(Error::NetlinkError(error)) if is_no_device(&error.to_io()) => Ok(()),
+        Err(Error::NetlinkError(error)) if is_no_device(&error) => Ok(()),
         removed => removed.with_context(|| format!("cannot remove the link {name}")),
     }
 }
@@ -210,15 +213,11 @@ async fn index(handle: &Handle, name: &str) -> anyhow::Result<Option<u32>> {
     let mut found = handle.link().get().match_name(name.to_owned()).execute();
     match found.try_next().await {
         Ok(link) => Ok(link.and_then(veth).map(|veth| veth.index)),
-        Err(Error::NetlinkError(error)) if is_no_device(&error.to_io()) => Ok(None),
+        Err(Error::NetlinkError(error)) if is_no_device(&error) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot look for the link {name}")),
     }
 }
 
-fn is_no_device(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32)
-}
-
-fn is(error: &std::io::Error, kind: std::io::ErrorKind) -> bool {
-    error.kind() == kind
+fn is_no_device(error: &ErrorMessage) -> bool {
+    error.to_io().raw_os_error() == Some(Errno::ENODEV as i32)
 }

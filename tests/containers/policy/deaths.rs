@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{alone, docker};
 
-/// Six hooks at the root of all cgroups, and two at the link of each container.
-const PINNED: usize = 6 + 2 * 3;
+/// Six hooks at the root of all cgroups, and two at the link of each container and of both canaries.
+const PINNED: usize = 6 + 2 * (3 + 2);
 
 /// `shop/api` may talk to the database and to nobody else, and nobody else to the database.
 const ONLY_THESE: &str = "
