@@ -23,6 +23,8 @@ pub mod enforcement;
 
 pub mod cut;
 
+pub mod canary;
+
 pub mod syscall;
 
 pub mod sink;

@@ -1,5 +1,7 @@
 //! Virtual Ethernet links of this host, and which network namespace is behind each. The only user of rtnetlink.
 
+pub mod lay;
+
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use rtnetlink::{

@@ -49,6 +49,8 @@ use crate::{
     view::{Heartbeat, View},
 };
 
+mod canaries;
+
 mod cutter;
 
 mod instance;
@@ -120,7 +122,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     // Removed here, whoever may still hold the sensor.
     let _pins = loaded.pins;
     let ledger = Arc::new(loaded.ledger);
-    let attribution = Arc::new(Attribution::new(options.cgroup_root));
+    let cgroup_root = options.cgroup_root;
+    let attribution = Arc::new(Attribution::new(cgroup_root.clone()));
     attribution.name_outside(Networks::new(config.outside.networks()));
     attribution.seed().context("cannot look at what runs already")?;
 
@@ -192,11 +195,16 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         let (view, sensor, cancel) = (view.clone(), Arc::clone(&sensor), cancel.clone());
         move || verifier::keep(&view, &sensor, &cancel)
     })?;
+    let canaries = thread::Builder::new().name("canaries".to_owned()).spawn({
+        let (view, sensor, tasks, cancel) =
+            (view.clone(), Arc::clone(&sensor), tasks.handle().clone(), cancel.clone());
+        move || canaries::keep(&view, &sensor, &cgroup_root, &tasks, &cancel)
+    })?;
     let ending = (Arc::clone(&view.policies), sensor);
     let served = tasks.block_on(supervisor::serve(view, local, web, hangup, start, cancel.clone()));
 
     cancel.cancel();
-    for thread in [data_path, keeper, policies, verifier] {
+    for thread in [data_path, keeper, policies, verifier, canaries] {
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
     }
@@ -280,29 +288,36 @@ impl Pipeline {
         let found = reader.drain(|bytes| match Record::decode(bytes) {
             Ok(record) => {
                 metrics.delivered(record.family());
-                *seq += 1;
-                let event = attribution.attribute(&record, &clock, *seq);
-                metrics.observe(&event);
-                events.publish(event);
+                let event = attribution.attribute(&record, &clock, *seq + 1);
+                // What the daemon's own workloads try is no news.
+                if !event.kind.is_of_canary() {
+                    *seq += 1;
+                    metrics.observe(&event);
+                    events.publish(event);
+                }
             }
             Err(_) => metrics.undecoded(),
         });
         let injected: Vec<Injected> = self.injected.try_iter().collect();
         for item in injected {
-            self.seq += 1;
+            let seq = self.seq + 1;
             let event = match item {
                 Injected::Close(record) => {
-                    self.attribution.attribute(&Record::FlowClose(*record), &clock, self.seq)
+                    self.attribution.attribute(&Record::FlowClose(*record), &clock, seq)
                 }
-                Injected::Missing(missing) => self.lost(&missing, &clock),
+                Injected::Missing(missing) => self.lost(&missing, &clock, seq),
             };
+            if event.kind.is_of_canary() {
+                continue;
+            }
+            self.seq = seq;
             self.metrics.observe(&event);
             self.events.publish(event);
         }
         found
     }
 
-    fn lost(&self, missing: &Missing, clock: &Clock) -> Event {
+    fn lost(&self, missing: &Missing, clock: &Clock, seq: u64) -> Event {
         let lost = Lost {
             shed: missing.shed,
             workload: (missing.payer != CgroupId::NONE).then(|| self.attribution.workload(missing.payer)),
@@ -310,7 +325,7 @@ impl Pipeline {
         };
         Event {
             schema_version: SCHEMA_VERSION,
-            seq: self.seq,
+            seq,
             time: clock.from_boot(clock.boot_time()),
             message: lost.to_string(),
             kind: EventKind::Lost(lost),

@@ -93,7 +93,7 @@ impl View {
     pub fn edges_and_denials(&self) -> anyhow::Result<(Vec<Edge>, Denials)> {
         // Held while the kernel is read: rows that are just moved into the archive are seen once, not twice.
         let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = self.counts.ledger()?;
+        let rows = self.rows()?;
         let edges = proxy::join(archive.with(self.fold(&rows)), &self.published());
         Ok((edges, archive.denials_with(self.denials(&rows))))
     }
@@ -104,7 +104,7 @@ impl View {
     /// When the kernel's maps cannot be read. `change` was done then as well.
     pub fn renamed(&self, change: impl FnOnce()) -> anyhow::Result<(Vec<Edge>, Vec<Edge>)> {
         let archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = self.counts.ledger();
+        let rows = self.rows();
         let map = |rows: &[_]| proxy::join(archive.with(self.fold(rows)), &self.published());
         let before = rows.as_deref().map(map).unwrap_or_default();
         change();
@@ -123,9 +123,17 @@ impl View {
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = Vec::new();
         let result = take(&mut rows);
+        self.attribution.without_canaries(&mut rows);
         archive.add(self.fold(&rows));
         archive.add_denials(self.denials(&rows));
         result
+    }
+
+    /// The ledger, but for what the daemon's own workloads do.
+    fn rows(&self) -> anyhow::Result<Vec<(LedgerKey, LedgerRow)>> {
+        let mut rows = self.counts.ledger()?;
+        self.attribution.without_canaries(&mut rows);
+        Ok(rows)
     }
 
     /// Ports of the host that lead to containers through a proxy.

@@ -1,5 +1,6 @@
 //! Policies on real containers. The oracle is what the server has received.
 
+mod canaries;
 mod clients;
 mod cut;
 mod deaths;

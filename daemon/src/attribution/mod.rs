@@ -65,7 +65,7 @@ pub use self::{
     counts::{DNS_OUTCOMES, Overflows},
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
-    tables::{Home, Networked, Placed},
+    tables::{Canary, Home, Networked, Placed},
     told::Told,
     upkeep::keep,
 };
@@ -147,12 +147,12 @@ impl Attribution {
         self.tables().resident(cgroup)
     }
 
-    /// The cgroups that exist, and who lives in each.
+    /// The cgroups that exist, and who lives in each; without the daemon's own.
     #[must_use]
     pub fn live(&self) -> Vec<(CgroupId, Arc<Workload>)> {
         let tables = self.tables();
-        let live = tables.live();
-        live.into_iter().filter_map(|cgroup| Some((cgroup, tables.resident(cgroup)?))).collect()
+        let live = tables.live().into_iter().filter(|cgroup| !tables.is_canary(*cgroup));
+        live.filter_map(|cgroup| Some((cgroup, tables.resident(cgroup)?))).collect()
     }
 
     /// Whose end of a flow this is, seen from the other end: by cgroup, else by address (a container's, the host's, or

@@ -7,9 +7,12 @@ use std::{
     time::Duration,
 };
 
-use cofferdam_common::ids::{Address, CgroupId};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    network::{LedgerKey, LedgerRow, Party},
+};
 
-use super::{Attribution, Home, Networked, Placed, lock};
+use super::{Attribution, Canary, Home, Networked, Placed, lock};
 use crate::event::RuleName;
 
 impl Attribution {
@@ -29,6 +32,25 @@ impl Attribution {
     #[must_use]
     pub fn networked(&self) -> Vec<Networked> {
         self.tables().networked()
+    }
+
+    /// These are the daemon's own workloads, and no others.
+    pub fn set_canaries(&self, canaries: Vec<Canary>) {
+        self.tables_mut().set_canaries(canaries);
+        self.change();
+    }
+
+    /// The daemon's own workloads.
+    #[must_use]
+    pub fn networked_canaries(&self) -> Vec<Networked> {
+        self.tables().networked_canaries()
+    }
+
+    /// Leaves out the rows of the ledger that are about the daemon's own workloads.
+    pub fn without_canaries(&self, rows: &mut Vec<(LedgerKey, LedgerRow)>) {
+        let tables = self.tables();
+        let is_canarys = |party: &Party| tables.is_canary(party.cgroup);
+        rows.retain(|(key, _)| !is_canarys(&key.source) && !is_canarys(&key.target));
     }
 
     /// Where the processes are of whoever lives in a cgroup; `None` where that is not known.

@@ -7,6 +7,7 @@ use std::{
 
 use cofferdam_common::ids::CgroupId;
 
+use self::canaries::Canaries;
 use super::{
     addresses::Addresses,
     cgroup::{Place, identify},
@@ -20,13 +21,18 @@ use super::{
 };
 use crate::event::{Runtime, Workload, WorkloadKind};
 
+mod canaries;
+
 mod parties;
 
 mod placed;
 
 mod pods;
 
-pub use self::placed::{Home, Networked, Placed};
+pub use self::{
+    canaries::Canary,
+    placed::{Home, Networked, Placed},
+};
 
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.
 const LIMIT: usize = 65_536;
@@ -61,6 +67,7 @@ pub(super) struct Tables {
     cgroups: HashMap<CgroupId, Cgroup>,
     containers: HashMap<Arc<str>, Entry>,
     claims: Claims,
+    canaries: Canaries,
     pub(super) nameless: Queue,
     pub(super) addresses: Addresses,
     pub(super) outside: Networks,
@@ -79,6 +86,7 @@ impl Tables {
             cgroups: HashMap::new(),
             containers: HashMap::new(),
             claims: Claims::default(),
+            canaries: Canaries::default(),
             nameless: Queue::default(),
             addresses: Addresses::default(),
             outside: Networks::default(),

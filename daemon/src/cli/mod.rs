@@ -29,7 +29,10 @@ pub use self::{
     log::log_to_stderr,
     output::{printable, printable_json},
 };
-use crate::sensor::{OFFSETS_COMMAND, offsets};
+use crate::{
+    canary,
+    sensor::{OFFSETS_COMMAND, offsets},
+};
 
 /// Who on this host talks to whom.
 ///
@@ -83,6 +86,9 @@ enum Command {
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
+    /// Is a workload of the daemon's own, for the daemon itself.
+    #[command(name = canary::COMMAND, hide = true)]
+    Canary,
 }
 
 impl Cli {
@@ -113,6 +119,7 @@ impl Cli {
             Some(Command::Config(arguments)) => config::run(arguments),
             Some(Command::Policy(arguments)) => policy::run(arguments, &client),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
+            Some(Command::Canary) => Ok(canary::answer(io::stdin().lock(), io::stdout().lock())?),
         }
     }
 }
@@ -134,7 +141,9 @@ mod tests {
         let mut command = Cli::command().term_width(100);
         command.build();
         let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-        for name in names.iter().filter(|name| !["help", OFFSETS_COMMAND].contains(&name.as_str())) {
+        for name in
+            names.iter().filter(|name| !["help", OFFSETS_COMMAND, canary::COMMAND].contains(&name.as_str()))
+        {
             let subcommand = command.find_subcommand_mut(name).expect("it is there");
             let arguments: Vec<_> = subcommand.get_arguments().filter_map(|arg| arg.get_long()).collect();
             assert!(page.contains(&format!("## cofferdam {name}")), "docs/cli.md lacks `{name}`");

@@ -118,6 +118,10 @@ fn policies(report: &enforcement::Report) -> String {
         if let Some(at) = report.verified.as_ref().and_then(|verified| verified.verified_at) {
             parts.push(format!("verified at {at:.0}"));
         }
+        let tried = report.verified.as_ref().and_then(|verified| verified.tried.as_ref());
+        if let Some(at) = tried.and_then(|tried| tried.right_at) {
+            parts.push(format!("canaries right at {at:.0}"));
+        }
         parts.extend(cuts(report));
         text = format!("  {}\n", parts.join("   "));
         text += &verified(report);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FullPath, Resolvers, Room};
+use super::{FullPath, Resolvers, Room, Whole};
 
 /// Where policies are unless somebody says otherwise.
 pub const DEFAULT_POLICIES: &str = "/etc/cofferdam/policies";
@@ -49,6 +49,10 @@ pub struct Policies {
     pub cut_open_connections: bool,
     /// Whose answers of the DNS are believed, where rules allow by name.
     pub resolvers: Resolvers,
+    /// Whether two workloads of the daemon's own try what is enforced.
+    pub canaries: bool,
+    /// How often they do.
+    pub canaries_every_seconds: Whole<1, 3_600>,
     /// For how much of them the kernel has room.
     pub room: Room,
 }
@@ -73,6 +77,8 @@ impl Default for Policies {
             at_stop: AtStop::Keep,
             cut_open_connections: true,
             resolvers: Resolvers::default(),
+            canaries: true,
+            canaries_every_seconds: Whole(60),
             room: Room::default(),
         }
     }

@@ -270,6 +270,8 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
       "no": ["::/0"]                                 # /etc/cofferdam/config.yaml
     policies:
       at_stop: "keep"                                # default
+      canaries: true                                 # default
+      canaries_every_seconds: 60                     # default
       cut_open_connections: true                     # default
       default_egress: "allow"                        # default
       default_ingress: "allow"                       # default

@@ -24,6 +24,8 @@ use crate::{
     },
 };
 
+mod canaries;
+
 mod cuts;
 
 mod guard;
@@ -45,6 +47,7 @@ mod verified;
 mod verify;
 
 pub use self::{
+    canaries::{Tried, TriedOutcome},
     cuts::{Cuts, Uncut},
     guard::Harm,
     report::{Partial, Report},

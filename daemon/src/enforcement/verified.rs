@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Tried;
 use crate::sensor::standing::{Finding, Outcome, What};
 
 /// How many findings are kept; the rest is counted.
@@ -29,6 +30,9 @@ pub struct Verified {
     /// Programs that are not ours, where ours are.
     #[serde(default)]
     pub foreign: usize,
+    /// What the daemon's own workloads tried last; absent where they have not tried yet, or are turned off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
 }
 
 /// What was mended since the daemon started.
@@ -80,7 +84,7 @@ impl Verified {
         findings.sort_by_key(|finding| finding.outcome == Outcome::Noted);
         findings.truncate(SHOWN);
         let verified_at = if verified { Some(now) } else { before.and_then(|before| before.verified_at) };
-        Self { verified, looked_at: now, verified_at, findings, findings_total, foreign }
+        Self { verified, looked_at: now, verified_at, findings, findings_total, foreign, tried: None }
     }
 
     /// What is not right, in one line; `None` while all is.

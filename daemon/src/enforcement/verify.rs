@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use jiff::Timestamp;
 
-use super::{InForce, Look, Mended, Sync, Verified};
+use super::{InForce, Look, Mended, Sync, Tried, Verified};
 use crate::sensor::{
     policy::{Checked, Table},
     standing::{Finding, What},
@@ -18,6 +18,8 @@ const AT_ONCE: usize = 1024;
 pub(super) struct Kept {
     /// When it was last looked, while something is judged.
     verified: Option<Verified>,
+    /// What the daemon's own workloads tried last.
+    pub(super) tried: Option<Tried>,
     /// Since the daemon started.
     mended: Mended,
 }
@@ -96,7 +98,9 @@ impl InForce {
     /// The same, and what was mended.
     pub(super) fn kept(&self) -> (Option<Verified>, Mended) {
         let kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        (kept.verified.clone(), kept.mended.clone())
+        let verified = kept.verified.clone();
+        let verified = verified.map(|verified| Verified { tried: kept.tried.clone(), ..verified });
+        (verified, kept.mended.clone())
     }
 
     /// Does something with what is in force, if anything is.

@@ -137,4 +137,11 @@ impl EventKind {
             Self::Lost(lost) => lost.workload.as_deref().into_iter().collect(),
         }
     }
+
+    /// Whether it tells of one of the daemon's own workloads. That something of theirs was lost is told all the same.
+    #[must_use]
+    pub fn is_of_canary(&self) -> bool {
+        !matches!(self, Self::Lost(_))
+            && self.workloads().iter().any(|workload| workload.kind == WorkloadKind::Canary)
+    }
 }

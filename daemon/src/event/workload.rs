@@ -79,6 +79,8 @@ pub enum WorkloadKind {
     Other,
     /// A cgroup of this host that nothing could be learned about. Counted as unattributed.
     Unknown,
+    /// The daemon's own, by which it tries what is enforced. Neither events nor the map tell of it.
+    Canary,
 }
 
 /// Where in a Kubernetes cluster a container is.

@@ -159,6 +159,10 @@ metrics! {
         "What was not there any more, or not as it was put up, and is again."
     FOREIGN: GAUGE "cofferdam_enforcement_foreign_programs" [];
         "Programs that are not ours and are attached where ours judge; absent while nothing is judged."
+    CANARIES: GAUGE "cofferdam_enforcement_canaries" ["outcome"];
+        "How it went when the daemon's own workloads last tried what is enforced: 1 for that outcome; absent while they do not."
+    CANARIES_TIME: GAUGE "cofferdam_enforcement_canaries_timestamp_seconds" [];
+        "When all that they tried last went as it must, seconds since 1970; 0 if it never did since policies came into force."
     SERIES_FOLDED: COUNTER "cofferdam_metric_series_folded_total" ["metric"];
         "Times that a label set found no series of its own and was counted under other."
     SCRAPE_FAILURES: COUNTER "cofferdam_scrape_failures_total" ["part"];

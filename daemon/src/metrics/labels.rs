@@ -16,6 +16,7 @@ pub(super) const RUNTIMES: [&str; 6] = ["docker", "podman", "containerd", "crio"
 const HOST: &str = "host";
 const OUTSIDE: &str = "outside";
 const UNKNOWN: &str = "unknown";
+const CANARY: &str = "canary";
 
 /// From here on a port of a peer outside is taken for an ephemeral one (Linux' `ip_local_port_range`).
 const FIRST_EPHEMERAL: u16 = 32_768;
@@ -31,6 +32,7 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
         WorkloadKind::Container if has_no_name(workload) => UNNAMED.into(),
         WorkloadKind::Container if workload.kubernetes.is_some() => in_cluster(workload).into(),
         WorkloadKind::Container | WorkloadKind::Cgroup => told_apart("container", &workload.name),
+        WorkloadKind::Canary => CANARY.into(),
         WorkloadKind::Unit => match transient(&workload.name) {
             Some(name) => name.into(),
             None => told_apart("unit", &workload.name),
@@ -66,6 +68,7 @@ pub(super) fn kind(kind: WorkloadKind) -> &'static str {
         WorkloadKind::Outside => OUTSIDE,
         WorkloadKind::Other => OTHER,
         WorkloadKind::Unknown => UNKNOWN,
+        WorkloadKind::Canary => CANARY,
     }
 }
 

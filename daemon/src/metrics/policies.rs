@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{definitions as metric, labels, page::Page, series::Series};
 use crate::{
-    enforcement::{Report, Shadowed, What},
+    enforcement::{Report, Shadowed, TriedOutcome, What},
     event::Verdict,
     interaction::denials::Denials,
 };
@@ -117,6 +117,13 @@ pub(super) fn write(page: &mut Page, report: &Report) {
         let last = verified.verified_at.map(|at| at.as_duration().as_secs_f64());
         page.add(&metric::VERIFIED_TIME, &[], last.unwrap_or_default());
         page.count(&metric::FOREIGN, &[], verified.foreign as u64);
+        if let Some(tried) = &verified.tried {
+            for outcome in TriedOutcome::ALL {
+                page.count(&metric::CANARIES, &[outcome.name()], (outcome == tried.outcome).into());
+            }
+            let last = tried.right_at.map(|at| at.as_duration().as_secs_f64());
+            page.add(&metric::CANARIES_TIME, &[], last.unwrap_or_default());
+        }
     }
     for what in What::MENDABLE {
         page.count(

@@ -4,7 +4,7 @@ use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY};
 
 use super::*;
 use crate::{
-    enforcement::{Finding, Look, Outcome, Shadowed, What},
+    enforcement::{Finding, Look, Outcome, Shadowed, Tried, What},
     event::{RuleName, Runtime},
     interaction::{Verdicts, denials::Denials},
     sink::samples as events,
@@ -16,7 +16,10 @@ fn verified() -> enforcement::Verified {
     let left = vec![found(What::Foreign, Outcome::Noted), found(What::Pin, Outcome::Open)];
     let at = |second| jiff::Timestamp::from_second(second).expect("a time");
     let before = enforcement::Verified::after(None, Look::default(), at(10));
-    enforcement::Verified::after(Some(&before), Look { left, ..Look::default() }, at(20))
+    let verified = enforcement::Verified::after(Some(&before), Look { left, ..Look::default() }, at(20));
+    let right = Tried::after(None, Ok(Vec::new()), at(5));
+    let tried = Some(Tried::after(Some(&right), Ok(vec!["it arrived".to_owned()]), at(15)));
+    enforcement::Verified { tried, ..verified }
 }
 
 fn readings() -> Readings {
@@ -176,6 +179,10 @@ fn whether_policies_are_enforced_can_be_watched_with_its_age() {
     assert_eq!(value(&text, "cofferdam_enforcement_verified_timestamp_seconds"), Some(10.0));
     assert_eq!(value(&text, "cofferdam_enforcement_foreign_programs"), Some(1.0));
     assert_eq!(value(&text, r#"cofferdam_enforcement_mended_total{what="hook"}"#), Some(0.0));
+    let canaries =
+        |outcome| value(&text, &format!("cofferdam_enforcement_canaries{{outcome=\"{outcome}\"}}"));
+    assert_eq!(["right", "wrong", "impossible"].map(canaries), [Some(0.0), Some(1.0), Some(0.0)]);
+    assert_eq!(value(&text, "cofferdam_enforcement_canaries_timestamp_seconds"), Some(5.0));
     let nothing = render(&Metrics::new(), &Readings::default());
     assert_eq!(value(&nothing, "cofferdam_enforcement_verified"), None);
 }

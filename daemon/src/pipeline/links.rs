@@ -128,7 +128,8 @@ impl Keeper {
         }
         if lists || self.known.values().any(|known| known.owner.is_none()) {
             let containers = view.attribution.networked();
-            result = result.and(self.find_owners(sensor, &containers).await);
+            let canaries = view.attribution.networked_canaries();
+            result = result.and(self.find_owners(sensor, &[&containers[..], &canaries].concat()).await);
             result =
                 result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
             if lists {

@@ -52,7 +52,8 @@ pub(super) fn keep(view: &View, sensor: &Sensor, cancel: &CancellationToken) {
 
 /// All that is looked at, each by whoever can mend it.
 fn look(view: &View, sensor: &Sensor) -> Vec<Finding> {
-    [sensor.verify_hooks(), sensor.verify_links(), view.policies.verify_maps(ENTRIES)].concat()
+    let maps = view.policies.verify_maps(ENTRIES);
+    [sensor.verify_hooks(), sensor.verify_links(), maps, view.policies.tried_findings()].concat()
 }
 
 /// What was said last, of each kind.

@@ -6,6 +6,8 @@
 
 mod admit;
 
+mod canary;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -305,7 +307,7 @@ impl Plan {
     /// Rules that are about those of a signature, and how they stand.
     pub(super) fn stand(&self, signature: &Signature, direction: Direction) -> (Vec<u32>, Stand) {
         let about = match signature.sort {
-            Sort::Outside => Vec::new(),
+            Sort::Outside | Sort::Canary(_) => Vec::new(),
             Sort::Here | Sort::Container => self.rules.about(&signature.atoms, direction),
         };
         let denied = signature.sort == Sort::Container && self.denied_by_default[direction as usize];

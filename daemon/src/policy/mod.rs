@@ -14,6 +14,8 @@ pub mod check;
 
 pub mod numbers;
 
+pub mod canary;
+
 mod rules;
 
 mod signature;

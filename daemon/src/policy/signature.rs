@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
+    canary::Role,
     model::Peer,
     rules::{Atom, Rules},
 };
@@ -27,6 +28,8 @@ pub(super) enum Sort {
     Here,
     /// A peer, but never a subject.
     Outside,
+    /// One of the daemon's own, about which no rule is.
+    Canary(Role),
 }
 
 impl Signature {
@@ -37,7 +40,13 @@ impl Signature {
 
     /// Whether rules may be about it.
     pub(super) fn is_here(&self) -> bool {
-        self.sort != Sort::Outside
+        matches!(self.sort, Sort::Container | Sort::Here)
+    }
+
+    /// One of the daemon's own.
+    fn canary(name: &str) -> Self {
+        Role::of(name)
+            .map_or_else(Self::nobody, |role| Self { sort: Sort::Canary(role), atoms: Box::default() })
     }
 
     /// A peer within all these networks, or of all these patterns of names.
@@ -75,6 +84,7 @@ impl Selectors {
                 Sort::Here
             }
             WorkloadKind::Outside | WorkloadKind::Other => return Signature::nobody(),
+            WorkloadKind::Canary => return Signature::canary(&workload.name),
         };
         let names = [Some(&workload.name), workload.container_name.as_ref()];
         let named = names.into_iter().flatten().filter_map(|name| self.named.get(name.as_str())).flatten();

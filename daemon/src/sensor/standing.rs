@@ -39,6 +39,8 @@ pub enum What {
     Foreign,
     /// Cgroups that have no identity for longer than they may.
     Identity,
+    /// What the daemon's own workloads tried.
+    Canary,
 }
 
 impl What {
@@ -74,6 +76,7 @@ impl What {
             Self::Networks => "networks",
             Self::Foreign => "foreign",
             Self::Identity => "identity",
+            Self::Canary => "canary",
         }
     }
 }
@@ -112,6 +115,12 @@ impl Finding {
             Err(error) => (format!("{}, and cannot be mended: {error:#}", text.into()), Outcome::Open),
         };
         Self { what, outcome, count, text }
+    }
+
+    /// What is no fault of ours, or of which nobody knows whether it is one.
+    #[must_use]
+    pub fn noted(what: What, text: String) -> Self {
+        Self { what, outcome: Outcome::Noted, count: 1, text }
     }
 
     /// What nobody here can mend.
@@ -164,11 +173,12 @@ impl Order {
     ) -> impl Iterator<Item = Finding> + 'a {
         let before = self.before.iter().map(|program| (program, "runs before ours"));
         let after = self.after.iter().map(|program| (program, "is attached as well"));
-        before.chain(after).map(move |(program, how)| Finding {
-            what: What::Foreign,
-            outcome: Outcome::Noted,
-            count: 1,
-            text: format!("{place}: program {program} ({}), which is not ours, {how}", called(*program)),
+        before.chain(after).map(move |(program, how)| {
+            let called = called(*program);
+            Finding::noted(
+                What::Foreign,
+                format!("{place}: program {program} ({called}), which is not ours, {how}"),
+            )
         })
     }
 }
@@ -229,7 +239,7 @@ mod tests {
 
     #[test]
     fn each_kind_goes_by_one_name() {
-        for what in What::MENDABLE.into_iter().chain([What::Foreign, What::Identity]) {
+        for what in What::MENDABLE.into_iter().chain([What::Foreign, What::Identity, What::Canary]) {
             assert_eq!(serde_json::to_value(what).unwrap(), what.name());
         }
     }

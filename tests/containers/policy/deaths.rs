@@ -27,8 +27,9 @@ use super::{
 };
 use crate::{alone, docker};
 
-/// Six hooks at the root of all cgroups, two at the link of each container, and what they were told by name.
-const PINNED: usize = 6 + 2 * 3 + 1;
+/// Six hooks at the root of all cgroups, two at the link of each container and of both canaries, and what they were told by
+/// name.
+const PINNED: usize = 6 + 2 * (3 + 2) + 1;
 
 /// `shop/api` may talk to the database and to nobody else, and nobody else to the database.
 const ONLY_THESE: &str = "

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use cofferdam::sensor::features;
 use cofferdam_tests::{
-    Container, Docker, Node, built,
+    Container, Daemon, Docker, Node, built,
     command::{output, run, wait_for},
     foreign,
 };
@@ -26,6 +26,8 @@ const HOOKS: [(&str, &str); 6] = [
     ("sendmsg6", "cgroup_udp6_sendmsg"),
 ];
 const VETHS: [&str; 2] = ["veth_ingress", "veth_egress"];
+/// Links that are covered: three containers', and the canaries'.
+const LINKS: usize = 3 + 2;
 
 /// A shop whose policies are in force, and found to be.
 struct Scene {
@@ -101,7 +103,7 @@ impl Scene {
             ensure!(ours.count() == 1, "{name} is not attached once: {at_root:?}");
         }
         let attached = self.attached_to_links()?;
-        ensure!(attached == VETHS.len() * 3, "{attached} hooks are attached to links");
+        ensure!(attached == VETHS.len() * LINKS, "{attached} hooks are attached to links");
         Ok(())
     }
 
@@ -119,13 +121,7 @@ impl Scene {
 
     /// The kernel's numbers of the daemon's programs of these names.
     fn programs(&self, names: &[&str]) -> Result<Vec<Value>> {
-        let own = self.stage.daemon.programs()?;
-        let is_own = |it: &Value| {
-            it["id"].as_u64().and_then(|id| id.try_into().ok()).is_some_and(|id| own.contains(&id))
-        };
-        let is_named = |it: &Value| names.iter().any(|name| it["name"] == *name);
-        let all = told("prog", &["show"])?.into_iter();
-        Ok(all.filter(|it| is_named(it) && is_own(it)).map(|it| it["id"].clone()).collect())
+        programs(&self.stage.daemon, names)
     }
 
     fn links(&self, names: &[&str]) -> Result<Vec<Value>> {
@@ -141,19 +137,8 @@ impl Scene {
         links.iter().try_for_each(|link| bpftool(&["link", "detach", "id", &link["id"].to_string()]))
     }
 
-    /// The number of one of the daemon's maps.
     fn map(&self, name: &str) -> Result<String> {
-        let ours = self.programs(&["cgroup_skb_egress", "veth_ingress"])?;
-        let programs = told("prog", &["show"])?;
-        let used: Vec<&Value> = programs
-            .iter()
-            .filter(|program| ours.contains(&program["id"]))
-            .filter_map(|program| program["map_ids"].as_array())
-            .flatten()
-            .collect();
-        let maps = told("map", &["show"])?;
-        let map = maps.iter().find(|map| map["name"] == name && used.contains(&&map["id"]));
-        Ok(map.with_context(|| format!("there is no map {name}"))?["id"].to_string())
+        map(&self.stage.daemon, name)
     }
 
     /// Removes all entries of one of the daemon's maps, and says how many there were.
@@ -181,6 +166,31 @@ impl Scene {
         let pin = pin.with_context(|| format!("{name} is not pinned: {pins:?}"))?;
         run(self.node.command("rm").arg(pin)).map(drop)
     }
+}
+
+/// The kernel's numbers of a daemon's programs of these names.
+fn programs(daemon: &Daemon, names: &[&str]) -> Result<Vec<Value>> {
+    let own = daemon.programs()?;
+    let is_own =
+        |it: &Value| it["id"].as_u64().and_then(|id| id.try_into().ok()).is_some_and(|id| own.contains(&id));
+    let is_named = |it: &Value| names.iter().any(|name| it["name"] == *name);
+    let all = told("prog", &["show"])?.into_iter();
+    Ok(all.filter(|it| is_named(it) && is_own(it)).map(|it| it["id"].clone()).collect())
+}
+
+/// The number of one of a daemon's maps.
+pub(super) fn map(daemon: &Daemon, name: &str) -> Result<String> {
+    let ours = programs(daemon, &["cgroup_skb_egress", "veth_ingress"])?;
+    let programs = told("prog", &["show"])?;
+    let used: Vec<&Value> = programs
+        .iter()
+        .filter(|program| ours.contains(&program["id"]))
+        .filter_map(|program| program["map_ids"].as_array())
+        .flatten()
+        .collect();
+    let maps = told("map", &["show"])?;
+    let map = maps.iter().find(|map| map["name"] == name && used.contains(&&map["id"]));
+    Ok(map.with_context(|| format!("there is no map {name}"))?["id"].to_string())
 }
 
 /// Where the tree of cgroups is.
@@ -275,7 +285,7 @@ fn what_cannot_be_mended_is_told_until_it_can_be() -> Result<()> {
     remount("rw")?;
     scene.is_verified()?;
     scene.is_attached_once()?;
-    assert_eq!(scene.pins()?.len(), HOOKS.len() + VETHS.len() * 3);
+    assert_eq!(scene.pins()?.len(), HOOKS.len() + VETHS.len() * LINKS);
     Ok(())
 }
 

@@ -33,6 +33,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // Whose sockets they are, and what became of them.
     ("cut", &["attribution", "enforcement"]),
+    // Who they are, what they may, and by which links.
+    ("canary", &["attribution", "links", "policy"]),
     // Of the event, what a selector selects, and which characters are hostile.
     ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),

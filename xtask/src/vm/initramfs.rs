@@ -13,7 +13,7 @@ use super::image::Image;
 use crate::shell;
 
 /// Modules for networks of the tests' own. The netfilter ones are there for translated addresses.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 17] = [
     "sctp",
     "veth",
     "bridge",
@@ -21,6 +21,8 @@ const MODULES: [&str; 15] = [
     "overlay",
     "sch_ingress",
     "cls_bpf",
+    "cls_u32",
+    "act_mirred",
     "tun",
     "vxlan",
     "nft_chain_nat",

@@ -115,6 +115,8 @@ fn ours(daemon: &Path, image: &Image) -> Result<PathBuf> {
     let tree = Tree::merged(directory.join("systemd.tree"))?;
     tree.program(daemon, "usr/bin/cofferdam")?;
     tree.tool("bpftool")?;
+    // To load the modules: a minimal Debian cannot.
+    tree.tool("busybox")?;
     tree.modules(image)?;
     tree.write(&format!("{UNITS}/cofferdam.service"), fs::read(unit())?, 0o644)?;
     tree.link(&format!("{WANTED}/cofferdam.service"), "/usr/lib/systemd/system/cofferdam.service")?;

@@ -111,6 +111,27 @@ reloads() {
     [ "$(main_pid)" = "$old" ] && [ "$(property ActiveState)" = active ]
 }
 
+# With the powers that the unit leaves: a namespace and a cgroup of their own.
+canaries_try() {
+    for module in /modules/*.ko; do
+        # Some are there already.
+        busybox insmod "$module" 2>/dev/null
+    done
+    mkdir -p /etc/cofferdam/policies
+    printf 'policy: check\nmode: enforce\nrules: [{to: nobody.service}]\n' >/etc/cofferdam/policies/check.yaml
+    if ! eventually 120 told 'canaries right at'; then
+        cofferdam status
+        return 1
+    fi
+    ls -d /sys/fs/cgroup/system.slice/cofferdam.service/cofferdam-canary-*-sender || return 1
+    rm /etc/cofferdam/policies/check.yaml
+    eventually 30 told observing && eventually 30 no_canaries
+}
+
+no_canaries() {
+    ! ls -d /sys/fs/cgroup/system.slice/cofferdam.service/cofferdam-canary-* && ! ls -d /sys/class/net/cofferdam-*
+}
+
 stops_cleanly() {
     eventually 60 systemctl --quiet is-active cofferdam || return 1
     running=$(links)
@@ -130,6 +151,7 @@ check hooks_are_attached attached
 check status_answers answers
 check hardening_is_in_effect hardened
 check a_reload_reads_the_configuration_and_a_broken_one_changes_nothing reloads
+check canaries_find_a_policy_enforced canaries_try
 check it_is_restarted_after_kill_9 survives_kill
 check the_watchdog_restarts_a_daemon_that_hangs survives_hang
 check a_clean_stop_leaves_nothing_in_the_kernel stops_cleanly

@@ -128,6 +128,7 @@ impl Tables {
         let containers = self.addresses.of_containers();
         let containers = containers
             .map(|(address, key)| (addresses::mapped(address), shared(key).unwrap_or(CgroupId::ROOT)));
-        host.chain(containers).collect()
+        // Should somebody else have such an address, it is his.
+        self.addresses_of_canaries().chain(host).chain(containers).collect()
     }
 }

@@ -6,7 +6,7 @@ use super::{super::output::number, up};
 use crate::{
     api::{Health, State},
     attribution::{RuntimeState, RuntimeStatus},
-    enforcement::Verified,
+    enforcement::{Verified, What},
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -189,7 +189,12 @@ pub(super) fn hook(hook: &HookStatus) -> Check {
 pub(super) fn enforcement(verified: &Verified) -> Vec<Check> {
     const SUBJECT: &str = "enforcement";
     let state = match verified.problem() {
-        None => Check::well(SUBJECT, &format!("verified at {:.0}", verified.looked_at)),
+        None => {
+            let right_at = verified.tried.as_ref().and_then(|tried| tried.right_at);
+            let tried =
+                right_at.map(|at| format!("; canaries found it right at {at:.0}")).unwrap_or_default();
+            Check::well(SUBJECT, &format!("verified at {:.0}{tried}", verified.looked_at))
+        }
         Some(problem) => {
             let last = verified
                 .verified_at
@@ -199,7 +204,12 @@ pub(super) fn enforcement(verified: &Verified) -> Vec<Check> {
         }
     };
     let noted = verified.noted().map(|finding| {
-        let advice = "see who attached it: `bpftool prog show`, `bpftool cgroup tree`, `bpftool net`";
+        let advice = match finding.what {
+            What::Canary => {
+                "see what canaries need (docs/policy.md); `policies.canaries: false` turns them off"
+            }
+            _ => "see who attached it: `bpftool prog show`, `bpftool cgroup tree`, `bpftool net`",
+        };
         Check::note(SUBJECT, &finding.text, Some(advice))
     });
     std::iter::once(state).chain(noted).collect()
@@ -253,7 +263,7 @@ mod tests {
     use super::*;
     use crate::{
         api::samples,
-        enforcement::{Finding, Look, Outcome, What},
+        enforcement::{Finding, Look, Outcome, Tried},
         event::Runtime,
     };
 
@@ -276,6 +286,25 @@ mod tests {
         let well = enforcement(&Verified::after(None, Look::default(), Timestamp::UNIX_EPOCH));
         assert_eq!(well.iter().map(|check| check.level).collect::<Vec<_>>(), [Level::Well]);
         assert_eq!(well[0].finding, "verified at 1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_canaries_found_is_told_and_that_they_find_nothing_out_is_a_note() {
+        let told = |tried| {
+            let tried = Tried::after(None, tried, Timestamp::UNIX_EPOCH);
+            let look = Look { left: tried.findings(), ..Look::default() };
+            let verified = Verified::after(None, look, Timestamp::UNIX_EPOCH);
+            enforcement(&Verified { tried: Some(tried), ..verified })
+        };
+        let right = told(Ok(Vec::new()));
+        let text = "verified at 1970-01-01T00:00:00Z; canaries found it right at 1970-01-01T00:00:00Z";
+        assert_eq!((right.len(), right[0].finding.as_str()), (1, text));
+        let wrong = told(Ok(vec!["tcp/7009 over IPv4 was to be denied at connect, and arrived".to_owned()]));
+        assert_eq!(wrong[0].level, Level::Problem);
+        assert!(wrong[0].finding.contains("canary: tcp/7009 over IPv4"), "{}", wrong[0].finding);
+        let impossible = told(Err("no veth".to_owned()));
+        assert_eq!(impossible.iter().map(|it| it.level).collect::<Vec<_>>(), [Level::Well, Level::Note]);
+        assert!(impossible[1].advice.as_ref().is_some_and(|advice| advice.contains("policies.canaries")));
     }
 
     #[test]

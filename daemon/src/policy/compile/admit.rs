@@ -23,9 +23,9 @@ const DIRECTIONS: [Direction; 2] = [Direction::Egress, Direction::Ingress];
 
 /// What one identity more brings.
 #[derive(Default)]
-struct Draft {
-    subject: Subject,
-    pairs: Vec<(PairKey, Span)>,
+pub(super) struct Draft {
+    pub(super) subject: Subject,
+    pub(super) pairs: Vec<(PairKey, Span)>,
     /// Spans by the stand and the entries that they come from.
     memo: HashMap<(u32, Vec<u32>), Span>,
 }
@@ -53,6 +53,7 @@ impl Plan {
             Ok(())
         });
         let drawn = drawn.and_then(|()| self.draw_as_peer(identity, &signature, &mut draft));
+        let drawn = drawn.and_then(|()| self.draw_canary(identity, &signature, &mut draft));
         let drawn =
             drawn.and_then(|()| Limit::Pairs.within(self.room.pairs, self.pairs.len() + draft.pairs.len()));
         if let Err(error) = drawn {
@@ -168,7 +169,7 @@ impl Plan {
     }
 }
 
-fn key(subject: Identity, peer: Identity, direction: Direction) -> PairKey {
+pub(super) fn key(subject: Identity, peer: Identity, direction: Direction) -> PairKey {
     let direction = match direction {
         Direction::Egress => EGRESS,
         Direction::Ingress => INGRESS,
