@@ -232,7 +232,8 @@ impl Keeper {
                 entrances.insert(entrance(container.cgroup, 0));
             }
         }
-        let on_host = placed.iter().filter(|placed| placed.workload.kind != WorkloadKind::Container);
+        let elsewhere = [WorkloadKind::Container, WorkloadKind::Canary];
+        let on_host = placed.iter().filter(|placed| !elsewhere.contains(&placed.workload.kind));
         entrances.extend(on_host.map(|placed| entrance(placed.cgroup, 0)));
         entrances
     }
