@@ -45,8 +45,6 @@ struct Stage<'a> {
     /// How many containers there were.
     made: usize,
     matrix: Matrix,
-    /// Ended with the rest.
-    _proxy: Option<Actor>,
 }
 
 /// What a container is made of.
@@ -59,8 +57,8 @@ struct Container {
 }
 
 impl<'a> Stage<'a> {
-    /// Sets it in the network namespace that this is called in.
-    fn set(sensor: &'a Sensor, maps: PolicyMaps) -> Result<Self> {
+    /// Sets it in the network namespace that this is called in. With it comes the proxy of published ports.
+    fn set(sensor: &'a Sensor, maps: PolicyMaps) -> Result<(Self, Actor)> {
         let node = Arc::new(Node::on_this_network()?);
         let mut matrix = Matrix::new(Pace::of_this_machine());
         let ground = Ground::lay(&node, &mut matrix.places)?;
@@ -74,13 +72,12 @@ impl<'a> Stage<'a> {
             placed: BTreeMap::new(),
             made: 0,
             matrix,
-            _proxy: None,
         };
         for member in CAST {
             stage.start(member).with_context(|| member.name)?;
         }
-        stage._proxy = Some(networks::publish(&stage.ground, &stage.matrix.places)?);
-        Ok(stage)
+        let proxy = networks::publish(&stage.ground, &stage.matrix.places)?;
+        Ok((stage, proxy))
     }
 
     /// Starts one who plays.
@@ -173,6 +170,7 @@ fn every_cell_of_every_scene_is_as_it_is_written() -> Result<()> {
     loaded.sensor.need("policy", true);
     let (sensor, maps) = (&loaded.sensor, loaded.policy);
     in_namespace(&[], || {
-        matrix::play(&mut Stage::set(sensor, maps)?, &scenes::all()?, |line| println!("{line}"))
+        let (mut stage, _proxy) = Stage::set(sensor, maps)?;
+        matrix::play(&mut stage, &scenes::all()?, |line| println!("{line}"))
     })
 }
