@@ -273,6 +273,24 @@ pub(crate) extern "C" fn tell_alone(packet: *const Packet, judgement: u64, layer
     0
 }
 
+/// [`tell_alone`], of a frame that answers what its target has begun: who that is, is told as the source. Apart, for the stack
+/// is small.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tell_answer(packet: *const Packet, judgement: u64) -> u32 {
+    // SAFETY: as in `judge_flow`.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let judgement = unpacked(judgement);
+    if judgement.verdict == VERDICT_HOLD {
+        count_failure(failure::HELD);
+        return 0;
+    }
+    let (sender, asker) = packet.ends();
+    let ends = ((CgroupId::NONE, asker), (packet.cgroup, sender));
+    deny(&attempt(packet, layer::LINK, ends, judgement));
+    0
+}
+
 /// Whether a copy may pass that a raw socket gets of a packet to another socket.
 #[inline(never)]
 pub(crate) fn copy_passes(context: &SkBuffContext, packet: &Packet) -> bool {

@@ -24,7 +24,7 @@ use crate::{
     address::is_link_local,
     budget::introduce,
     emit::count_failure,
-    enforce::tell_alone,
+    enforce::{tell_alone, tell_answer},
     flow::find,
     maps::{LINKS, WAYS},
     packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
@@ -198,7 +198,11 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
     }
     if unpacked(judgement).verdict != VERDICT_ALLOW {
         introduce(context, packet.cgroup);
-        tell_alone(packet, judgement, layer::LINK.into());
+        if answers == ANSWERS {
+            tell_answer(packet, judgement);
+        } else {
+            tell_alone(packet, judgement, layer::LINK.into());
+        }
     }
     if !unpacked(judgement).passes() {
         return false;

@@ -12,7 +12,7 @@ use std::{
 use cofferdam::sensor::record::Record;
 use cofferdam_common::{
     ids::CgroupId,
-    network::VERDICT_DENY,
+    network::{VERDICT_ALLOW, VERDICT_DENY},
     policy::{layer, why},
 };
 use smoltcp::{
@@ -23,7 +23,7 @@ use smoltcp::{
 
 use super::{
     bridge::{Container, SIZE, frame, hardware, ip, scene},
-    judge::{RULE, WEB, WHILE, got, v4},
+    judge::{RULE, WEB, WHILE, got, mapped, v4},
 };
 
 /// A type that is free for experiments (IEEE 802: local experimental EtherType 1).
@@ -133,6 +133,24 @@ fn who_answers_past_the_ip_stack_is_not_taken_for_one_who_begins() {
         let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
         answer();
         assert!(tap.heard());
+    });
+}
+
+#[test]
+fn an_answer_that_is_denied_at_a_link_is_told_as_an_attempt_of_who_began() {
+    scene(|judge, [(web, web_cgroup), (db, db_cgroup), _]| {
+        let (from_web, from_db) = (v4(1, 6_000), v4(2, 5_000));
+        judge.says(Some(WEB), VERDICT_ALLOW);
+        let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
+        web.sends(web_cgroup, frame((web, db), from_web, from_db));
+        assert!(tap.heard());
+        judge.says(Some(WEB), VERDICT_DENY);
+        let tap = Tap::at(web, EthernetProtocol::Ipv4, 28 + SIZE);
+        db.sends(db_cgroup, frame((db, web), from_db, from_web));
+        assert!(!tap.heard());
+        let told = judge.verdict(from_db.port());
+        assert_eq!((told.source_address, told.target_address), (mapped(from_web), mapped(from_db)));
+        assert_eq!((told.source, told.target, told.source_port), (CgroupId::NONE, db_cgroup.id, 6_000));
     });
 }
 
