@@ -111,6 +111,8 @@ pub const SHORTEST_TTL: u64 = 60;
 /// Longest time, in seconds (RFC 8767 section 4 recommends days at most; whoever goes on asks again).
 pub const LONGEST_TTL: u64 = 86_400;
 
+/// How many addresses all workloads together can know at once.
+pub const NAMED_LIMIT: u32 = 65_536;
 /// How many addresses one workload can know at once.
 pub const NAMED_OF_ONE_LIMIT: u32 = 4_096;
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use cofferdam_common::{
     budget::{Budget, Limit, Payer},
     ids::{Address, CgroupId},
-    name::{Entrance, Named, NamedKey, PatternId, PatternKey, Resolver},
+    name::{Entrance, NAMED_LIMIT, Named, NamedKey, PatternId, PatternKey, Resolver},
     network::{Flow, FlowKey, LedgerKey, LedgerRow, Sender, SenderKey},
     policy::{Identity, Interval, NetworkKey, PairKey, Resident, Span, Subject},
     record::family,
@@ -152,7 +152,7 @@ pub(crate) static PATTERN_IDENTITIES: HashMap<PatternId, [Identity; 2]> =
 /// Under which names workloads were told an address. Written by `names`, and by the daemon, which removes what is not valid
 /// any more; read by `policy`. Pinned, for the next daemon goes on with it. Never evicts.
 #[map]
-pub(crate) static NAMED: HashMap<NamedKey, Named> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub(crate) static NAMED: HashMap<NamedKey, Named> = HashMap::with_max_entries(NAMED_LIMIT, BPF_F_NO_PREALLOC);
 
 /// How many addresses of these each workload has. Written by `names`, and by the daemon, which counts anew.
 #[map]

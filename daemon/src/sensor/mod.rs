@@ -16,7 +16,7 @@ use aya::{
     maps::{Map, MapData, RingBuf},
     programs::links::FdLink,
 };
-use cofferdam_common::name::{Named, NamedKey};
+use cofferdam_common::name::{NAMED_LIMIT, Named, NamedKey};
 
 use self::{
     attach::{attach, load_program},
@@ -74,9 +74,6 @@ mod walk;
 
 /// The object that `build.rs` made; empty when it was built without a BPF toolchain.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cofferdam-ebpf"));
-
-/// How many addresses with a name there are at most, of all workloads.
-const NAMED_ENTRIES: u32 = 65_536;
 
 /// How the sensor is to be loaded.
 #[derive(Clone, Debug)]
@@ -197,7 +194,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     let kept = Kept::new(&options.pin_directory);
     let mut loader = EbpfLoader::new();
     if let Some(named) =
-        kept.handed_on([size_of::<NamedKey>() as u32, size_of::<Named>() as u32, NAMED_ENTRIES])
+        kept.handed_on([size_of::<NamedKey>() as u32, size_of::<Named>() as u32, NAMED_LIMIT])
     {
         loader.map_pin_path("NAMED", named);
     }
@@ -225,7 +222,7 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("NETWORKS", options.policies.networks * 2)
         .map_max_entries("PATTERNS", options.policies.names * 2)
         .map_max_entries("PATTERN_IDENTITIES", options.policies.names * 2)
-        .map_max_entries("NAMED", NAMED_ENTRIES)
+        .map_max_entries("NAMED", NAMED_LIMIT)
         .map_max_entries("NAMED_COUNTS", options.policies.cgroups)
         .map_max_entries("ENTRANCES", options.policies.cgroups)
         .map_max_entries("RESIDENTS", options.policies.cgroups)

@@ -31,7 +31,7 @@ use super::{
     hooks::{Attach, HOOKS},
     kept::Kept,
     lock, take,
-    walk::{found, was_there},
+    walk::{found, set_members, was_there},
 };
 
 /// Where our tc filters stand among those of others: first, and at a place that no other tool is likely to use.
@@ -193,17 +193,8 @@ impl Sensor {
     pub fn set_entrances(&self, wanted: &HashSet<Entrance>) -> anyhow::Result<()> {
         let mut veths = lock(&self.veths);
         let Veths { entrances, known_entrances, .. } = &mut *veths;
-        let old: Vec<_> = known_entrances.difference(wanted).copied().collect();
-        for entrance in old {
-            was_there(entrances.remove(&entrance)).context("cannot forget by which link answers come")?;
-            known_entrances.remove(&entrance);
-        }
-        let new: Vec<_> = wanted.difference(known_entrances).copied().collect();
-        for entrance in new {
-            entrances.insert(entrance, 1, 0).context("there is no room for one more link of a workload")?;
-            known_entrances.insert(entrance);
-        }
-        Ok(())
+        set_members(entrances, known_entrances, wanted)
+            .context("not all links by which answers come can be told to the kernel")
     }
 
     /// Removes what an earlier daemon, on a kernel without tcx, has left at a link.

@@ -1,8 +1,14 @@
-//! Reads maps that change meanwhile.
+//! Reads maps that change meanwhile, and keeps those in step that only say who belongs.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
-use aya::maps::MapError;
+use aya::{
+    Pod,
+    maps::{self, MapData, MapError},
+};
 
 /// Retries of a read that the kernel changed under our hands.
 const WALK_LIMIT: usize = 4;
@@ -11,7 +17,7 @@ const WALK_LIMIT: usize = 4;
 /// removed, so that entries may come twice, and the walk could go on for ever.
 pub(super) fn walk<K, V, I>(capacity: u32, iterate: impl Fn() -> I) -> Result<HashMap<K, V>, MapError>
 where
-    K: Eq + std::hash::Hash,
+    K: Eq + Hash,
     I: Iterator<Item = Result<(K, V), MapError>>,
 {
     let mut found = HashMap::new();
@@ -34,6 +40,25 @@ pub(super) fn found<V>(got: Result<V, MapError>) -> Result<Option<V>, MapError> 
         Err(error) if missing(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Has the keys of a map be these and no others; `known` is what is there.
+pub(super) fn set_members<K: Copy + Eq + Hash + Pod>(
+    map: &mut maps::HashMap<MapData, K, u32>,
+    known: &mut HashSet<K>,
+    wanted: &HashSet<K>,
+) -> Result<(), MapError> {
+    let old: Vec<K> = known.difference(wanted).copied().collect();
+    for key in old {
+        was_there(map.remove(&key))?;
+        known.remove(&key);
+    }
+    let new: Vec<K> = wanted.difference(known).copied().collect();
+    for key in new {
+        map.insert(key, 1, 0)?;
+        known.insert(key);
+    }
+    Ok(())
 }
 
 /// Whether there was an entry to remove.

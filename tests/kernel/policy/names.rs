@@ -216,6 +216,37 @@ fn what_is_only_valid_on_a_host_or_a_link_is_not_for_the_dns_to_tell() {
 }
 
 #[test]
+fn what_cannot_be_read_teaches_nothing() {
+    in_scene(|scene| {
+        let good = answer("a.example", &[of("203.0.113.7")]);
+        let question = 12..12 + wire("a.example").len();
+        let address = mapped("203.0.113.7:0".parse().expect("an address"));
+        // A name that points at itself, one with a label of a kind that is none, and one without an end.
+        let mut broken = vec![
+            [&good[..12], &[0xc0, 12], &good[question.end..]].concat(),
+            [&good[..12], &[0x41, b'a'], &good[question.end..]].concat(),
+            [&good[..12], &[63; 240]].concat(),
+        ];
+        // Records that are cut, of another class, or too long for what they are.
+        let record = question.end + 4;
+        broken.extend((record..good.len()).map(|end| good[..end].to_vec()));
+        for (at, value) in [(record + 5, 3), (record + 11, 5)] {
+            let mut other = good.clone();
+            other[at] = value;
+            other.extend([0; 8]);
+            broken.push(other);
+        }
+        for message in broken {
+            scene.is_told(&message);
+            let learned = scene.judge.node.loaded.policy.names_of(scene.web.id, &address);
+            assert_eq!(learned, [], "{message:?}");
+        }
+        scene.is_told(&good);
+        assert!(scene.reaches("203.0.113.7"));
+    });
+}
+
+#[test]
 fn who_is_not_believed_allows_nothing_whatever_he_answers() {
     in_scene(|scene| {
         scene.judge.node.loaded.policy.set_resolvers(&[].into()).expect("none");

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Most addresses that are remembered with the names under which they were told.
-const LIMIT: usize = 65_536;
+const LIMIT: usize = 16_384;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -85,13 +85,7 @@ impl Sync {
             .filter(|placed| placed.told)
             .filter(|placed| resolvers.workloads().iter().any(|selector| selector.selects(&placed.workload)));
         let here = here.map(|placed| Resolver { owner: placed.cgroup, address: Address::NONE });
-        let outside = addresses.iter().map(|address| {
-            let mapped: Ipv6Addr = match address {
-                IpAddr::V4(address) => address.to_ipv6_mapped(),
-                IpAddr::V6(address) => *address,
-            };
-            Resolver { owner: CgroupId::NONE, address: Address(mapped.octets()) }
-        });
+        let outside = addresses.iter().map(|it| Resolver { owner: CgroupId::NONE, address: mapped(*it) });
         self.maps.set_resolvers(&here.chain(outside).collect())
     }
 
@@ -115,11 +109,7 @@ impl Sync {
         let Some(plan) = self.plan.as_ref().filter(|plan| plan.patterns().next().is_some()) else {
             return Vec::new();
         };
-        let mapped: Ipv6Addr = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        let address = Address(mapped.octets());
+        let address = mapped(address);
         let homes = self.residents.iter().filter(|(_, known)| *known.workload == *workload);
         let ids: HashSet<_> = homes.flat_map(|(cgroup, _)| self.maps.names_of(*cgroup, &address)).collect();
         let mut names: Vec<_> =
@@ -133,15 +123,14 @@ impl Sync {
     /// # Errors
     /// When a map cannot be read or written.
     pub fn stale_names(&mut self, now: u64) -> anyhow::Result<Vec<NamedKey>> {
-        if self.plan.is_none() {
-            return Ok(Vec::new());
-        }
-        let here = |owner: CgroupId| self.residents.contains_key(&owner);
+        let judges = self.plan.is_some();
+        // Nobody is known to be here while nothing is judged.
+        let here = |owner: CgroupId| !judges || self.residents.contains_key(&owner);
         self.heard.names.retain(|at, names| {
             names.retain(|(_, valid_until)| *valid_until > now);
             !names.is_empty() && here(at.owner)
         });
-        self.maps.stale_names(now, here)
+        if judges { self.maps.stale_names(now, here) } else { Ok(Vec::new()) }
     }
 
     /// Forgets those of them that no flow uses.
@@ -170,6 +159,15 @@ impl Sync {
         let (patterns, addresses) = self.maps.count_of_names();
         (patterns, addresses, self.heard.missed)
     }
+}
+
+/// An address as the kernel has it.
+fn mapped(address: IpAddr) -> Address {
+    let mapped = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    Address(mapped.octets())
 }
 
 /// Whom the ends of a flow know.

@@ -9,14 +9,14 @@ use aya::{
 };
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    name::{Held, NAMED_OF_ONE_LIMIT, Named, NamedKey, PatternId, PatternKey, Resolver},
+    name::{Held, NAMED_LIMIT, NAMED_OF_ONE_LIMIT, Named, NamedKey, PatternId, PatternKey, Resolver},
     policy::Identity,
 };
 
 use super::{PolicyMaps, Slot};
 use crate::sensor::{
     take,
-    walk::{found, was_there},
+    walk::{found, set_members, walk, was_there},
 };
 
 /// What names are looked up in. The only writer of these maps but for the kernel's programs.
@@ -110,17 +110,7 @@ impl PolicyMaps {
     /// When there is no room.
     pub fn set_resolvers(&mut self, wanted: &HashSet<Resolver>) -> anyhow::Result<()> {
         let NameMaps { resolvers, known_resolvers, .. } = &mut self.names;
-        let old: Vec<_> = known_resolvers.difference(wanted).copied().collect();
-        for resolver in old {
-            was_there(resolvers.remove(&resolver)).context("cannot remove a resolver")?;
-            known_resolvers.remove(&resolver);
-        }
-        let new: Vec<_> = wanted.difference(known_resolvers).copied().collect();
-        for resolver in new {
-            resolvers.insert(resolver, 1, 0).context("there is no room for one more resolver")?;
-            known_resolvers.insert(resolver);
-        }
-        Ok(())
+        set_members(resolvers, known_resolvers, wanted).context("not all resolvers can be told to the kernel")
     }
 
     /// Under which patterns a workload was told an address.
@@ -172,16 +162,15 @@ impl PolicyMaps {
         is_here: impl Fn(CgroupId) -> bool,
     ) -> anyhow::Result<Vec<NamedKey>> {
         let (mut stale, mut counts) = (Vec::new(), HashMap::<CgroupId, u32>::new());
-        for entry in &self.names.named {
-            let (at, named) = entry?;
+        for (at, named) in walk(NAMED_LIMIT, || self.names.named.iter())? {
             *counts.entry(at.owner).or_default() += 1;
             if is_stale(&named, now) || !is_here(at.owner) {
                 stale.push(at);
             }
         }
         self.names.total = counts.values().map(|count| *count as usize).sum();
-        let counted: Vec<CgroupId> = self.names.counts.keys().collect::<Result<_, _>>()?;
-        for owner in counted.into_iter().filter(|owner| !counts.contains_key(owner)) {
+        let counted = walk(self.size.cgroups, || self.names.counts.iter())?;
+        for owner in counted.into_keys().filter(|owner| !counts.contains_key(owner)) {
             was_there(self.names.counts.remove(&owner))?;
         }
         for (owner, count) in counts {
