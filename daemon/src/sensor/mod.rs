@@ -314,7 +314,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// An error in one line: the verifier's log has thousands.
 fn reason(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    let _ = std::fs::write("/tmp/w/verifier.txt", &text);
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or_default();
     match lines.rfind(|line| !line.starts_with("processed")) {
