@@ -20,7 +20,7 @@ fuzz_target!(|message: &[u8]| {
     let length = message.len().min(record.message.len());
     record.header.cgroup = CgroupId(7);
     record.message[..length].copy_from_slice(&message[..length]);
-    record.length = length as u32;
+    record.length = length as u16;
     record.total = message.len() as u32;
     let event = told(&host, &Record::DnsAnswer(Box::new(record)));
     let EventKind::DnsAnswer(answer) = event.kind else { panic!("{event:?} is of another kind") };
