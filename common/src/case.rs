@@ -55,9 +55,8 @@ pub trait Places {
 
 /// Where it is looked up under which names somebody was told an address.
 pub trait Names: Places {
-    /// Whether `owner`, whose identity is `from`, may send to an address outside by a name under which he was told it: of
-    /// several names the one that allows most counts. [`Judgement::NAMELESS`] where there is none.
-    fn judge_names(&self, owner: CgroupId, address: &Address, from: Identity, service: u32) -> Judgement;
+    /// Who has an address outside, by each name under which `owner` was told it.
+    fn by_name(&self, owner: CgroupId, address: &Address) -> impl Iterator<Item = Identity>;
 }
 
 impl Party {
@@ -109,23 +108,17 @@ impl Case {
         Self { source, target, service: service(key.protocol, port) }
     }
 
-    /// What the policies say of it, by who the two are and by [`Self::or_by_name`].
+    /// What the policies say of it, by who the two are, and by names where nothing allows it. In the kernel two functions
+    /// do so, one after the other, for there is little room at once.
     pub fn judge_whole(&self, places: &impl Names) -> Judgement {
-        self.or_by_name(places, self.judge(places))
-    }
-
-    /// What is left of a judgement where names allow what nothing else does: rules only allow by name, so that a name takes
-    /// nothing away. In the kernel a function of the same name does so, with less room.
-    pub fn or_by_name(&self, places: &impl Names, judgement: Judgement) -> Judgement {
-        if !judgement.is_for_lack_of_a_rule() {
-            return judgement;
-        }
+        let judgement = self.judge(places);
         let (Whose::Cgroup(owner), Whose::Outside) = (self.source.whose(places), self.target.whose(places))
         else {
             return judgement;
         };
         let from = places.identity(owner);
-        judgement.or(places.judge_names(owner, &self.target.address, from, self.service))
+        let by_name = places.by_name(owner, &self.target.address);
+        judgement.or_by_names(by_name.map(|to| places.judge_end(EGRESS, from, to, self.service)))
     }
 
     /// What the policies say of it by who the two are.

@@ -1,5 +1,7 @@
 //! Numbers that must not be mixed up, each a type of its own.
 
+use core::net::{IpAddr, Ipv6Addr};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A cgroup of the v2 hierarchy, as `bpf_get_current_cgroup_id(2)` gives it: the inode of its directory.
@@ -113,5 +115,54 @@ impl Address {
     #[must_use]
     pub fn is_unspecified(&self) -> bool {
         *self == Self::NONE || *self == Self::mapped(0)
+    }
+
+    /// 169.254.0.0/16 (RFC 3927) and fe80::/10 (RFC 4291 section 2.5.6).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        let words = self.words();
+        u64::from_be(words[0]) >> 54 == 0xfe80 >> 6
+            || words[0] == 0 && u64::from_be(words[1]) >> 16 == 0xffff_a9fe
+    }
+
+    /// A group (RFC 1112 section 4, RFC 4291 section 2.7).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_multicast(&self) -> bool {
+        let words = self.words();
+        let low = u64::from_be(words[1]);
+        u64::from_be(words[0]) >> 56 == 0xff || (words[0] == 0 && low >> 28 == 0xff_ffe)
+    }
+}
+
+/// As the kernel's programs know it.
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        })
+    }
+}
+
+/// As people write it: mapped IPv4 becomes IPv4.
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        Ipv6Addr::from(address.0).to_canonical()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_addresses_are_written_as_ipv4() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mapped = Address("::ffff:198.18.1.2".parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!(IpAddr::from(mapped), ip("198.18.1.2"));
+        assert_eq!(Address::from(ip("198.18.1.2")), mapped);
+        assert_eq!(IpAddr::from(Address::from(ip("2001:db8::1"))), ip("2001:db8::1"));
     }
 }

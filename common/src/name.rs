@@ -109,7 +109,25 @@ pub struct Held {
 /// Least time for which an answer is valid, in seconds: programs use what they looked up for longer than a short TTL.
 pub const SHORTEST_TTL: u64 = 60;
 /// Longest time, in seconds (RFC 8767 section 4 recommends days at most; whoever goes on asks again).
-pub const LONGEST_TTL: u64 = 86_400;
+const LONGEST_TTL: u64 = 86_400;
+
+/// For how long an answer is valid, in nanoseconds.
+#[inline(always)]
+#[must_use]
+pub const fn valid_for(ttl: u32) -> u64 {
+    const NANOSECONDS: u64 = 1_000_000_000;
+    let ttl = ttl as u64;
+    let ttl = if ttl < SHORTEST_TTL { SHORTEST_TTL } else { ttl };
+    (if ttl > LONGEST_TTL { LONGEST_TTL } else { ttl }) * NANOSECONDS
+}
+
+/// Whether an address can be a peer's outside, whoever says so: what is only valid on a host or a link is not for the DNS
+/// to tell (RFC 6761, RFC 3927: 169.254.169.254 is where clouds give out their secrets).
+#[inline(always)]
+#[must_use]
+pub fn can_be_told(address: &Address) -> bool {
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || address.is_link_local())
+}
 
 /// How many addresses all workloads together can know at once.
 pub const NAMED_LIMIT: u32 = 65_536;
@@ -150,6 +168,26 @@ mod tests {
         let (pattern, bits) = PatternKey::new(1, b"\x07example\x03org", false);
         let bytes = bits as usize / 8 - 1;
         assert_eq!(pattern.name[..bytes], name.name[..bytes]);
+    }
+
+    #[test]
+    fn what_is_only_valid_on_a_host_or_a_link_is_not_for_the_dns_to_tell() {
+        use core::net::IpAddr;
+        let told = |text: &str| can_be_told(&text.parse::<IpAddr>().unwrap().into());
+        for text in
+            ["127.0.0.1", "::1", "0.0.0.0", "::", "169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1"]
+        {
+            assert!(!told(text), "{text}");
+        }
+        for text in ["203.0.113.7", "10.0.0.1", "2001:db8::1", "fd00::1"] {
+            assert!(told(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_valid_for_a_minute_at_least_and_a_day_at_most() {
+        let seconds = [0, 61, u32::MAX].map(|ttl| valid_for(ttl) / 1_000_000_000);
+        assert_eq!(seconds, [60, 61, 86_400]);
     }
 
     #[test]

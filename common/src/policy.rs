@@ -203,6 +203,12 @@ impl Judgement {
         self.why == why::NOT_ALLOWED && self.direction == EGRESS
     }
 
+    /// What names leave of it, each of which is judged alone: rules only allow by name, so that a name takes nothing away.
+    #[must_use]
+    pub fn or_by_names(self, names: impl IntoIterator<Item = Self>) -> Self {
+        if self.is_for_lack_of_a_rule() { names.into_iter().fold(self, Self::or) } else { self }
+    }
+
     /// Whether the kernel lets it pass.
     #[inline(always)]
     #[must_use]

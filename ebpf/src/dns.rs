@@ -31,14 +31,15 @@ static DNS_ANSWERS: u32 = 1;
 
 /// The header of a message (RFC 1035 section 4.1.1), in network order.
 #[repr(C)]
-struct Head {
+pub(crate) struct Head {
     id: u16,
     /// QR, OPCODE, AA, TC, RD.
     kind: u8,
     /// RA, Z, RCODE.
     outcome: u8,
     questions: u16,
-    answers: u16,
+    /// How many records are in the answer.
+    pub(crate) answers: u16,
     authorities: u16,
     additional: u16,
 }

@@ -211,7 +211,8 @@ pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -
     }
     let mut judgement = judge_alone(context.skb.skb, packet, how);
     if how == EGRESS && unpacked(judgement).is_for_lack_of_a_rule() {
-        judgement = name_alone(context.skb.skb, packet, judgement);
+        let owner = owner_of_socket(context, packet.cgroup);
+        judgement = name_alone(packet, owner.0, judgement);
     }
     if unpacked(judgement).passes() {
         return true;
@@ -244,15 +245,14 @@ extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u
     packed(judgement)
 }
 
-/// Judges a packet by the name of its target.
+/// Judges what `owner` sends by the name of its target.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn name_alone(context: *mut __sk_buff, packet: *const Packet, judgement: u64) -> u64 {
+pub(crate) extern "C" fn name_alone(packet: *const Packet, owner: u64, judgement: u64) -> u64 {
     // SAFETY: as in `judge_flow`.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return judgement };
-    let owner = owner_of_socket(&SkBuffContext::new(context), packet.cgroup);
     let (_, target) = packet.ends();
-    or_by_name(owner.0, target.0, service(packet.key.protocol, service_port(target)), judgement)
+    or_by_name(owner, target.0, service(packet.key.protocol, service_port(target)), judgement)
 }
 
 /// Counts a packet that may not pass, or not unnoticed, and reports it unless it is to be sent again.

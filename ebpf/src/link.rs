@@ -21,16 +21,13 @@ use cofferdam_common::{
 };
 
 use crate::{
-    address::is_link_local,
     budget::introduce,
     emit::count_failure,
-    enforce::{tell_alone, tell_answer},
+    enforce::{name_alone, tell_alone, tell_answer},
     flow::find,
     maps::{LINKS, WAYS},
     packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
-    policy::{
-        generation, judge_by, judge_forged, or_by_name, owner_of_address, owner_of_socket, packed, unpacked,
-    },
+    policy::{generation, judge_by, judge_forged, owner_of_address, owner_of_socket, packed, unpacked},
 };
 
 /// `TCX_NEXT`, which is `TC_ACT_UNSPEC` for older kernels: what else is attached decides.
@@ -194,7 +191,7 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
     let answers = answers(packet);
     let mut judgement = judge_frame(packet, owner.0, answers);
     if answers != ANSWERS && unpacked(judgement).is_for_lack_of_a_rule() {
-        judgement = name_frame(packet, owner.0, judgement);
+        judgement = name_alone(packet, owner.0, judgement);
     }
     if unpacked(judgement).verdict != VERDICT_ALLOW {
         introduce(context, packet.cgroup);
@@ -238,16 +235,6 @@ extern "C" fn judge_frame(packet: *const Packet, owner: u64, answers: u32) -> u6
     packed(judgement)
 }
 
-/// Judges a frame by the name of its target.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn name_frame(packet: *const Packet, owner: u64, judgement: u64) -> u64 {
-    // SAFETY: as in `judge_frame`.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return judgement };
-    let (_, target) = packet.ends();
-    or_by_name(owner, target.0, service(packet.key.protocol, service_port(target)), judgement)
-}
-
 /// Whether the sender has not this address. Of one that nobody here has, that only matters where the target's rules will
 /// go by it, for they cannot go by the sender.
 #[inline(always)]
@@ -256,7 +243,7 @@ fn is_forged(source: &Address, target: &Address, owner: CgroupId) -> bool {
         // Of those that share an address, only a socket can tell.
         Some(CgroupId::ROOT) => false,
         Some(other) => other != owner && owner != CgroupId::UNKNOWN,
-        None if source.is_unspecified() || is_link_local(source) => false,
+        None if source.is_unspecified() || source.is_link_local() => false,
         None => owner_of_address(target) == Some(CgroupId::ROOT),
     }
 }

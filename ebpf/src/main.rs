@@ -19,8 +19,6 @@ mod ancestors;
 
 mod budget;
 
-mod address;
-
 mod ends;
 
 mod packet;

@@ -20,15 +20,15 @@ use aya_ebpf::{
 use cofferdam_common::{
     ids::{Address, CgroupId},
     name::{
-        HELD_LIMIT, Held, LONGEST_TTL, NAME_END, NAME_LIMIT, NAMED_OF_ONE_LIMIT, Named, NamedKey, PatternId,
-        PatternKey, SHORTEST_TTL,
+        HELD_LIMIT, Held, NAME_END, NAME_LIMIT, NAMED_OF_ONE_LIMIT, Named, NamedKey, PatternId, PatternKey,
+        can_be_told, valid_for,
     },
     stats::failure,
 };
 
 use crate::{
-    address::{is_link_local, is_multicast},
     atomic::compare_exchange,
+    dns::Head,
     emit::{count_failure, monotonic_time},
     maps::{ANSWER, NAMED, NAMED_COUNTS, PATTERNS},
     packet::Packet,
@@ -49,8 +49,6 @@ const QUESTION: u32 = 4;
 const IN: u16 = 1_u16.to_be();
 const A: u16 = 1_u16.to_be();
 const AAAA: u16 = 28_u16.to_be();
-
-const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What is at hand while an answer is read: too much for the stack.
 #[repr(C)]
@@ -80,10 +78,6 @@ struct Record {
     length: u16,
 }
 
-/// Bytes of a message's header, and where in it the number of answers stands (RFC 1035 section 4.1.1).
-const HEADER: u32 = 12;
-const ANSWERS: usize = 6;
-
 /// Reads an answer, for the workload whose identity is `owner`'s.
 #[inline(always)]
 pub(crate) fn learn(context: &SkBuffContext, packet: &Packet, owner: CgroupId) {
@@ -97,7 +91,7 @@ pub(crate) fn learn(context: &SkBuffContext, packet: &Packet, owner: CgroupId) {
 #[inline(never)]
 extern "C" fn learn_answer(context: *mut __sk_buff, start: u32, owner: u64) -> u32 {
     let packet = SkBuffContext::new(context);
-    let Ok(answers) = packet.load::<u16>(start as usize + ANSWERS) else { return 0 };
+    let Ok(head) = packet.load::<Head>(start as usize) else { return 0 };
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own value, which nobody else changes while it is busy; programs do not move to another CPU.
     let busy = unsafe { &mut (*answer).busy };
@@ -107,10 +101,10 @@ extern "C" fn learn_answer(context: *mut __sk_buff, start: u32, owner: u64) -> u
     }
     // SAFETY: as above.
     unsafe { (*answer).found.owner = CgroupId(owner) };
-    let question = start + HEADER;
+    let question = start + size_of::<Head>() as u32;
     let length = read_name(context, question);
     if length != 0 && is_spoken_of(length) != 0 {
-        read_records(context, question + length + 1 + QUESTION, u16::from_be(answers).into());
+        read_records(context, question + length + 1 + QUESTION, u16::from_be(head.answers).into());
     }
     // SAFETY: as above; volatile, so that nothing of what was done moves behind it.
     unsafe { ptr::write_volatile(addr_of_mut!((*answer).busy), 0) };
@@ -232,12 +226,11 @@ extern "C" fn read_record(context: *mut __sk_buff, at: u32) -> u32 {
     let mut valid_until = 0;
     if record.class == IN
         && let Some(address) = address
-        && is_somebodys(&address)
+        && can_be_told(&address)
     {
         // SAFETY: this CPU's own value.
         unsafe { (*answer).found.address = address };
-        let ttl = u64::from(u32::from_be(record.ttl)).clamp(SHORTEST_TTL, LONGEST_TTL);
-        valid_until = monotonic_time() + ttl * NANOSECONDS;
+        valid_until = monotonic_time() + valid_for(u32::from_be(record.ttl));
     }
     // SAFETY: as above.
     unsafe { (*answer).valid_until = valid_until };
@@ -263,13 +256,6 @@ extern "C" fn skip_name(context: *mut __sk_buff, at: u32) -> u32 {
         }
     }
     0
-}
-
-/// Whether an address can be a peer's outside, whoever says so: what is only valid on a host or a link is not for the DNS
-/// to tell (RFC 6761, RFC 3927: 169.254.169.254 is where clouds give out their secrets).
-#[inline(always)]
-fn is_somebodys(address: &Address) -> bool {
-    !(address.is_loopback() || address.is_unspecified() || is_multicast(address) || is_link_local(address))
 }
 
 /// The address that was found, if one was, is known under the pattern that was found.

@@ -16,7 +16,6 @@ use cofferdam_common::{
 };
 
 use crate::{
-    address::{ALL_NODES, is_multicast},
     ends::{End, asker, high, is_low, key_with, low},
     offsets::{KernelPointer, offset},
 };
@@ -24,6 +23,9 @@ use crate::{
 const UDP_HEADER: usize = 8;
 const SCTP_HEADER: usize = 12;
 const ICMP_HEADER: usize = 8;
+
+/// ff02::1: whoever listens on the link (RFC 4291 section 2.7.1).
+const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// Of what has none, or none that can be read: ports, TCP flags and the length of the header.
 const NO_PORTS: (u16, u16, u8, usize) = (0, 0, 0, 0);
@@ -290,7 +292,7 @@ impl Packet {
     /// Whether its target is a group.
     #[inline(always)]
     pub(crate) fn is_multicast(&self) -> bool {
-        is_multicast(&self.target().0)
+        self.target().0.is_multicast()
     }
 
     /// The first packet of a TCP handshake.

@@ -91,8 +91,8 @@ fn judge_end(slot: u8, direction: u8, subject: Identity, peer: Identity, service
     judge(&Kernel { slot }, slot, direction, subject, peer, service)
 }
 
-/// What names make of a judgement on what `owner` sends to an address, as [`cofferdam_common::case::Case::or_by_name`] says. A function of its own,
-/// for the stack is small.
+/// What names make of a judgement on what `owner` sends to an address, as `Case::judge_whole` of cofferdam-common says. A
+/// function of its own, for the stack is small.
 ///
 /// Fail direction: deny, where no name is known.
 #[unsafe(no_mangle)]
@@ -107,7 +107,8 @@ pub(crate) extern "C" fn or_by_name(
     let Some(address) = (unsafe { address.as_ref() }) else { return judgement };
     // One copy for all that is looked up: the stack would not do for a case.
     let key = NamedKey { owner: CgroupId(owner), address: *address };
-    let here = key.address.is_loopback() || key.address.is_unspecified() || is_of_host(&key.address);
+    let here =
+        key.address.is_loopback() || key.address.is_unspecified() || owner_of_address(&key.address).is_some();
     if here || key.owner == CgroupId::NONE {
         return judgement;
     }
@@ -136,12 +137,6 @@ fn judge_name(slot: u8, from: Identity, pattern: PatternId, service: u32) -> Jud
         return Judgement::NAMELESS;
     }
     judge_end(slot, EGRESS, from, peer, service)
-}
-
-#[inline(always)]
-fn is_of_host(address: &Address) -> bool {
-    // SAFETY: only asked whether it is there.
-    unsafe { ADDRESSES.get(address) }.is_some()
 }
 
 /// A judgement, for a register: global functions take and return nothing else.

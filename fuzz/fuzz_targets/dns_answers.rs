@@ -1,8 +1,6 @@
 //! Answers of the DNS: what they name, and for whom.
 #![no_main]
 
-use std::net::{IpAddr, Ipv6Addr};
-
 use cofferdam::{event::EventKind, sensor::record::Record};
 use cofferdam_common::{
     dns::DnsRecord,
@@ -27,11 +25,7 @@ fuzz_target!(|message: &[u8]| {
     assert_eq!(host.dns_answers().iter().sum::<u64>(), 1);
     assert!(host.dns_names() <= answer.addresses.len());
     for address in answer.addresses {
-        let octets = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => Ipv6Addr::octets(&address),
-        };
-        let peer = Party::new(CgroupId::NONE, &Address(octets));
+        let peer = Party::new(CgroupId::NONE, &Address::from(address));
         let named = |cgroup| host.parties(&Party::new(CgroupId(cgroup), &Address::NONE), &peer).1;
         plain(&named(7).to_string());
         // What one was told is nobody else's.

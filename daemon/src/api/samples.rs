@@ -2,13 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Instant,
 };
 
 use cofferdam_common::{
-    ids::{Address, CgroupId},
+    ids::CgroupId,
     network::{LedgerKey, LedgerRow, PROTOCOL_TCP, Party, VERDICT_ALLOW, Volume},
     syscall::CallKey,
 };
@@ -78,8 +78,7 @@ impl Calls for FakeCalls {
 }
 
 fn outside(address: [u8; 4]) -> Party {
-    let address = Address(Ipv4Addr::from(address).to_ipv6_mapped().octets());
-    Party { cgroup: CgroupId::NONE, address }
+    Party { cgroup: CgroupId::NONE, address: IpAddr::from(address).into() }
 }
 
 /// An edge between two peers outside, to tcp/443.

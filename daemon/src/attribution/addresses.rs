@@ -5,11 +5,10 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
-use cofferdam_common::ids::Address;
 use nix::ifaddrs::getifaddrs;
 
 /// Whose an address is.
@@ -70,19 +69,6 @@ impl Addresses {
     }
 }
 
-/// An address as people write it: mapped IPv4 becomes IPv4.
-pub(super) fn address(address: Address) -> IpAddr {
-    Ipv6Addr::from(address.0).to_canonical()
-}
-
-/// An address as the kernel's programs know it.
-pub(super) fn mapped(address: IpAddr) -> Address {
-    Address(match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    })
-}
-
 /// Addresses of all interfaces in the daemon's network namespace.
 ///
 /// # Errors
@@ -128,12 +114,6 @@ mod tests {
         addresses.moved(&new, &[], &shared);
         addresses.moved(&old, &shared, &[]);
         assert_eq!(addresses.owner(shared[0]), Owner::Container(new));
-    }
-
-    #[test]
-    fn mapped_addresses_are_written_as_ipv4() {
-        let mapped = Address("::ffff:198.18.1.2".parse::<Ipv6Addr>().unwrap().octets());
-        assert_eq!(address(mapped), ip("198.18.1.2"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use cofferdam_common::{
 };
 
 use super::{
-    Attribution, addresses,
+    Attribution,
     cgroup::{Place, identify},
     counts::DnsOutcome,
     dns, sentence,
@@ -94,7 +94,7 @@ impl Attribution {
             &Party::new(record.server, &record.server_address),
         );
         let dialled = (record.dialled != Address::NONE)
-            .then(|| SocketAddr::new(addresses::address(record.dialled), record.dialled_port));
+            .then(|| SocketAddr::new(record.dialled.into(), record.dialled_port));
         let open_for = record.header.time.saturating_sub(record.opened_at);
         FlowEvent {
             source: endpoint(source, record.client_address, record.client_port),
@@ -228,7 +228,7 @@ fn whole_path(record: &CgroupRecord) -> Option<String> {
 }
 
 fn endpoint(workload: Arc<Workload>, address: Address, port: u16) -> Endpoint {
-    Endpoint { workload, address: addresses::address(address), port }
+    Endpoint { workload, address: address.into(), port }
 }
 
 /// What the kernel decided.

@@ -166,8 +166,7 @@ impl Attribution {
     /// no cgroup (nobody listens there) is in the network of the other end, and counts as the same workload.
     #[must_use]
     pub fn parties(&self, source: &Party, target: &Party) -> (Arc<Workload>, Arc<Workload>) {
-        let nameless =
-            |party: &Party| party.cgroup == CgroupId::NONE && addresses::address(party.address).is_loopback();
+        let nameless = |party: &Party| party.cgroup == CgroupId::NONE && party.address.is_loopback();
         match (nameless(source), nameless(target)) {
             (false, true) => {
                 let source = self.party(source, target.cgroup);

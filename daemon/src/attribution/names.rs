@@ -4,14 +4,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use cofferdam_common::name::SHORTEST_TTL;
 use lru::LruCache;
 
 /// Most names of all workloads.
 const LIMIT: usize = 65_536;
 /// Most names of one workload: one that looks up without end pushes out its own.
 const WORKLOAD_LIMIT: usize = 2_048;
-/// A name is worth keeping for this long, however short its TTL: programs use what they looked up for longer.
-const SHORTEST_TTL: u64 = 60;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 

@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use cofferdam_common::ids::{Address, CgroupId};
 
-use super::{Attribution, addresses, dns::Answer, lock};
+use super::{Attribution, dns::Answer, lock};
 
 /// Most answers that wait.
 const LIMIT: usize = 16_384;
@@ -44,7 +44,7 @@ impl Attribution {
         waiting.answers.push(Told {
             owner,
             name: answer.name.as_str().into(),
-            addresses: answer.addresses.iter().copied().map(addresses::mapped).collect(),
+            addresses: answer.addresses.iter().copied().map(Address::from).collect(),
             ttl: answer.ttl,
         });
     }

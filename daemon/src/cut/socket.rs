@@ -1,13 +1,7 @@
 //! One socket: what it is, and how its connection is destroyed.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, os::fd::AsFd, thread, time::Duration};
 
-use cofferdam_common::ids::Address;
 use rustix::{
     io::{Errno, Result},
     net::{
@@ -37,11 +31,7 @@ pub(super) fn ends(socket: impl AsFd) -> Option<Ends> {
 
 /// An address as flows have it.
 pub(super) fn endpoint(address: SocketAddr) -> Endpoint {
-    let octets = match address.ip() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    };
-    (Address(octets), address.port())
+    (address.ip().into(), address.port())
 }
 
 /// Ends the connection of a socket at once: the other end is sent a reset, what is queued is thrown away, and whoever has
@@ -69,10 +59,12 @@ pub(super) fn destroy(socket: impl AsFd) -> Result<()> {
 mod tests {
     use std::{
         io::{ErrorKind, Read as _, Write as _},
-        net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket},
+        net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket},
         os::unix::net::UnixStream,
         time::Instant,
     };
+
+    use cofferdam_common::ids::Address;
 
     use super::*;
 

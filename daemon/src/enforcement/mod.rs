@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
@@ -22,6 +21,7 @@ use crate::{
         folder::{File, Set},
         model::{Mode, Policy},
     },
+    sensor::clock::Clock,
 };
 
 mod canaries;
@@ -92,8 +92,6 @@ struct State {
     trials: u64,
     /// The daemon stops.
     ending: bool,
-    /// Addresses of resolvers that are believed.
-    resolvers: Vec<IpAddr>,
     report: Report,
 }
 
@@ -130,17 +128,8 @@ impl InForce {
             since: Timestamp::now(),
             ..Report::default()
         };
-        let state = State {
-            config,
-            sync,
-            seen: None,
-            content: None,
-            trial: None,
-            trials: 0,
-            ending: false,
-            resolvers: Vec::new(),
-            report,
-        };
+        let state =
+            State { config, sync, seen: None, content: None, trial: None, trials: 0, ending: false, report };
         Self {
             state: Mutex::new(state),
             changing: Mutex::default(),
@@ -347,9 +336,7 @@ impl State {
             // Before anything is judged: a connection that is there already would be a stranger's. The next turn tells of what
             // there is no room for.
             let _ = sync.set_addresses(&attribution.owners_of_addresses());
-            let placed = attribution.placed();
-            let _ = sync.believe(&config.resolvers, &self.resolvers, &placed);
-            sync.apply(content.policies.clone(), settings, &placed, name)
+            sync.apply(content.policies.clone(), settings, &attribution.placed(), name)
                 .map_err(|error| format!("{error:#}"))?;
         }
         self.content = Some(Content { settings: Some(settings), ..content });
@@ -362,14 +349,13 @@ impl State {
     /// Takes in who lives on this host now.
     fn turn(&mut self, attribution: &Attribution) -> anyhow::Result<()> {
         let Some(sync) = &mut self.sync else { return Ok(()) };
-        let placed = attribution.placed();
-        let (heard, untold) = sync.hear_all(&self.config.resolvers, &self.resolvers, &placed, attribution);
+        let (told, untold) = attribution.take_told();
+        sync.hear(&told, Clock::now().monotonic());
         let turned = if sync.plan().is_some() {
-            sync.turn(&placed, &attribution.owners_of_addresses())
+            sync.turn(&attribution.placed(), &attribution.owners_of_addresses())
         } else {
             Ok(())
         };
-        let turned = turned.and(heard);
         self.report.untold = untold;
         self.report.errors += u64::from(turned.is_err());
         turned

@@ -1,22 +1,24 @@
 //! DNS names, as far as they concern what is in force: whose answers are believed, and how long what was told counts.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::collections::HashMap;
 
 use cofferdam_common::network::{Flow, FlowKey};
 
-use super::{InForce, Sync};
-use crate::{
-    attribution::{Attribution, Placed},
-    config::Resolvers,
-    sensor::clock::Clock,
-};
+use super::InForce;
+use crate::{attribution::Attribution, sensor::clock::Clock};
 
 impl InForce {
-    /// Looks up again which resolvers are believed. Blocks.
-    pub fn find_resolvers(&self) {
+    /// Finds out again whose answers are believed, and tells the kernel. Blocks.
+    ///
+    /// # Errors
+    /// There is no room for more, or the map cannot be written.
+    pub fn find_resolvers(&self, attribution: &Attribution) -> anyhow::Result<()> {
         let resolvers = self.lock().config.resolvers.clone();
-        let addresses = resolvers.addresses();
-        self.lock().resolvers = addresses;
+        let (addresses, placed) = (resolvers.addresses(), attribution.placed());
+        match &mut self.lock().sync {
+            Some(sync) => sync.believe(&resolvers, &addresses, &placed),
+            None => Ok(()),
+        }
     }
 
     /// Forgets addresses that workloads were told by name, once they are not valid any more and no flow uses them, which
@@ -41,22 +43,5 @@ impl InForce {
             Some(sync) => sync.forget_names(&stale, &flows, now),
             None => Ok(()),
         }
-    }
-}
-
-impl Sync {
-    /// Says whose answers are believed, and takes in what workloads were told by them. Returns how many answers there was no
-    /// room for, too.
-    pub(super) fn hear_all(
-        &mut self,
-        resolvers: &Resolvers,
-        addresses: &[IpAddr],
-        placed: &[Placed],
-        attribution: &Attribution,
-    ) -> (anyhow::Result<()>, u64) {
-        let believed = self.believe(resolvers, addresses, placed);
-        let (told, untold) = attribution.take_told();
-        self.hear(&told, Clock::now().monotonic());
-        (believed, untold)
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn keep(
     while follows && !view.attribution.knows_everybody() && Instant::now() < until && !cancel.is_cancelled() {
         view.attribution.wait_for_change(TICK);
     }
-    view.policies.find_resolvers();
+    let mut unbelieved = Trouble::default();
+    find_resolvers(view, &mut unbelieved);
     reload(view);
     drop(judging);
     let mut looked = Instant::now();
@@ -48,7 +49,7 @@ pub(super) fn keep(
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
             take_back_harmful(view, &mut harmful);
-            view.policies.find_resolvers();
+            find_resolvers(view, &mut unbelieved);
             if view.policies.changed() {
                 reload(view);
             }
@@ -60,6 +61,13 @@ pub(super) fn keep(
     // Nobody could confirm any more what is on trial, and what is enforced stays when the daemon ends.
     if let Err(error) = view.policies.end(Instant::now(), &view.attribution) {
         tracing::error!("policies that nobody confirmed stay in force: {error}");
+    }
+}
+
+/// Finds out whose answers of the DNS are believed. `unbelieved` is why the kernel could not be told.
+fn find_resolvers(view: &View, unbelieved: &mut Trouble) {
+    if let Some(error) = unbelieved.news(view.policies.find_resolvers(&view.attribution)) {
+        tracing::error!("not all resolvers that policies believe are known to the kernel: {error}");
     }
 }
 

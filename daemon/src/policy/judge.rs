@@ -1,7 +1,7 @@
 //! What a plan says of an interaction, as the kernel finds it (`Case::judge` of cofferdam-common): both ends, and of a peer
 //! outside also by its names where nothing allows it by its address. Pure.
 
-use cofferdam_common::policy::{EGRESS, INGRESS, Identity, Judgement, judge, why};
+use cofferdam_common::policy::{EGRESS, INGRESS, Identity, Judgement, judge};
 
 use super::{Plan, TooLarge, explain::End};
 
@@ -42,14 +42,5 @@ pub(super) fn judge_ends(plan: &Plan, source: &Party, target: &Party, service: u
     let sends = |peer| judge(plan, 0, EGRESS, source.identity, peer, service);
     let receives = judge(plan, 0, INGRESS, target.identity, source.identity, service);
     let by_name = target.by_name.iter().map(|identity| sends(*identity));
-    [by_names(sends(target.identity), by_name), receives]
-}
-
-/// What holds for a source by the target's address and by its names.
-pub(super) fn by_names(by_address: Judgement, names: impl IntoIterator<Item = Judgement>) -> Judgement {
-    if by_address.why == why::NOT_ALLOWED {
-        names.into_iter().fold(by_address, Judgement::or)
-    } else {
-        by_address
-    }
+    [sends(target.identity).or_by_names(by_name), receives]
 }

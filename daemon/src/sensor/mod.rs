@@ -222,7 +222,6 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
         .map_max_entries("NETWORKS", options.policies.networks * 2)
         .map_max_entries("PATTERNS", options.policies.names * 2)
         .map_max_entries("PATTERN_IDENTITIES", options.policies.names * 2)
-        .map_max_entries("NAMED", NAMED_LIMIT)
         .map_max_entries("NAMED_COUNTS", options.policies.cgroups)
         .map_max_entries("ENTRANCES", options.policies.cgroups)
         .map_max_entries("RESIDENTS", options.policies.cgroups)

@@ -140,17 +140,23 @@ pub(super) fn framed((from, to): (&Container, &Container), packet: &[u8]) -> Vec
     bytes
 }
 
-/// A datagram of UDP.
+/// A datagram of UDP with [`SIZE`] bytes.
 pub(super) fn packet(source: SocketAddr, target: SocketAddr) -> Vec<u8> {
+    datagram(source, target, &[7; SIZE])
+}
+
+/// A datagram of UDP.
+pub(super) fn datagram(source: SocketAddr, target: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let udp = UdpRepr { src_port: source.port(), dst_port: target.port() };
-    let length = udp.header_len() + SIZE;
+    let length = udp.header_len() + payload.len();
     let (source, target) = (source.ip().into(), target.ip().into());
     let ip = IpRepr::new(source, target, IpProtocol::Udp, length, 64);
     let mut bytes = vec![0; ip.buffer_len()];
     let checksums = ChecksumCapabilities::default();
     ip.emit(&mut bytes[..], &checksums);
     let mut packet = UdpPacket::new_unchecked(&mut bytes[ip.header_len()..]);
-    udp.emit(&mut packet, &source, &target, SIZE, |payload| payload.fill(7), &checksums);
+    let fill = |bytes: &mut [u8]| bytes.copy_from_slice(payload);
+    udp.emit(&mut packet, &source, &target, payload.len(), fill, &checksums);
     bytes
 }
 

@@ -2,20 +2,24 @@
 
 use std::net::UdpSocket;
 
-use cofferdam_common::{
-    network::{PROTOCOL_UDP, VERDICT_DENY},
-    policy::Identity,
-};
+use cofferdam_common::{network::VERDICT_DENY, policy::Identity};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::judge::{ADDRESSES, Judge, got, v4};
+use super::{
+    bridge::datagram,
+    judge::{ADDRESSES, Judge, got, v4},
+};
 use crate::{
     namespace::in_namespace,
     node::{Cgroup, Node},
 };
 
-/// A socket whose packets bring their own header (include/uapi/linux/in.h).
-const IPPROTO_RAW: i32 = 255;
+/// A socket whose packets bring their own header.
+pub(super) fn raw_socket() -> Socket {
+    /// include/uapi/linux/in.h
+    const IPPROTO_RAW: i32 = 255;
+    Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW))).expect("a raw socket")
+}
 
 #[test]
 fn whoever_forges_the_address_of_one_who_may_is_judged_as_himself() {
@@ -31,16 +35,9 @@ fn whoever_forges_the_address_of_one_who_may_is_judged_as_himself() {
         let receiver = db.enter(|| UdpSocket::bind(v4(2, 0)).expect("it binds"));
         let (from, to) =
             (sender.local_addr().expect("an address"), receiver.local_addr().expect("an address"));
-        // IPv4 without options, of which the kernel fills in the lengths and the checksum; UDP without a checksum.
-        let mut packet = [0; 32];
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, PROTOCOL_UDP]);
-        packet[12..20].copy_from_slice(&[198, 18, 0, 1, 198, 18, 0, 2]);
-        packet[20..22].copy_from_slice(&from.port().to_be_bytes());
-        packet[22..24].copy_from_slice(&to.port().to_be_bytes());
-        packet[25] = 12;
-        let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)));
+        let packet = datagram(from, to, &[0; 4]);
         let forge = |cgroup: &Cgroup| {
-            let raw = cgroup.enter(raw).expect("a raw socket");
+            let raw = cgroup.enter(raw_socket);
             // Whether its sender is told or not.
             let _ = raw.send_to(&packet, &to.into());
             got(&receiver)

@@ -31,10 +31,7 @@ pub(super) fn v6(last: u16, port: u16) -> SocketAddr {
 }
 
 pub(super) fn mapped(address: SocketAddr) -> Address {
-    match address {
-        SocketAddr::V4(address) => Address(address.ip().to_ipv6_mapped().octets()),
-        SocketAddr::V6(address) => Address(address.ip().octets()),
-    }
+    address.ip().into()
 }
 
 /// Addresses of a namespace in which two containers could be.

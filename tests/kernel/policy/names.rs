@@ -8,14 +8,15 @@ use std::{
 use cofferdam_common::{
     ids::{Address, CgroupId},
     name::{Entrance, NamedKey, PatternId, PatternKey, Resolver},
-    network::{PROTOCOL_UDP, VERDICT_ALLOW, VERDICT_DENY},
+    network::{VERDICT_ALLOW, VERDICT_DENY},
     policy::{EGRESS, Identity, Interval, PairKey, Span, Subject, why},
 };
 use nix::net::if_::if_nametoindex;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::{
-    bridge::{API, Away, ip, scene},
+    bridge::{API, Away, datagram, ip, scene},
+    forged::raw_socket,
     judge::{DB, Judge, RULE, WEB, got, mapped, v4},
 };
 use crate::node::{Cgroup, Node};
@@ -23,8 +24,6 @@ use crate::node::{Cgroup, Node};
 /// Who has the name `a.example`, and who one below `b.example`.
 const WHOLE: Identity = Identity(6);
 const BELOW: Identity = Identity(7);
-/// A socket whose packets bring their own header (include/uapi/linux/in.h).
-const IPPROTO_RAW: i32 = 255;
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
@@ -271,17 +270,9 @@ fn whoever_forges_an_answer_to_himself_is_not_believed() {
         asker.send_to(&[7; 12], v4(2, 53)).expect("it asks");
         let (_, from) = resolver.recv_from(&mut [0; 64]).expect("the question arrives");
         let message = answer("a.example", &[of("203.0.113.7")]);
-        // IPv4 without options, of which the kernel fills in the lengths and the checksum; UDP without a checksum.
-        let mut packet = vec![0; 28];
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, PROTOCOL_UDP]);
-        packet[12..20].copy_from_slice(&[198, 18, 0, 2, 198, 18, 0, 1]);
-        packet[20..22].copy_from_slice(&53_u16.to_be_bytes());
-        packet[22..24].copy_from_slice(&from.port().to_be_bytes());
-        packet[24..26].copy_from_slice(&(8 + message.len() as u16).to_be_bytes());
-        packet.extend(&message);
+        let packet = datagram(v4(2, 53), from, &message);
         for forger in [scene.web, scene.far] {
-            let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)));
-            let raw = forger.enter(raw).expect("a raw socket");
+            let raw = forger.enter(raw_socket);
             for _ in 0..100 {
                 let _ = raw.send_to(&packet, &from.into());
             }

@@ -1,10 +1,6 @@
 //! Who is meant by a name.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use axum::http::StatusCode;
 use cofferdam_common::{
@@ -158,13 +154,9 @@ pub(super) fn called(
 
 /// Whose address it is: a container's, the host's, or a peer's outside.
 fn of_address(address: IpAddr, attribution: &Attribution) -> Who {
-    let mapped: Ipv6Addr = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
     let host = Party { cgroup: CgroupId::ROOT, address: Address::NONE };
     let (workload, _) =
-        attribution.parties(&Party { cgroup: CgroupId::NONE, address: Address(mapped.octets()) }, &host);
+        attribution.parties(&Party { cgroup: CgroupId::NONE, address: address.into() }, &host);
     let address = (workload.kind == WorkloadKind::Outside).then(|| address.to_canonical());
     Who { workload, address, names: Vec::new() }
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use cofferdam_common::ids::{Address, CgroupId};
 
-use super::{super::addresses, Cgroup, Life, Networked, Resident, Tables};
+use super::{Cgroup, Life, Networked, Resident, Tables};
 use crate::event::{Workload, WorkloadKind};
 
 /// One of the daemon's own workloads.
@@ -65,7 +65,7 @@ impl Tables {
     pub(super) fn addresses_of_canaries(&self) -> impl Iterator<Item = (Address, CgroupId)> {
         let of = |canary: &Canary| {
             let cgroup = canary.cgroup;
-            let mapped = canary.addresses.iter().map(|address| addresses::mapped(*address));
+            let mapped = canary.addresses.iter().map(|address| Address::from(*address));
             mapped.map(move |address| (address, cgroup)).collect::<Vec<_>>()
         };
         self.canaries.now.iter().flat_map(of)
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(kind(&tables, canary), WorkloadKind::Canary);
         assert_eq!(kind(&tables, other), WorkloadKind::Unit);
         assert!(tables.placed().iter().any(|it| it.cgroup == canary && it.told && !it.own));
-        assert_eq!(tables.owners_of_addresses()[&addresses::mapped(address)], canary);
+        assert_eq!(tables.owners_of_addresses()[&Address::from(address)], canary);
         assert_eq!(tables.networked_canaries().len(), 1);
         assert!(tables.networked().is_empty());
         tables.set_canaries(Vec::new());

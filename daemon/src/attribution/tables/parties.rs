@@ -8,11 +8,7 @@ use cofferdam_common::{
 };
 
 use super::{
-    super::{
-        addresses::{self, Owner},
-        dns::Answer,
-        scope,
-    },
+    super::{addresses::Owner, dns::Answer, scope},
     Resident, Tables,
 };
 use crate::event::{Workload, WorkloadKind};
@@ -24,7 +20,7 @@ impl Tables {
             CgroupId::OTHER => Some(Arc::clone(&self.other)),
             CgroupId::NONE if party.address == Address::NONE => Some(Arc::clone(&self.unknown)),
             CgroupId::NONE => {
-                let address = addresses::address(party.address);
+                let address = IpAddr::from(party.address);
                 let outside = || {
                     self.outside
                         .name(address)

@@ -10,7 +10,7 @@ use std::{
 use cofferdam_common::ids::{Address, CgroupId};
 use procfs::{ProcResult, process::Process};
 
-use super::{super::addresses, Life, Resident, Tables};
+use super::{Life, Resident, Tables};
 use crate::event::Workload;
 
 /// A cgroup that exists, and who lives there.
@@ -124,10 +124,10 @@ impl Tables {
             // The containers of a pod share one network.
             if entry.shown.workload.kubernetes.is_some() { None } else { entry.cgroup() }
         };
-        let host = self.addresses.of_host().map(|address| (addresses::mapped(address), CgroupId::ROOT));
+        let host = self.addresses.of_host().map(|address| (Address::from(address), CgroupId::ROOT));
         let containers = self.addresses.of_containers();
-        let containers = containers
-            .map(|(address, key)| (addresses::mapped(address), shared(key).unwrap_or(CgroupId::ROOT)));
+        let containers =
+            containers.map(|(address, key)| (Address::from(address), shared(key).unwrap_or(CgroupId::ROOT)));
         // Should somebody else have such an address, it is his.
         self.addresses_of_canaries().chain(host).chain(containers).collect()
     }

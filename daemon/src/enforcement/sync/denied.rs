@@ -1,13 +1,11 @@
 //! Which open connections the policies in force deny: of those that send something the kernel says so, of all others it is
 //! decided here in the same way ([`Case::judge`]).
 
-use std::net::{IpAddr, Ipv6Addr};
-
 use cofferdam_common::{
     case::{Case, Names, Places},
     ids::{Address, CgroupId},
     network::{Flow, FlowKey, PROTOCOL_TCP, VERDICT_DENY, flag},
-    policy::{EGRESS, Identity, Judgement, judge, why},
+    policy::{Identity, Judgement, judge, why},
 };
 
 use super::Sync;
@@ -51,8 +49,7 @@ impl Places for InForce<'_> {
     }
 
     fn outside(&self, address: &Address) -> Identity {
-        let address = IpAddr::V6(Ipv6Addr::from(address.0)).to_canonical();
-        self.plan.identity_of_address(address)
+        self.plan.identity_of_address((*address).into())
     }
 
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
@@ -61,11 +58,8 @@ impl Places for InForce<'_> {
 }
 
 impl Names for InForce<'_> {
-    fn judge_names(&self, owner: CgroupId, address: &Address, from: Identity, service: u32) -> Judgement {
-        let names = self.maps.names_of(owner, address).into_iter();
-        let peers = names.filter_map(|id| self.plan.identity_of_pattern(id));
-        peers.fold(Judgement::NAMELESS, |judgement, peer| {
-            judgement.or(self.judge_end(EGRESS, from, peer, service))
-        })
+    fn by_name(&self, owner: CgroupId, address: &Address) -> impl Iterator<Item = Identity> {
+        let patterns = self.maps.names_of(owner, address).into_iter();
+        patterns.filter_map(|id| self.plan.identity_of_pattern(id))
     }
 }

@@ -3,13 +3,13 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
 use cofferdam_common::{
     ids::{Address, CgroupId},
-    name::{HELD_LIMIT, LONGEST_TTL, NamedKey, PatternId, Resolver, SHORTEST_TTL},
+    name::{HELD_LIMIT, NamedKey, PatternId, Resolver, can_be_told, valid_for},
     network::{Flow, FlowKey},
 };
 
@@ -19,13 +19,11 @@ use crate::{
     config::Resolvers,
     event::Workload,
     policy::Plan,
-    sensor::policy::Slot,
+    sensor::policy::{PolicyMaps, Slot},
 };
 
 /// Most addresses that are remembered with the names under which they were told.
 const LIMIT: usize = 16_384;
-
-const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What workloads were told, and until when that is valid (`CLOCK_MONOTONIC`, in nanoseconds).
 #[derive(Default)]
@@ -57,15 +55,14 @@ impl Heard {
 impl Sync {
     /// Takes in what workloads were told by resolvers that are believed; `now` is monotonic time.
     pub fn hear(&mut self, told: &[Told], now: u64) {
+        let Self { plan, maps, heard, .. } = self;
         for Told { owner, name, addresses, ttl } in told {
-            let pattern = self.plan.as_ref().map_or(PatternId::NONE, |plan| plan.pattern_of(name));
-            let valid_until = now + u64::from(*ttl).clamp(SHORTEST_TTL, LONGEST_TTL) * NANOSECONDS;
-            for address in addresses.iter().filter(|address| is_somebodys(address)) {
+            let pattern = plan.as_ref().map_or(PatternId::NONE, |plan| plan.pattern_of(name));
+            let valid_until = now + valid_for(*ttl);
+            for address in addresses.iter().filter(|address| can_be_told(address)) {
                 let at = NamedKey { owner: *owner, address: *address };
-                self.heard.add(at, name, valid_until);
-                if pattern != PatternId::NONE && self.maps.name(at, pattern, valid_until).is_err() {
-                    self.heard.missed += 1;
-                }
+                heard.add(at, name, valid_until);
+                heard.missed += missed(maps, at, pattern, valid_until);
             }
         }
     }
@@ -85,7 +82,7 @@ impl Sync {
             .filter(|placed| placed.told)
             .filter(|placed| resolvers.workloads().iter().any(|selector| selector.selects(&placed.workload)));
         let here = here.map(|placed| Resolver { owner: placed.cgroup, address: Address::NONE });
-        let outside = addresses.iter().map(|it| Resolver { owner: CgroupId::NONE, address: mapped(*it) });
+        let outside = addresses.iter().map(|it| Resolver { owner: CgroupId::NONE, address: (*it).into() });
         self.maps.set_resolvers(&here.chain(outside).collect())
     }
 
@@ -93,12 +90,10 @@ impl Sync {
     pub(super) fn write_names(&mut self, plan: &Plan, slot: Slot) -> anyhow::Result<()> {
         let wanted = plan.patterns().map(|(pattern, id, identity)| (pattern.key(slot), (id, identity)));
         self.maps.set_patterns(slot, &wanted.collect())?;
-        for (at, names) in &self.heard.names {
+        let Self { maps, heard, .. } = self;
+        for (at, names) in &heard.names {
             for (name, valid_until) in names {
-                let pattern = plan.pattern_of(name);
-                if pattern != PatternId::NONE && self.maps.name(*at, pattern, *valid_until).is_err() {
-                    self.heard.missed += 1;
-                }
+                heard.missed += missed(maps, *at, plan.pattern_of(name), *valid_until);
             }
         }
         Ok(())
@@ -109,7 +104,7 @@ impl Sync {
         let Some(plan) = self.plan.as_ref().filter(|plan| plan.patterns().next().is_some()) else {
             return Vec::new();
         };
-        let address = mapped(address);
+        let address = address.into();
         let homes = self.residents.iter().filter(|(_, known)| *known.workload == *workload);
         let ids: HashSet<_> = homes.flat_map(|(cgroup, _)| self.maps.names_of(*cgroup, &address)).collect();
         let mut names: Vec<_> =
@@ -161,13 +156,9 @@ impl Sync {
     }
 }
 
-/// An address as the kernel has it.
-fn mapped(address: IpAddr) -> Address {
-    let mapped = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
-    Address(mapped.octets())
+/// Has the kernel know an address under a pattern, if it is one. Returns 1 where there was no room.
+fn missed(maps: &mut PolicyMaps, at: NamedKey, pattern: PatternId, valid_until: u64) -> u64 {
+    u64::from(pattern != PatternId::NONE && maps.name(at, pattern, valid_until).is_err())
 }
 
 /// Whom the ends of a flow know.
@@ -177,16 +168,4 @@ fn uses(key: &FlowKey, flow: &Flow) -> [NamedKey; 2] {
         NamedKey { owner: flow.client_owner, address: *server.0 },
         NamedKey { owner: flow.server_owner, address: *client.0 },
     ]
-}
-
-/// As the kernel has it: what is only valid on a host or a link is not for the DNS to tell.
-fn is_somebodys(address: &Address) -> bool {
-    match IpAddr::V6(Ipv6Addr::from(address.0)).to_canonical() {
-        IpAddr::V4(it) => {
-            !(it.is_loopback() || it.is_unspecified() || it.is_multicast() || it.is_link_local())
-        }
-        IpAddr::V6(it) => {
-            !(it.is_loopback() || it.is_unspecified() || it.is_multicast() || it.is_unicast_link_local())
-        }
-    }
 }

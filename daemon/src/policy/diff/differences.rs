@@ -8,10 +8,7 @@ use cofferdam_common::{
 };
 
 use super::words;
-use crate::policy::{
-    Plan,
-    judge::{Party, by_names},
-};
+use crate::policy::{Plan, judge::Party};
 
 /// Two verdicts that differ, and the ranges of services where they do.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -107,7 +104,7 @@ impl<'a> Walks<'a> {
 
     fn judge(&mut self, service: u32) -> Judgement {
         let names = self.by_name.iter_mut().map(|walk| walk.judge(service));
-        both(by_names(self.sends.judge(service), names), self.receives.judge(service))
+        both(self.sends.judge(service).or_by_names(names), self.receives.judge(service))
     }
 }
 

@@ -5,7 +5,7 @@ mod random;
 use std::{
     collections::{HashMap, HashSet},
     env,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -26,7 +26,6 @@ use crate::{
     event::{Verdict, Workload, WorkloadKind},
     policy::{
         Additions, Plan, RuleNumbers, Settings, explain,
-        judge::by_names,
         model::{Direction, Policy},
     },
 };
@@ -125,7 +124,7 @@ impl<T: Tables> Places for Kernel<'_, T> {
     }
 
     fn outside(&self, address: &Address) -> Identity {
-        self.plan.identity_of_address(IpAddr::V6(Ipv6Addr::from(address.0)))
+        self.plan.identity_of_address((*address).into())
     }
 
     fn judge_end(&self, direction: u8, subject: Identity, peer: Identity, service: u32) -> Judgement {
@@ -134,11 +133,9 @@ impl<T: Tables> Places for Kernel<'_, T> {
 }
 
 impl<T: Tables> Names for Kernel<'_, T> {
-    fn judge_names(&self, owner: CgroupId, _: &Address, from: Identity, service: u32) -> Judgement {
+    fn by_name(&self, owner: CgroupId, _: &Address) -> impl Iterator<Item = Identity> {
         assert_eq!(owner, SOURCE);
-        let known = self.patterns.iter().filter_map(|id| self.plan.identity_of_pattern(*id));
-        let by_name = known.map(|peer| self.judge_end(EGRESS, from, peer, service));
-        by_name.fold(Judgement::NAMELESS, Judgement::or)
+        self.patterns.iter().filter_map(|id| self.plan.identity_of_pattern(*id))
     }
 }
 
@@ -225,7 +222,7 @@ impl Scene {
     ) -> [Judgement; 2] {
         let sends = |peer| judge_by(tables, 0, EGRESS, source, peer, service);
         let known = self.patterns(target).into_iter().filter_map(|id| self.plan.identity_of_pattern(id));
-        [by_names(sends(with), known.map(sends)), judge_by(tables, 0, INGRESS, with, source, service)]
+        [sends(with).or_by_names(known.map(sends)), judge_by(tables, 0, INGRESS, with, source, service)]
     }
 
     /// What the kernel says, where one end is of this host and each of the others has an address.
@@ -236,13 +233,7 @@ impl Scene {
                 (!outside).then_some(Party { owner, address: Address::NONE })
             }
             End::Unresolved => Some(Party { owner, address: Address::NONE }),
-            End::Outside(address, _) => {
-                let address = match (*address)? {
-                    IpAddr::V4(address) => address.to_ipv6_mapped(),
-                    IpAddr::V6(address) => address,
-                };
-                Some(Party { owner: CgroupId::NONE, address: Address(address.octets()) })
-            }
+            End::Outside(address, _) => Some(Party { owner: CgroupId::NONE, address: (*address)?.into() }),
             End::Nobody => None,
         };
         let (source, target) = (party(ends[0], SOURCE)?, party(ends[1], TARGET)?);
