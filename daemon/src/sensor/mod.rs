@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fs::File,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicBool,
@@ -328,7 +329,8 @@ fn ring(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<RingBuf<MapData>> {
 /// The map of addresses with a name, once more.
 fn named(ebpf: &Ebpf) -> anyhow::Result<MapData> {
     let Some(Map::HashMap(map)) = ebpf.map("NAMED") else { bail!("map NAMED is not in the object") };
-    Ok(MapData::from_id(map.info()?.id())?)
+    // Not by its number, for which the kernel asks for CAP_SYS_ADMIN.
+    Ok(MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?)?)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {

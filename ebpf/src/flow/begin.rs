@@ -27,6 +27,7 @@ pub(super) fn begins_anew(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
 }
 
 /// Whether it is somebody else who sends now from one of the ends: nothing but a connection holds a port for whoever had it.
+/// Also where nobody here was known at that end: what was sent there reached no socket of this host.
 #[inline(always)]
 pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &Flow) -> bool {
     // Of SCTP whoever accepts an association has another socket than whoever listens.
@@ -34,8 +35,7 @@ pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, 
     if hook == Hook::Ingress || packet.is_tcp() || packet.is_echo() || is_accepted {
         return false;
     }
-    let sender = sender(packet, flow);
-    sender != CgroupId::NONE && sender != packet.cgroup && !is_kernels(context)
+    sender(packet, flow) != packet.cgroup && !is_kernels(context)
 }
 
 /// Whether it is somebody else who receives now what a client sends. Who that is, he has not said anew.

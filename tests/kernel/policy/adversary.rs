@@ -40,6 +40,7 @@ struct Scene<'a> {
     /// A cgroup inside `web`'s.
     nested: &'a Cgroup,
     db: &'a Container,
+    db_cgroup: &'a Cgroup,
     api: &'a Container,
     api_cgroup: &'a Cgroup,
     server: &'a Server,
@@ -156,7 +157,8 @@ fn not_one_byte_of_whoever_is_denied_arrives_and_each_try_is_reported_as_his() {
         let nested = web_cgroup.nested("inside");
         let server = &Server::start(db, db_cgroup);
         let patience = Cell::new(SOON);
-        let scene = Scene { web, web_cgroup, nested: &nested, db, api, api_cgroup, server, patience };
+        let scene =
+            Scene { web, web_cgroup, nested: &nested, db, db_cgroup, api, api_cgroup, server, patience };
         let only = std::env::var("WAY").ok();
         let chosen: Vec<_> =
             ways().filter(|way| only.as_deref().is_none_or(|name| way.name == name)).collect();

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -13,7 +14,10 @@ use super::{
     server::{PAYLOAD, PORT},
     sockets::{connect, datagrams, greet, to},
 };
-use crate::policy::bridge::{Container, ip};
+use crate::policy::{
+    bridge::{Container, ip},
+    judge::{v4, v6},
+};
 
 pub(super) const WAYS: &[Way] = &[
     Way::new("TCP over the loopback of a shared network", |scene, version| {
@@ -35,6 +39,7 @@ pub(super) const WAYS: &[Way] = &[
         from_left_port(scene, version, Protocol::TCP)
     }),
     Way::new("UDP as the answer of one who may and has left", as_answer),
+    Way::new("UDP as the answer of one who was not there", as_nobodys_answer),
     Way::new("UDP with the address of one who may and has left", |scene, version| {
         with_left_address(scene, version, Protocol::UDP)
     }),
@@ -119,9 +124,64 @@ fn as_answer<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
             socket.bind(&left.into()).map(|()| socket)
         };
         let asked = scene.api_cgroup.enter(|| scene.db.does(bind)).expect("a socket");
+        asked.set_read_timeout(Some(SOON)).expect("a limit");
         scene.server.asks(left);
+        // Else it might still come, to whoever has the port then.
+        asked.recv(&mut [MaybeUninit::uninit(); 9]).expect("it is asked");
         drop(asked);
         scene.web_cgroup.enter(|| scene.db.does(move || send(Protocol::UDP, Some(left), to, patience)));
+    })
+}
+
+/// Another address of the server's network, of which nobody but the kernel knows, while this is not dropped.
+struct Spare<'a> {
+    scene: &'a Scene<'a>,
+    address: SocketAddr,
+}
+
+impl<'a> Spare<'a> {
+    fn new(scene: &'a Scene<'a>, address: SocketAddr) -> Self {
+        let spare = Self { scene, address };
+        spare.is("add");
+        spare
+    }
+
+    fn is(&self, there: &str) {
+        let suffix = if self.address.is_ipv4() { "/32" } else { "/128 nodad" };
+        let change = format!("addr {there} {}{suffix} dev eth0", self.address.ip());
+        self.scene.db.does(move || ip(&change));
+    }
+
+    /// The server asks somebody from here, beside its socket that takes answers.
+    fn asks(&self, whom: SocketAddr) {
+        let from = self.address;
+        let ask = move || {
+            let socket = datagrams(from, Protocol::UDP)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&from.into())?;
+            socket.send_to(b"?", &whom.into())
+        };
+        self.scene.db_cgroup.enter(|| self.scene.db.does(ask)).expect("it may");
+    }
+}
+
+impl Drop for Spare<'_> {
+    fn drop(&mut self) {
+        self.is("del");
+    }
+}
+
+/// The server has asked somebody whom there was not, and nobody said so.
+fn as_nobodys_answer<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
+    let at = move |last: u8, port| if version == Version::V4 { v4(last, port) } else { v6(last.into(), port) };
+    let servers = Spare::new(scene, at(77, PORT));
+    let mut port = 23_000;
+    Prepared::ready(move || {
+        port += 1;
+        let (from, to, patience) = (at(78, port), servers.address, scene.patience.get());
+        servers.asks(from);
+        let _late = Spare::new(scene, from);
+        scene.web_cgroup.enter(|| scene.db.does(move || send(Protocol::UDP, Some(from), to, patience)));
     })
 }
 
