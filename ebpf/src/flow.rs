@@ -274,8 +274,17 @@ fn decide_and_tell(packet: &Packet, hook: Hook, flow: &mut Flow) {
 }
 
 /// Both ends are known, or the target is known to be outside: enters the flow into the ledger.
-#[inline(never)]
+#[inline(always)]
 fn decide(key: &FlowKey, flow: &mut Flow) {
+    enter_flow(key, flow);
+}
+
+/// [`decide`]. Global, so that the verifier looks at it once and not on each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn enter_flow(key: *const FlowKey, flow: *mut Flow) -> u32 {
+    // SAFETY: as in `follow_egress`.
+    let (Some(key), Some(flow)) = (unsafe { (key.as_ref(), flow.as_mut()) }) else { return 0 };
     let (client, server) = key.ends(flow.flags);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     flow.row = ledger::row(&mut LedgerKey {
@@ -290,9 +299,9 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
         padding_after: 0,
     });
     if set_bits(&mut flow.flags, flag::DECIDED) & flag::DECIDED != 0 {
-        return;
+        return 0;
     }
-    let Some(row) = ledger::get(flow.row) else { return };
+    let Some(row) = ledger::get(flow.row) else { return 0 };
     if flow.flags & flag::ADOPTED == 0 {
         add(&mut row.attempts, 1);
     }
@@ -300,6 +309,7 @@ fn decide(key: &FlowKey, flow: &mut Flow) {
     add(&mut row.volume.bytes_received, flow.volume.bytes_received);
     add(&mut row.volume.packets_sent, flow.volume.packets_sent);
     add(&mut row.volume.packets_received, flow.volume.packets_received);
+    0
 }
 
 /// The flow has opened: once.
@@ -361,8 +371,18 @@ pub(crate) fn remove(key: &FlowKey) {
     let _ = FLOWS.remove(&key);
 }
 
-#[inline(never)]
+/// Reports that a flow has opened, or how it ended.
+#[inline(always)]
 pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
+    emit_flow(kind, key, flow, end.into());
+}
+
+/// [`report`]. Global, as [`enter_flow`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn emit_flow(kind: u32, key: *const FlowKey, flow: *const Flow, end: u32) -> u32 {
+    // SAFETY: as in `follow_egress`.
+    let (Some(key), Some(flow)) = (unsafe { (key.as_ref(), flow.as_ref()) }) else { return 0 };
     let (client, server) = key.ends(flow.flags);
     let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
     let here = if target_is_local { flow.server } else { flow.client };
@@ -382,10 +402,11 @@ pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
             (*record).server_port = service_port(server);
             (*record).dialled_port = flow.other_end_port;
             (*record).protocol = key.protocol;
-            (*record).end = end;
+            (*record).end = end as u8;
             (*record).opened_at = flow.opened_at;
             (*record).volume = flow.volume;
             (*record).judgement = flow.judgement;
         }
     });
+    0
 }

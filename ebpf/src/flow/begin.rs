@@ -38,15 +38,17 @@ pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, 
     sender(packet, flow) != packet.cgroup && !is_kernels(context)
 }
 
-/// Whether it is somebody else who receives now what a client sends. Who that is, he has not said anew.
+/// Whether it is somebody else who receives now what a client sends: another than before, or anybody at all where the
+/// target was taken for outside. Who that is, he has not said anew.
 #[inline(always)]
 pub(super) fn is_for_another(packet: &Packet, hook: Hook, flow: &Flow) -> bool {
-    let is_datagram = !packet.is_tcp() && !packet.is_sctp() && !packet.is_echo();
-    hook == Hook::Ingress
-        && is_datagram
-        && packet.is_from_client(flow)
-        && flow.flags & flag::SERVER_IS_LOCAL != 0
-        && flow.server != packet.cgroup
+    if hook == Hook::Egress || packet.is_tcp() || packet.is_echo() || !packet.is_from_client(flow) {
+        return false;
+    }
+    if flow.flags & flag::SERVER_IS_LOCAL == 0 {
+        return flow.flags & (flag::DECIDED | flag::SHADOW) != 0;
+    }
+    flow.server != packet.cgroup && !packet.is_sctp()
 }
 
 /// Enters a new flow; false when there is no room. `own_listens`: of a connection that was there before, whether this end is

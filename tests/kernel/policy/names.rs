@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     bridge::{API, Away, datagram, ip, scene},
     forged::raw_socket,
-    judge::{DB, Judge, RULE, WEB, got, mapped, v4},
+    judge::{DB, Judge, RULE, WEB, got, mapped, v4, v6},
 };
 use crate::node::{Cgroup, Node};
 
@@ -118,10 +118,8 @@ impl Scene<'_> {
     /// Whether what `WEB` sends to this far address arrives.
     fn reaches(&self, address: &str) -> bool {
         let to = SocketAddr::new(address.parse().expect("an address"), 7_000);
-        let own: SocketAddr =
-            if to.is_ipv4() { v4(1, 0) } else { "[fd00:c0ff:d::1]:0".parse().expect("one") };
         let receiver = self.far.enter(|| UdpSocket::bind(to).expect("it binds"));
-        let sender = self.web.enter(|| UdpSocket::bind(own).expect("it binds"));
+        let sender = self.web.enter(|| UdpSocket::bind(own(to)).expect("it binds"));
         // Whether its sender is told or not.
         let _ = sender.send_to(&[0; 10], to);
         let by_packet = got(&receiver).is_some();
@@ -132,6 +130,11 @@ impl Scene<'_> {
         assert_eq!(self.web.enter(dials), by_packet, "{address}: connect(2) agrees");
         by_packet
     }
+}
+
+/// Where `WEB` sends from.
+fn own(to: SocketAddr) -> SocketAddr {
+    if to.is_ipv4() { v4(1, 0) } else { v6(1, 0) }
 }
 
 fn in_scene(act: impl FnOnce(&mut Scene<'_>)) {
@@ -165,6 +168,32 @@ fn an_address_is_reached_by_whoever_was_told_it_for_a_name_that_may_be_reached()
         let address = mapped("203.0.113.8:0".parse().expect("an address"));
         maps.name(NamedKey { owner: scene.db.id, address }, PatternId(71), u64::MAX).expect("room");
         assert!(!scene.reaches("203.0.113.8"));
+    });
+}
+
+/// In a hundred rounds with each version of IP, as the adversary's ways ([`super::adversary`]).
+#[test]
+fn an_address_with_a_name_that_is_another_containers_now_is_not_reached_by_it() {
+    const ROUNDS: u64 = 100;
+    in_scene(|scene| {
+        let addresses = ["203.0.113.7", "2001:db8::7"];
+        scene.is_told(&answer("a.example", &addresses.map(of)));
+        assert!(addresses.iter().all(|address| scene.reaches(address)));
+        let [one, two] = addresses.map(|address| SocketAddr::new(address.parse().expect("one"), 7_000));
+        let (web, db, far) = (scene.web, scene.db, scene.far);
+        scene.judge.address(&[(v4(1, 0), web), (v4(2, 0), db), (one, far), (two, far)]);
+        let denied = |judge: &Judge<'_>| judge.denied(web).iter().map(|row| row.attempts).sum::<u64>();
+        for to in [one, two] {
+            let before = denied(&scene.judge);
+            let receiver = far.enter(|| UdpSocket::bind(to).expect("it binds"));
+            for _ in 0..ROUNDS {
+                let sender = web.enter(|| UdpSocket::bind(own(to)).expect("it binds"));
+                // Whether its sender is told or not.
+                let _ = sender.send_to(&[0; 10], to);
+            }
+            assert_eq!(got(&receiver), None, "{to}");
+            assert_eq!(denied(&scene.judge) - before, ROUNDS, "{to}");
+        }
     });
 }
 

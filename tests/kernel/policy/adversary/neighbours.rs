@@ -4,13 +4,14 @@ use std::{
     io,
     mem::MaybeUninit,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    thread,
     time::Duration,
 };
 
 use socket2::{Protocol, Socket};
 
 use super::{
-    Prepared, SOON, Scene, Version, Way,
+    Prepared, ROUNDS, SOON, Scene, Version, Way,
     server::{PAYLOAD, PORT},
     sockets::{connect, datagrams, greet, to},
 };
@@ -18,6 +19,9 @@ use crate::policy::{
     bridge::{Container, ip},
     judge::{v4, v6},
 };
+
+/// A target that has not got the first datagram is taken for outside with the next one this much later (ebpf/src/flow.rs).
+const OUTSIDE_AFTER: Duration = Duration::from_millis(150);
 
 pub(super) const WAYS: &[Way] = &[
     Way::new("TCP over the loopback of a shared network", |scene, version| {
@@ -40,6 +44,7 @@ pub(super) const WAYS: &[Way] = &[
     }),
     Way::new("UDP as the answer of one who may and has left", as_answer),
     Way::new("UDP as the answer of one who was not there", as_nobodys_answer),
+    Way::new("UDP of a socket that had sent there before anybody was there", early),
     Way::new("UDP with the address of one who may and has left", |scene, version| {
         with_left_address(scene, version, Protocol::UDP)
     }),
@@ -146,6 +151,10 @@ impl<'a> Spare<'a> {
         spare
     }
 
+    fn at(&self) -> SocketAddr {
+        self.address
+    }
+
     fn is(&self, there: &str) {
         let suffix = if self.address.is_ipv4() { "/32" } else { "/128 nodad" };
         let change = format!("addr {there} {}{suffix} dev eth0", self.address.ip());
@@ -171,6 +180,25 @@ impl Drop for Spare<'_> {
     }
 }
 
+/// Nobody had the address that becomes the server's: a flow to the outside, for all that was known.
+fn early<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
+    let at = if version == Version::V4 { v4(77, PORT) } else { v6(77, PORT) };
+    let open = move || (0..=ROUNDS).map(|_| datagrams(at, Protocol::UDP)).collect::<io::Result<Vec<_>>>();
+    let mut sockets = scene.as_web(open).expect("sockets");
+    for _ in 0..2 {
+        for socket in &sockets {
+            // Told or not that nobody is there.
+            let _ = socket.send_to(b"?", &at.into());
+        }
+        thread::sleep(OUTSIDE_AFTER);
+    }
+    let servers = Spare::new(scene, at);
+    Prepared::ready(move || {
+        let socket = sockets.pop().expect("one for each round");
+        let _ = socket.send_to(&PAYLOAD, &servers.at().into());
+    })
+}
+
 /// The server has asked somebody whom there was not, and nobody said so.
 fn as_nobodys_answer<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
     let at = move |last: u8, port| if version == Version::V4 { v4(last, port) } else { v6(last.into(), port) };
@@ -178,7 +206,7 @@ fn as_nobodys_answer<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a>
     let mut port = 23_000;
     Prepared::ready(move || {
         port += 1;
-        let (from, to, patience) = (at(78, port), servers.address, scene.patience.get());
+        let (from, to, patience) = (at(78, port), servers.at(), scene.patience.get());
         servers.asks(from);
         let _late = Spare::new(scene, from);
         scene.web_cgroup.enter(|| scene.db.does(move || send(Protocol::UDP, Some(from), to, patience)));
