@@ -4,6 +4,8 @@ mod cover;
 
 mod denied;
 
+mod resolver;
+
 mod room;
 
 use std::{
@@ -16,6 +18,7 @@ use serde::Serialize;
 use self::{
     cover::{Work, covers_peers, covers_services, is_narrow},
     denied::Denied,
+    resolver::Askers,
 };
 use super::{
     document::Document,
@@ -52,6 +55,7 @@ pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>
     let policies: Vec<_> = documents.iter().map(|document| &document.policy).collect();
     let mut work = Work::default();
     let mut denied = Denied::new(&policies, &mut work);
+    let askers = Askers::new(&policies);
     let mut selected = workloads.map(Selected::new);
     let mut findings = Vec::new();
     for document in documents {
@@ -73,6 +77,11 @@ pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>
             }
             if let Some(message) = allows_nothing(policy, rule) {
                 look(&rule.place, message);
+            }
+            if let Some(entry) = askers.unasked(rule) {
+                let message = "no rule lets any of those whom it selects ask a resolver (udp/53): no address will have \
+                               this name for them";
+                look(&entry.place, message.to_owned());
             }
             for (entry, earlier) in shadowed(rule, &mut work) {
                 let line = earlier.place.line;

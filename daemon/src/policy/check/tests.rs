@@ -59,8 +59,40 @@ rules:
       - {to: {dns: '*.example.org'}}
       - {to: {dns: api.example.org}, port: tcp/443}
       - {to: [{dns: '*.x.example.org'}, {dns: example.org}]}
+      - {to: shop/dns, port: udp/53}
 ";
     assert_eq!(findings(text), "7:9: shop#1: says nothing new: the entry at line 6 says as much or more\n");
+}
+
+#[test]
+fn who_may_reach_a_name_should_be_allowed_to_ask_for_it() {
+    let text = |other: &str| {
+        format!(
+            "\
+policy: shop
+mode: enforce
+rules:
+  - from: shop/api
+    allow: [{{to: {{dns: api.example.org}}, port: tcp/443}}]
+{other}"
+        )
+    };
+    let told = "5:13: shop#1: no rule lets any of those whom it selects ask a resolver (udp/53): no address will have \
+                this name for them\n";
+    for in_vain in [
+        "",
+        "  - {from: shop/db, allow: [{to: any}]}\n",
+        "  - {from: shop/api, allow: [{to: any, port: tcp}]}\n",
+        "  - {from: shop/api, allow: [{to: {dns: resolver.example.org}}]}\n",
+    ] {
+        assert!(findings(&text(in_vain)).starts_with(told), "{in_vain}");
+    }
+    for enough in [
+        "  - {from: shop/api, allow: [{to: {cidr: 192.0.2.53}, port: udp/53}]}\n",
+        "  - {from: {project: shop}, allow: [{to: {cidr: 192.0.2.53}}]}\n",
+    ] {
+        assert_eq!(findings(&text(enough)), "", "{enough}");
+    }
 }
 
 #[test]
