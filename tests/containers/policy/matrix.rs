@@ -44,7 +44,7 @@ impl Stage {
             docker.network(network, &["--ipv6", "--subnet", &format!("fd00:c0ff:d:{}::/64", number + 1)])?;
         }
         run(docker.docker().args(["tag", IMAGE, OTHER_IMAGE]))?;
-        let mut matrix = Matrix::new(Pace::of_this_machine());
+        let mut matrix = Matrix::new(Pace::WHOLE);
         let ground = Ground::lay(&node, &mut matrix.places)?;
         fs::create_dir_all(node.directory().join("policies"))?;
         let config = node.directory().join("config.yaml");

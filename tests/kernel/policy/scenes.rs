@@ -60,7 +60,7 @@ impl<'a> Stage<'a> {
     /// Sets it in the network namespace that this is called in. With it comes the proxy of published ports.
     fn set(sensor: &'a Sensor, maps: PolicyMaps) -> Result<(Self, Actor)> {
         let node = Arc::new(Node::on_this_network()?);
-        let mut matrix = Matrix::new(Pace::of_this_machine());
+        let mut matrix = Matrix::new(Pace::in_part());
         let ground = Ground::lay(&node, &mut matrix.places)?;
         networks::make(&ground)?;
         let mut stage = Self {

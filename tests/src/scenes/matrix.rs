@@ -29,7 +29,7 @@ const PATIENCE: u64 = 300;
 const SILENCE: u64 = 500;
 /// Of how many cells that are allowed one is tried where not all are. Not a multiple of how many services most scenes try,
 /// so that each scene tries all of them.
-const PART: usize = 5;
+const PART: usize = 11;
 const AGAIN: usize = 8;
 
 /// How a matrix is tried.
@@ -42,14 +42,15 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// On a machine as it is; in an emulated one, where all takes longer, a part unless all that can be done is
-    /// asked for.
+    /// All cells.
+    pub const WHOLE: Self = Self { silence: SILENCE, one_of: 1 };
+
+    /// A part, for what is tried as a whole elsewhere, unless all that can be done is asked for. In an emulated machine all
+    /// takes longer.
     #[must_use]
-    pub fn of_this_machine() -> Self {
-        match (env::var_os("COFFERDAM_TEST_VM").is_some(), is_long()) {
-            (false, _) => Self { silence: SILENCE, one_of: 1 },
-            (true, long) => Self { silence: 2 * SILENCE, one_of: if long { 1 } else { PART } },
-        }
+    pub fn in_part() -> Self {
+        let silence = if env::var_os("COFFERDAM_TEST_VM").is_some() { 2 * SILENCE } else { SILENCE };
+        Self { silence, one_of: if is_long() { 1 } else { PART } }
     }
 }
 
