@@ -297,18 +297,16 @@ pub fn judge_both(
 pub mod layer {
     /// `connect(2)`: the caller is told at once.
     pub const CONNECT: u8 = 0;
-    /// `sendmsg(2)` of a datagram: likewise.
-    pub const SENDMSG: u8 = 1;
     /// At the sender's socket.
-    pub const EGRESS: u8 = 2;
+    pub const EGRESS: u8 = 1;
     /// At the receiver's socket.
-    pub const INGRESS: u8 = 3;
+    pub const INGRESS: u8 = 2;
     /// At the host's end of a container's virtual Ethernet link.
-    pub const LINK: u8 = 4;
+    pub const LINK: u8 = 3;
     /// How many there are.
-    pub const COUNT: u8 = 5;
+    pub const COUNT: u8 = 4;
     /// Their names, by number.
-    pub const NAMES: [&str; COUNT as usize] = ["connect", "sendmsg", "egress", "ingress", "veth"];
+    pub const NAMES: [&str; COUNT as usize] = ["connect", "egress", "ingress", "veth"];
 }
 
 /// An interaction was denied, or would have been. Repeats are folded: see [`VerdictRecord::attempts`].

@@ -55,8 +55,6 @@ pub(super) fn place(hook: &Hook) -> Option<Place> {
         (Attach::CgroupIngress, _) => Place::Ingress,
         (Attach::CgroupAddress, "connect4") => Place::Connect4,
         (Attach::CgroupAddress, "connect6") => Place::Connect6,
-        (Attach::CgroupAddress, "sendmsg4") => Place::Sendmsg4,
-        (Attach::CgroupAddress, "sendmsg6") => Place::Sendmsg6,
         _ => return None,
     })
 }

@@ -55,7 +55,7 @@ pub struct Hook {
 }
 
 /// Every hook, in the order in which they are attached: what names things comes before what needs names.
-pub const HOOKS: [Hook; 16] = [
+pub const HOOKS: [Hook; 14] = [
     Hook {
         name: "cgroup_mkdir",
         attach: Attach::Tracepoint,
@@ -139,8 +139,6 @@ pub const HOOKS: [Hook; 16] = [
     },
     CONNECT4,
     Hook { name: "connect6", ..CONNECT4 },
-    Hook { name: "sendmsg4", ..CONNECT4 },
-    Hook { name: "sendmsg6", ..CONNECT4 },
     VETH_INGRESS,
     Hook {
         name: "veth_egress",
@@ -160,7 +158,7 @@ const VETH_INGRESS: Hook = Hook {
     off: Some("no policy is in force"),
 };
 
-/// The first of the system calls that name an address.
+/// `connect` of IPv4; the other is that of IPv6.
 const CONNECT4: Hook = Hook {
     name: "connect4",
     attach: Attach::CgroupAddress,
