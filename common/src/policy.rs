@@ -76,8 +76,9 @@ pub struct Resident {
     pub identities: [Identity; 2],
     /// 1 where it has all cgroups below as well, also those that are made later: a container's own cgroup.
     pub owns_below: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1 where each frame that it sends past the IP stack is judged at a link of its own, so that it need not be judged as it
+    /// is sent.
+    pub covered: u32,
 }
 
 /// What is the same for all peers of an identity.
@@ -303,10 +304,12 @@ pub mod layer {
     pub const INGRESS: u8 = 2;
     /// At the host's end of a container's virtual Ethernet link.
     pub const LINK: u8 = 3;
+    /// At a call that sends a frame past the IP stack: the caller is told at once.
+    pub const LSM: u8 = 4;
     /// How many there are.
-    pub const COUNT: u8 = 4;
+    pub const COUNT: u8 = 5;
     /// Their names, by number.
-    pub const NAMES: [&str; COUNT as usize] = ["connect", "egress", "ingress", "veth"];
+    pub const NAMES: [&str; COUNT as usize] = ["connect", "egress", "ingress", "veth", "lsm"];
 }
 
 /// An interaction was denied, or would have been. Repeats are folded: see [`VerdictRecord::attempts`].

@@ -14,6 +14,8 @@ mod judge;
 
 mod link;
 
+mod lsm;
+
 mod names;
 
 mod open;

@@ -93,11 +93,7 @@ impl Probe {
             (Must::Fail(Layer::Ingress), Outcome::Sent, Seen::Passed) => self.how != How::Connect,
             // A connection of which no answer comes is given up.
             (Must::Fail(Layer::Ingress), Outcome::Failed(_), Seen::Nothing) => self.how == How::Connect,
-            (
-                Must::Fail(Layer::Connect | Layer::Egress),
-                Outcome::Refused,
-                Seen::Nothing,
-            ) => true,
+            (Must::Fail(Layer::Connect | Layer::Egress), Outcome::Refused, Seen::Nothing) => true,
             (Must::Fail(_), _, _) => false,
         };
         (!right).then(|| format!("{self}, and {}", came(outcome, seen)))

@@ -22,7 +22,7 @@ use super::{
 
 /// Whether a hook judges, and is attached once for all: those at links come and go with these.
 pub(super) fn stays(hook: &Hook) -> bool {
-    matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress)
+    matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress | Attach::Lsm)
 }
 
 /// What the map is called that daemons hand on: which addresses workloads were told by name.

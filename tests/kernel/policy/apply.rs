@@ -123,7 +123,7 @@ fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has
 }
 
 fn placed(cgroup: CgroupId, workload: Workload) -> Placed {
-    Placed { cgroup, workload: Arc::new(workload), own: false, told: true }
+    Placed { cgroup, workload: Arc::new(workload), home: cgroup, own: false, told: true }
 }
 
 pub(super) fn container(cgroup: &Cgroup, name: &str) -> Placed {

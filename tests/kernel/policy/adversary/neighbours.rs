@@ -173,7 +173,8 @@ impl Drop for Spare<'_> {
 
 /// The server has asked somebody whom there was not, and nobody said so.
 fn as_nobodys_answer<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
-    let at = move |last: u8, port| if version == Version::V4 { v4(last, port) } else { v6(last.into(), port) };
+    let at =
+        move |last: u8, port| if version == Version::V4 { v4(last, port) } else { v6(last.into(), port) };
     let servers = Spare::new(scene, at(77, PORT));
     let mut port = 23_000;
     Prepared::ready(move || {
