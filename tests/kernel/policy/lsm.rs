@@ -4,9 +4,17 @@ use std::{
     io,
     os::fd::{AsRawFd as _, OwnedFd},
     sync::Arc,
+    thread,
 };
 
-use cofferdam::sensor::record::Record;
+use cofferdam::{
+    attribution::Placed,
+    config::{ByDefault, Policies},
+    enforcement::Sync,
+    event::{Workload, WorkloadKind},
+    policy::Settings,
+    sensor::record::Record,
+};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{VERDICT_ALLOW, VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD},
@@ -25,11 +33,12 @@ use socket2::{Domain, Socket, Type};
 
 use super::{
     adversary::uring,
-    bridge::{Container, SIZE, frame, without_links},
+    apply,
+    bridge::{Away, Container, SIZE, frame, ip, without_links},
     judge::{Judge, RULE, WEB},
     link::Tap,
 };
-use crate::node::Cgroup;
+use crate::node::{Cgroup, Node};
 
 /// As it stands in the IP header of no packet: of frames that are not IP, or cannot be read.
 const RESERVED: u8 = 255;
@@ -38,8 +47,8 @@ const AF_XDP: i32 = 44;
 
 /// Whether this kernel asks programs among its security modules; says so where it does not.
 #[expect(clippy::print_stdout, reason = "that nothing was tested is to be seen")]
-fn is_lacking(judge: &Judge<'_>) -> bool {
-    let hooks = judge.node.loaded.sensor.hooks().list();
+fn is_lacking(node: &Node) -> bool {
+    let hooks = node.loaded.sensor.hooks().list();
     let refused = hooks.iter().find_map(|hook| hook.refused.as_ref().filter(|_| hook.optional));
     if let Some(reason) = refused {
         println!("NOT TESTED: this kernel has no such layer: {reason}");
@@ -49,6 +58,11 @@ fn is_lacking(judge: &Judge<'_>) -> bool {
 
 /// A packet socket at a container's interface, made as a process of `cgroup`. To make one is allowed to anybody.
 fn packets(container: &Container, cgroup: &Cgroup) -> Arc<OwnedFd> {
+    cgroup.enter(|| packets_here(container))
+}
+
+/// The same, as a process of this one's cgroup.
+fn packets_here(container: &Container) -> Arc<OwnedFd> {
     let make = || {
         let (family, flags) = (AddressFamily::Packet, SockFlag::SOCK_CLOEXEC);
         let made = socket(family, SockType::Raw, flags, None).expect("a packet socket");
@@ -57,19 +71,27 @@ fn packets(container: &Container, cgroup: &Cgroup) -> Arc<OwnedFd> {
         bind(made.as_raw_fd(), &at).expect("it binds");
         made
     };
-    Arc::new(cgroup.enter(|| container.does(make)))
+    Arc::new(container.does(make))
 }
 
 /// Sends a frame of `from`'s to `to`, by whatever socket, as a process of `cgroup`. Says what he was told, and whether it arrived.
-fn sends(
+fn sends(socket: &Arc<OwnedFd>, cgroup: &Cgroup, ends: (&Container, &Container)) -> (Option<Errno>, bool) {
+    sends_where(|send| cgroup.enter(send), socket, ends)
+}
+
+/// The same, where a process is that `enters` says.
+fn sends_where(
+    enters: impl FnOnce(&dyn Fn() -> nix::Result<usize>) -> nix::Result<usize>,
     socket: &Arc<OwnedFd>,
-    cgroup: &Cgroup,
     (from, to): (&Container, &Container),
 ) -> (Option<Errno>, bool) {
-    let (socket, bytes) = (Arc::clone(socket), frame((from, to), from.at(false), to.at(false)));
+    let bytes = frame((from, to), from.at(false), to.at(false));
     let tap = Tap::at(to, EthernetProtocol::Ipv4, 28 + SIZE);
-    let sent = cgroup.enter(|| from.does(move || send(socket.as_raw_fd(), &bytes, MsgFlags::empty())));
-    (sent.err(), tap.heard())
+    let send = || {
+        let (socket, bytes) = (Arc::clone(socket), bytes.clone());
+        from.does(move || send(socket.as_raw_fd(), &bytes, MsgFlags::empty()))
+    };
+    (enters(&send).err(), tap.heard())
 }
 
 const SENT: (Option<Errno>, bool) = (None, true);
@@ -92,7 +114,7 @@ fn attempts(judge: &Judge<'_>, source: &Cgroup, verdict: u8) -> u64 {
 #[test]
 fn a_frame_of_one_who_may_not_send_is_denied_as_it_is_sent_and_told_as_his() {
     without_links(|judge, [(web, web_cgroup), (db, _), (api, api_cgroup)]| {
-        if is_lacking(judge) {
+        if is_lacking(judge.node) {
             return;
         }
         let (of_web, of_api) = (packets(web, web_cgroup), packets(api, api_cgroup));
@@ -134,7 +156,7 @@ fn a_frame_of_one_who_may_not_send_is_denied_as_it_is_sent_and_told_as_his() {
 fn several_frames_at_once_and_those_that_the_kernel_sends_for_a_ring_are_denied_as_well() {
     const TIMES: usize = 4;
     without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge) {
+        if is_lacking(judge.node) {
             return;
         }
         let socket = packets(web, web_cgroup);
@@ -167,7 +189,7 @@ fn several_frames_at_once_and_those_that_the_kernel_sends_for_a_ring_are_denied_
 #[test]
 fn what_would_be_denied_passes_and_is_told() {
     without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge) {
+        if is_lacking(judge.node) {
             return;
         }
         let socket = packets(web, web_cgroup);
@@ -182,7 +204,7 @@ fn what_would_be_denied_passes_and_is_told() {
 #[test]
 fn who_has_a_link_of_his_own_is_left_to_it() {
     without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge) {
+        if is_lacking(judge.node) {
             return;
         }
         let socket = packets(web, web_cgroup);
@@ -199,7 +221,7 @@ fn who_has_a_link_of_his_own_is_left_to_it() {
 #[test]
 fn who_is_not_known_is_judged_as_the_policy_says_of_him() {
     without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge) {
+        if is_lacking(judge.node) {
             return;
         }
         let unknown = judge.node.cgroup();
@@ -222,7 +244,7 @@ fn who_is_not_known_is_judged_as_the_policy_says_of_him() {
 #[test]
 fn a_socket_by_which_a_driver_sends_without_a_call_is_denied_when_it_is_made() {
     without_links(|judge, [(web, web_cgroup), (api, api_cgroup), _]| {
-        if is_lacking(judge) {
+        if is_lacking(judge.node) {
             return;
         }
         judge.says_of_sending(WEB, VERDICT_DENY);
@@ -233,5 +255,57 @@ fn a_socket_by_which_a_driver_sends_without_a_call_is_denied_when_it_is_made() {
         assert_eq!(make(web, web_cgroup), Err(io::ErrorKind::PermissionDenied));
         assert_eq!(make(api, api_cgroup), Ok(()));
         assert_eq!(told(judge).source, web_cgroup.id);
+    });
+}
+
+#[test]
+fn units_and_the_host_are_judged_by_policies_about_them_alone_and_containers_wherever_no_link_judges_them() {
+    const ABOUT_WEB: &str = "  - {from: web, allow: [{to: any, port: udp/53}]}";
+    const ABOUT_THE_UNIT: &str = "  - {from: {unit: dhcp.service}, allow: [{to: any, port: udp/67}]}";
+    const AND_SO_MUCH: &str = "  - {from: {unit: dhcp.service}, allow: [{to: any, port: ip/255}]}";
+    const ABOUT_THE_HOST: &str = "  - {from: host, allow: [{to: any, port: udp/67}]}";
+    let node = Node::start();
+    if is_lacking(&node) {
+        return;
+    }
+    node.loaded.sensor.need("policy", true);
+    let (web, unit) = (node.cgroup(), node.cgroup());
+    let inside = web.nested("inside");
+    let placed = [
+        apply::placed(CgroupId::ROOT, Workload::host()),
+        apply::placed(unit.id, Workload::named(WorkloadKind::Unit, "dhcp.service")),
+        Placed { own: true, ..apply::container(&web, "web") },
+        Placed { home: web.id, ..apply::container(&inside, "web") },
+    ];
+    // Which is about containers only.
+    let config = Policies { default_egress: ByDefault::Deny, ..Policies::default() };
+    let mut sync = Sync::new(node.loaded.policy);
+    let apply = |sync: &mut Sync, rules: &str| {
+        let text = format!("policy: shop\nmode: enforce\nrules:\n{rules}\n");
+        sync.apply(apply::policies(&text), Settings::from(&config), &placed, |_| {}).expect("policies");
+    };
+    let _host = Away::from_here();
+    ip("link add bridge0 type bridge");
+    ip("link set bridge0 up");
+    thread::scope(|scope| {
+        let (from, to) = (Container::start(scope, 1), Container::start(scope, 2));
+        let ends = (&from, &to);
+        let (of_host, of_unit) = (packets_here(&from), packets(&from, &unit));
+        let (of_web, of_inside) = (packets(&from, &web), packets(&from, &inside));
+        let host = || sends_where(|send| send(), &of_host, ends);
+        let unit = || sends(&of_unit, &unit, ends);
+        let web = || [sends(&of_web, &web, ends), sends(&of_inside, &inside, ends)];
+        apply(&mut sync, ABOUT_WEB);
+        assert_eq!((host(), unit(), web()), (SENT, SENT, [DENIED; 2]));
+        sync.set_covered([placed[2].cgroup].into()).expect("it is told");
+        assert_eq!(web(), [SENT; 2], "at its link");
+        sync.set_covered([].into()).expect("it is told");
+        assert_eq!(web(), [DENIED; 2], "its link is not covered any more");
+        apply(&mut sync, ABOUT_THE_UNIT);
+        assert_eq!((host(), unit(), web()), (SENT, DENIED, [DENIED; 2]));
+        apply(&mut sync, AND_SO_MUCH);
+        assert_eq!(unit(), SENT);
+        apply(&mut sync, ABOUT_THE_HOST);
+        assert_eq!((host(), unit()), (DENIED, SENT));
     });
 }
