@@ -66,4 +66,14 @@ pub struct Offsets {
     pub sock_socket: u32,
     /// `socket.file`
     pub socket_file: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// `sock.sk_cgrp_data`
+    pub sock_cgrp_data: u32,
+    /// `sock_cgroup_data.cgroup`
+    pub cgrp_data_cgroup: u32,
+    /// `cgroup.level`
+    pub cgroup_level: u32,
+    /// `cgroup.ancestors`: pointers, by level
+    pub cgroup_ancestors: u32,
 }

@@ -76,8 +76,9 @@ pub struct Resident {
     pub identities: [Identity; 2],
     /// 1 where it has all cgroups below as well, also those that are made later: a container's own cgroup.
     pub owns_below: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1 where each frame that it sends past the IP stack is judged at a link of its own, so that it need not be judged as it
+    /// is sent.
+    pub covered: u32,
 }
 
 /// What is the same for all peers of an identity.
@@ -297,18 +298,18 @@ pub fn judge_both(
 pub mod layer {
     /// `connect(2)`: the caller is told at once.
     pub const CONNECT: u8 = 0;
-    /// `sendmsg(2)` of a datagram: likewise.
-    pub const SENDMSG: u8 = 1;
     /// At the sender's socket.
-    pub const EGRESS: u8 = 2;
+    pub const EGRESS: u8 = 1;
     /// At the receiver's socket.
-    pub const INGRESS: u8 = 3;
+    pub const INGRESS: u8 = 2;
     /// At the host's end of a container's virtual Ethernet link.
-    pub const LINK: u8 = 4;
+    pub const LINK: u8 = 3;
+    /// At a call that sends a frame past the IP stack: the caller is told at once.
+    pub const LSM: u8 = 4;
     /// How many there are.
     pub const COUNT: u8 = 5;
     /// Their names, by number.
-    pub const NAMES: [&str; COUNT as usize] = ["connect", "sendmsg", "egress", "ingress", "veth"];
+    pub const NAMES: [&str; COUNT as usize] = ["connect", "egress", "ingress", "veth", "lsm"];
 }
 
 /// An interaction was denied, or would have been. Repeats are folded: see [`VerdictRecord::attempts`].

@@ -6,8 +6,16 @@ use aya_ebpf::{
 };
 use cofferdam_common::ids::CgroupId;
 
+use crate::{
+    container,
+    offsets::{KernelPointer, offset},
+};
+
 /// How deep a container's own cgroup may lie below the root, for others below it to count as the container's.
 const DEPTH: i32 = 12;
+
+/// Bytes of a pointer in the kernel.
+const POINTER: u32 = 8;
 
 /// What `find` first finds of the cgroups above the one of a packet's socket, from the root on.
 #[inline(always)]
@@ -25,6 +33,20 @@ pub(crate) fn of_socket<T>(
 pub(crate) fn of_current<T>(cgroup: CgroupId, find: impl Fn(CgroupId) -> Option<T>) -> Option<T> {
     // SAFETY: a helper that takes a number.
     search(cgroup, |level| unsafe { bpf_get_current_ancestor_cgroup_id(level) }, find)
+}
+
+/// The same of a cgroup that a structure of the kernel's points to.
+#[inline(always)]
+pub(crate) fn of_cgroup<T>(
+    pointer: KernelPointer,
+    cgroup: CgroupId,
+    find: impl Fn(CgroupId) -> Option<T>,
+) -> Option<T> {
+    let deepest: i32 = pointer.read(offset!(cgroup_level))?;
+    // kernel: cgroup_ancestor()
+    let at = |level: i32| pointer.follow(offset!(cgroup_ancestors) + level as u32 * POINTER);
+    let above = |level| (level <= deepest).then(|| container::id(at(level)?)).flatten();
+    search(cgroup, |level| above(level).unwrap_or(CgroupId::NONE).0, find)
 }
 
 #[inline(always)]

@@ -1,8 +1,8 @@
-//! Family policy: system calls that name whom to talk to. Whoever may not is told at once (`EPERM`) and need not wait for
+//! Family policy: `connect`, which names whom to talk to. Whoever may not is told at once (`EPERM`) and need not wait for
 //! an answer that never comes.
 //!
 //! The packets are judged as well, and are what decides: these hooks only see the address that was dialled, and not all
-//! that sends passes them.
+//! that sends passes them. Whoever sends a datagram is told the same by the hook of its packet, within the call.
 //!
 //! Fail direction: allow, the packet hooks deny.
 
@@ -31,25 +31,13 @@ const IPPROTO_MPTCP: u32 = 262;
 /// kernel: BPF_CGROUP_RUN_PROG_INET4_CONNECT(sk, uaddr, uaddrlen)
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn connect4(context: SockAddrContext) -> i32 {
-    watch(&context, v4(&context), layer::CONNECT)
+    watch(&context, v4(&context))
 }
 
 /// kernel: BPF_CGROUP_RUN_PROG_INET6_CONNECT(sk, uaddr, uaddrlen)
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn connect6(context: SockAddrContext) -> i32 {
-    watch(&context, v6(&context), layer::CONNECT)
-}
-
-/// kernel: BPF_CGROUP_RUN_PROG_UDP4_SENDMSG_LOCK(sk, uaddr, uaddrlen, t_ctx)
-#[cgroup_sock_addr(sendmsg4)]
-pub(crate) fn sendmsg4(context: SockAddrContext) -> i32 {
-    watch(&context, v4(&context), layer::SENDMSG)
-}
-
-/// kernel: BPF_CGROUP_RUN_PROG_UDP6_SENDMSG_LOCK(sk, uaddr, uaddrlen, t_ctx)
-#[cgroup_sock_addr(sendmsg6)]
-pub(crate) fn sendmsg6(context: SockAddrContext) -> i32 {
-    watch(&context, v6(&context), layer::SENDMSG)
+    watch(&context, v6(&context))
 }
 
 #[inline(always)]
@@ -79,7 +67,7 @@ fn has_port(context: &SockAddrContext) -> bool {
 }
 
 #[inline(always)]
-fn watch(context: &SockAddrContext, address: Address, layer: u8) -> i32 {
+fn watch(context: &SockAddrContext, address: Address) -> i32 {
     let generation = generation();
     if generation == 0 {
         return PASS;
@@ -115,7 +103,7 @@ fn watch(context: &SockAddrContext, address: Address, layer: u8) -> i32 {
         source_port: 0,
         port,
         protocol,
-        layer,
+        layer: layer::CONNECT,
         judgement,
         here: cgroup,
         payer: account_of_current(cgroup),

@@ -83,7 +83,7 @@ fn fill(entry: &mut MaybeUninit<CgroupRecord>, header: Header, subject: CgroupId
 
 /// The id of a cgroup of the v2 hierarchy, whose number is 0 (as in /proc/PID/cgroup); `None` for those of v1.
 #[inline(always)]
-fn id(cgroup: KernelPointer) -> Option<CgroupId> {
+pub(crate) fn id(cgroup: KernelPointer) -> Option<CgroupId> {
     let hierarchy: i32 = cgroup.follow(offset!(cgroup_root))?.read(offset!(root_hierarchy))?;
     if hierarchy != 0 {
         return None;

@@ -47,6 +47,8 @@ mod connect;
 
 mod link;
 
+mod lsm;
+
 mod process;
 
 mod syscall;

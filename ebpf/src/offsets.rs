@@ -39,6 +39,11 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     thread_status: 0,
     sock_socket: 0,
     socket_file: 0,
+    socket_sk: 0,
+    sock_cgrp_data: 0,
+    cgrp_data_cgroup: 0,
+    cgroup_level: 0,
+    cgroup_ancestors: 0,
 };
 
 /// The offset of one field in the running kernel.

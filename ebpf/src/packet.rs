@@ -25,7 +25,7 @@ const SCTP_HEADER: usize = 12;
 const ICMP_HEADER: usize = 8;
 
 /// ff02::1: whoever listens on the link (RFC 4291 section 2.7.1).
-const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+pub(crate) const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// Of what has none, or none that can be read: ports, TCP flags and the length of the header.
 const NO_PORTS: (u16, u16, u8, usize) = (0, 0, 0, 0);
@@ -45,7 +45,7 @@ const OFFSET: u16 = 0x1fff_u16.to_be();
 const FRAGMENT: u8 = 44;
 
 /// A protocol that no packet has (RFC 5237: "Reserved"): of frames that are not IP.
-const PROTOCOL_RESERVED: u8 = 255;
+pub(crate) const PROTOCOL_RESERVED: u8 = 255;
 
 /// EtherTypes as they stand in `__sk_buff.protocol` (network order).
 pub(crate) const IPV4: u32 = 0x0800_u16.to_be() as u32;

@@ -16,7 +16,7 @@ use cofferdam_common::{
     network::VERDICT_HOLD,
     policy::{
         EGRESS, Identity, Interval, Judgement, NETWORK_KEY_BITS, NetworkKey, PairKey, RULE_NONE, Span,
-        Subject, Tables, judge, why,
+        Subject, Tables, judge, service, why,
     },
 };
 
@@ -25,6 +25,8 @@ use crate::{
     maps::{
         ADDRESSES, GENERATION, INTERVALS, NAMED, NETWORKS, PAIRS, PATTERN_IDENTITIES, RESIDENTS, SUBJECTS,
     },
+    offsets::KernelPointer,
+    packet::PROTOCOL_RESERVED,
 };
 
 /// The generation in force; zero while there is none.
@@ -168,6 +170,25 @@ pub(crate) fn judge_forged(generation: u32, service: u32) -> Judgement {
     judge_end((generation & 1) as u8, EGRESS, Identity::FORGED, Identity::NOBODY, service)
 }
 
+/// What holds for what `owner` sends, where nobody can read what it is or for whom; nothing is said against it where each of
+/// his frames is judged at a link of his own. A function of its own: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_unread(owner: u64) -> u64 {
+    let (owner, generation) = (CgroupId(owner), generation());
+    if generation == 0 {
+        return packed(Judgement::ALLOW);
+    }
+    // SAFETY: copied at once.
+    let resident = unsafe { RESIDENTS.get(owner) }.copied();
+    if resident.is_some_and(|resident| resident.covered != 0) {
+        return packed(Judgement::ALLOW);
+    }
+    let (slot, service) = ((generation & 1) as u8, service(PROTOCOL_RESERVED, 0));
+    let judgement = judge_end(slot, EGRESS, identity(slot, owner), Identity::NOBODY, service);
+    packed(if self::generation() == generation { judgement } else { CHANGED })
+}
+
 /// The generation changed meanwhile: what was found may be of both. What is sent again is judged again.
 const CHANGED: Judgement =
     Judgement { rule: RULE_NONE, verdict: VERDICT_HOLD, why: why::UNRESOLVED, direction: EGRESS, padding: 0 };
@@ -210,6 +231,15 @@ pub(crate) extern "C" fn owner_below(context: *mut __sk_buff, cgroup: u64) -> u6
         return cgroup.0;
     }
     ancestors::of_socket(&SkBuffContext::new(context), cgroup, owner).unwrap_or(cgroup).0
+}
+
+/// Whose identity a cgroup has that a structure of the kernel's points to.
+#[inline(never)]
+pub(crate) fn owner_at(pointer: KernelPointer, cgroup: CgroupId) -> CgroupId {
+    if is_known(cgroup) {
+        return cgroup;
+    }
+    ancestors::of_cgroup(pointer, cgroup, owner).unwrap_or(cgroup)
 }
 
 /// Whose identity the current task has.

@@ -28,10 +28,6 @@ pub enum Place {
     Connect4 = 10,
     /// `connect` of IPv6.
     Connect6 = 11,
-    /// `sendmsg` of a datagram of IPv4.
-    Sendmsg4 = 14,
-    /// `sendmsg` of a datagram of IPv6.
-    Sendmsg6 = 15,
 }
 
 /// The part of `union bpf_attr` that is about this command, in the kernel's layout. What a later kernel adds, and may write,

@@ -20,13 +20,25 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use cofferdam::event::{EventKind, Verdict};
+use cofferdam::{
+    event::{EventKind, Verdict},
+    sensor::{
+        features,
+        hooks::{Attach, HOOKS},
+    },
+};
 use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for};
 
 use crate::{alone, docker};
 
 /// Longest that a policy may take to be in force.
 const SOON: Duration = Duration::from_secs(10);
+
+/// How many of the daemon's hooks judge among the security modules, by what this kernel has.
+fn among_security_modules() -> usize {
+    let has = features::detect().lsms.iter().any(|module| module == "bpf");
+    HOOKS.iter().filter(|hook| has && hook.attach == Attach::Lsm).count()
+}
 
 /// A Docker with a daemon whose policies come from a folder of the test's own.
 struct Stage {

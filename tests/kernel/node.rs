@@ -64,7 +64,9 @@ impl Node {
         change(&mut options);
         let located = LOCATED.get_or_init(|| offsets::read(Path::new(offsets::BTF_PATH)).expect("BTF"));
         let loaded = sensor::load(&options, located).expect("the sensor loads");
-        for hook in loaded.sensor.hooks().list() {
+        // The kernels of the virtual machines take all.
+        let must_be_whole = std::env::var_os("COFFERDAM_TEST_VM").is_some();
+        for hook in loaded.sensor.hooks().list().iter().filter(|hook| must_be_whole || !hook.optional) {
             assert_eq!(hook.refused, None, "{} is refused", hook.name);
         }
         Self { loaded, root, records: Vec::new(), raw: Vec::new(), _alone: alone }

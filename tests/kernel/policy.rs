@@ -14,6 +14,8 @@ mod judge;
 
 mod link;
 
+mod lsm;
+
 mod names;
 
 mod open;
@@ -35,6 +37,7 @@ use cofferdam_common::{
     },
     policy::{EGRESS, INGRESS, Identity, Interval, PairKey, Span, Subject, layer, service, why},
 };
+use socket2::{Domain, Socket, Type};
 
 use self::judge::{ADDRESSES, DB, Judge, RULE, WEB, WHILE, got, mapped, v4, v6};
 use crate::{namespace::in_namespace, node::Node};
@@ -114,8 +117,19 @@ fn a_datagram_that_is_denied_does_not_arrive_and_one_that_is_allowed_gets_its_an
             assert_eq!(sent, if known { Err(ErrorKind::PermissionDenied) } else { Ok(10) }, "{to}");
             assert_eq!(got(&receiver), None, "{to} {known}");
         }
+        // Whoever has no port yet is told the same.
+        let portless = in_namespace(&ADDRESSES, || {
+            let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+            let socket = web.enter(|| Socket::new(domain, Type::DGRAM, None).expect("a socket"));
+            web.enter(|| socket.send_to(&[0; 10], &to.into())).map_err(|error| error.kind())
+        });
+        assert_eq!(portless, Err(ErrorKind::PermissionDenied), "{to}");
         let verdict = judge.verdict(to.port());
         assert_eq!((verdict.source, verdict.protocol), (web.id, PROTOCOL_UDP));
+        judge.node.record(|record| match record {
+            Record::Verdict(verdict) => (verdict.layer == layer::EGRESS).then_some(()),
+            _ => None,
+        });
         // The other way round nobody minds, and the answer may come back.
         receiver.send_to(&[0; 20], from).expect("it sends");
         assert_eq!(got(&sender), Some(20));

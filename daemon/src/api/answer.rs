@@ -70,7 +70,7 @@ pub struct Status {
     pub policies: enforcement::Report,
     /// Hooks that are attached.
     pub hooks_attached: u64,
-    /// Hooks that could not be.
+    /// Hooks that could not be, but for those that a host may do without.
     pub hooks_refused: u64,
     /// Hooks that nothing needs, and that are off.
     #[serde(default)]
@@ -169,7 +169,7 @@ impl Status {
             config: view.config.report(),
             policies: view.policies.report(),
             hooks_attached: count(hooks.iter().filter(|hook| hook.attached())),
-            hooks_refused: count(hooks.iter().filter(|hook| hook.refused.is_some())),
+            hooks_refused: count(hooks.iter().filter(|hook| hook.is_missing())),
             hooks_off: count(hooks.iter().filter(|hook| hook.off.is_some())),
             syscall_workloads: view.syscalls.counting().map(|workloads| workloads as u64),
         })

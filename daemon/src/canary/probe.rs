@@ -37,8 +37,6 @@ pub(super) enum Must {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Layer {
     Connect,
-    /// The sender is told the same by either of the two, and before anything leaves.
-    Sendmsg,
     Egress,
     Ingress,
     Veth,
@@ -53,7 +51,7 @@ const TRIES: [(How, Place, u16, Must); 12] = [
     (How::Frame, Place::Own, OPEN, Must::Arrive),
     (How::Connect, Place::Own, CLOSED, Must::Fail(Layer::Connect)),
     (How::Connect, Place::Own, HIDDEN, Must::Fail(Layer::Connect)),
-    (How::Datagram, Place::Own, CLOSED, Must::Fail(Layer::Sendmsg)),
+    (How::Datagram, Place::Own, CLOSED, Must::Fail(Layer::Egress)),
     (How::Raw, Place::Own, CLOSED, Must::Fail(Layer::Egress)),
     (How::Datagram, Place::Shared, HIDDEN, Must::Fail(Layer::Ingress)),
     (How::Connect, Place::Shared, HIDDEN, Must::Fail(Layer::Ingress)),
@@ -95,11 +93,7 @@ impl Probe {
             (Must::Fail(Layer::Ingress), Outcome::Sent, Seen::Passed) => self.how != How::Connect,
             // A connection of which no answer comes is given up.
             (Must::Fail(Layer::Ingress), Outcome::Failed(_), Seen::Nothing) => self.how == How::Connect,
-            (
-                Must::Fail(Layer::Connect | Layer::Sendmsg | Layer::Egress),
-                Outcome::Refused,
-                Seen::Nothing,
-            ) => true,
+            (Must::Fail(Layer::Connect | Layer::Egress), Outcome::Refused, Seen::Nothing) => true,
             (Must::Fail(_), _, _) => false,
         };
         (!right).then(|| format!("{self}, and {}", came(outcome, seen)))
@@ -146,7 +140,6 @@ impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "connect",
-            Self::Sendmsg => "sendmsg or egress",
             Self::Egress => "egress",
             Self::Ingress => "ingress",
             Self::Veth => "veth",
@@ -171,7 +164,7 @@ mod tests {
 
     #[test]
     fn each_layer_is_tried_over_both_versions_and_what_passes_it_as_well() {
-        for layer in [Layer::Connect, Layer::Sendmsg, Layer::Egress, Layer::Ingress, Layer::Veth] {
+        for layer in [Layer::Connect, Layer::Egress, Layer::Ingress, Layer::Veth] {
             for six in [false, true] {
                 assert!(all(true).any(|it| it.must == Must::Fail(layer) && it.ipv6 == six), "{layer}");
             }

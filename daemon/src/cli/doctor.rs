@@ -222,6 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_may_do_without_is_noted_with_what_is_missing_and_what_to_do() {
+        let mut health = health();
+        let refused = Some("`bpf` is not among the kernel's security modules: yama".to_owned());
+        let hook = HookStatus { refused, optional: true, ..health.hooks.swap_remove(0) };
+        (health.hooks, health.counters) = (vec![hook], None);
+        let report = with_daemon(health);
+        let Some(check) = report.checks.iter().find(|check| check.subject == "cgroup_skb_egress") else {
+            panic!("it is not told: {:?}", report.checks);
+        };
+        assert_eq!(check.level, Level::Note);
+        assert!(
+            check.finding.contains("`bpf` is not among") && check.finding.contains("without it, who talks")
+        );
+        assert!(check.advice.as_ref().is_some_and(|advice| advice.contains("CONFIG_BPF_LSM")));
+        assert!(text(&report).ends_with("Nothing is wrong; 1 note above.\n"));
+    }
+
+    #[test]
     fn a_healthy_host_is_told_so() {
         let mut health = health();
         health.hooks.truncate(1);

@@ -26,6 +26,8 @@ use crate::{
 
 mod canaries;
 
+mod cover;
+
 mod cuts;
 
 mod guard;
@@ -58,9 +60,6 @@ pub use self::{
 };
 use self::{shadow::Shadow, trial::OnTrial};
 pub use crate::sensor::standing::{Finding, Outcome, What};
-
-/// How many workloads are shown for which not all is enforced.
-const PARTIAL_SHOWN: usize = 32;
 
 /// The policies that are in force. A broken file changes nothing of them.
 pub struct InForce {
@@ -246,15 +245,6 @@ impl InForce {
         let _ = state.turn(attribution);
         drop(state);
         self.switch();
-    }
-
-    /// For whom not all is enforced.
-    pub fn set_partial(&self, mut partial: Vec<Partial>) {
-        partial.sort();
-        let mut state = self.lock();
-        state.report.partial_workloads = partial.len();
-        partial.truncate(PARTIAL_SHOWN);
-        state.report.partial = partial;
     }
 
     /// Attaches what judges, or lets it go. Where nothing was put in force yet, what an earlier daemon has left stays.

@@ -86,12 +86,12 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// One whose network has no link to the host's that is judged.
+    /// One whose network has no link to the host's that is judged, where its calls are not judged instead.
     #[must_use]
     pub fn without_link(workload: &str) -> Self {
         Self {
             workload: workload.to_owned(),
-            missing: layer::NAMES[usize::from(layer::LINK)].to_owned(),
+            missing: layer::NAMES[usize::from(layer::LSM)].to_owned(),
             open: "frames that no IP socket sends: AF_PACKET, TUN, forwarded".to_owned(),
         }
     }

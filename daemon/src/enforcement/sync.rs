@@ -53,10 +53,14 @@ pub struct Sync {
     lets_unresolved_pass: bool,
     /// What workloads were told by resolvers that are believed.
     heard: names::Heard,
+    /// Containers, by their own cgroups, of which each frame is judged at a link of their own.
+    covered: HashSet<CgroupId>,
 }
 
 struct Known {
     workload: Arc<Workload>,
+    /// As in [`Placed::home`].
+    home: CgroupId,
     resident: Resident,
 }
 
@@ -77,6 +81,7 @@ impl Sync {
             left_out: 0,
             lets_unresolved_pass: false,
             heard: names::Heard::default(),
+            covered: HashSet::new(),
         }
     }
 
@@ -177,6 +182,23 @@ impl Sync {
         self.maps.set_addresses(addresses)
     }
 
+    /// Takes in of which containers, by their own cgroups, each frame is judged at a link of their own; of nobody else.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_covered(&mut self, covered: HashSet<CgroupId>) -> anyhow::Result<()> {
+        if self.covered == covered {
+            return Ok(());
+        }
+        for (cgroup, known) in &mut self.residents {
+            let resident = Resident { covered: covered.contains(&known.home).into(), ..known.resident };
+            self.maps.set_resident(*cgroup, resident)?;
+            known.resident = resident;
+        }
+        self.covered = covered;
+        Ok(())
+    }
+
     /// Takes in who lives on this host now, and whose addresses are whose.
     ///
     /// # Errors
@@ -240,6 +262,7 @@ impl Sync {
         let as_placed = |(cgroup, known): (&CgroupId, &Known)| Placed {
             cgroup: *cgroup,
             workload: Arc::clone(&known.workload),
+            home: known.home,
             own: known.resident.owns_below != 0,
             told: true,
         };
@@ -262,10 +285,11 @@ impl Sync {
         let mut resident = self.residents.get(&placed.cgroup).map(|known| known.resident).unwrap_or_default();
         resident.identities[usize::from(slot)] = identity;
         resident.owns_below = placed.own.into();
+        resident.covered = self.covered.contains(&placed.home).into();
         self.maps.set_resident(placed.cgroup, resident)?;
         if identity != Identity::UNRESOLVED {
             let workload = Arc::clone(&placed.workload);
-            self.residents.insert(placed.cgroup, Known { workload, resident });
+            self.residents.insert(placed.cgroup, Known { workload, home: placed.home, resident });
         }
         Ok(())
     }

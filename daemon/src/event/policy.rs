@@ -24,7 +24,7 @@ pub struct Denial {
     /// The rule that decided, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Arc<RuleName>>,
-    /// Where in the kernel: `connect`, `sendmsg`, `egress`, `ingress` or `veth`.
+    /// Where in the kernel: `connect`, `egress`, `ingress`, `veth` or `lsm`.
     pub layer: String,
     /// Packets and calls of the same kind since the last such event, this one included.
     pub attempts: u64,

@@ -7,8 +7,8 @@ use super::{Readings, definitions as metric, page::Page};
 /// What the kernel counts. Known names stand at 0 before anything happened, so that `increase()` sees the first.
 pub(super) fn write(page: &mut Page, readings: &Readings) {
     // What nothing needs is neither attached nor missed.
-    for hook in readings.hooks.iter().filter(|hook| hook.off.is_none()) {
-        page.count(&metric::HOOK_ATTACHED, &[&hook.name], hook.refused.is_none().into());
+    for hook in readings.hooks.iter().filter(|hook| hook.attached() || hook.is_missing()) {
+        page.count(&metric::HOOK_ATTACHED, &[&hook.name], hook.attached().into());
     }
     let Some(counters) = &readings.counters else { return };
     for name in family::NAMES {

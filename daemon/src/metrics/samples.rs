@@ -77,6 +77,7 @@ pub(crate) fn hooks() -> Vec<HookStatus> {
         family: family.to_owned(),
         refused: refused.map(str::to_owned),
         off: None,
+        optional: false,
         without: without.to_owned(),
         min_kernel: "5.8".to_owned(),
     };

@@ -192,6 +192,12 @@ fn a_refused_hook_shows_as_not_attached() {
     let text = render(&Metrics::new(), &readings());
     assert_eq!(value(&text, r#"cofferdam_hook_attached{hook="cgroup_skb_egress"}"#), Some(1.0));
     assert_eq!(value(&text, r#"cofferdam_hook_attached{hook="sched_process_exec"}"#), Some(0.0));
+    // A host that may do without it is not to be alarmed.
+    let mut without = readings();
+    without.hooks.iter_mut().for_each(|hook| hook.optional = true);
+    let text = render(&Metrics::new(), &without);
+    assert_eq!(value(&text, r#"cofferdam_hook_attached{hook="sched_process_exec"}"#), None);
+    assert_eq!(value(&text, r#"cofferdam_hook_attached{hook="cgroup_skb_egress"}"#), Some(1.0));
 }
 
 #[test]

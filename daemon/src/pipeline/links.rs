@@ -132,8 +132,11 @@ impl Keeper {
             result = result.and(self.find_owners(sensor, &[&containers[..], &canaries].concat()).await);
             result =
                 result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
+            let (mut covered, open) = self.by_cover(&containers);
+            covered.extend(self.by_cover(&canaries).0);
+            result = result.and(view.policies.set_covered(covered));
             if lists {
-                view.policies.set_partial(self.partial(&containers));
+                view.policies.set_partial(if sensor.judges_unread() { Vec::new() } else { partial(&open) });
             }
         }
         result
@@ -144,6 +147,7 @@ impl Keeper {
         self.known.clear();
         self.listed = None;
         view.policies.set_partial(Vec::new());
+        view.policies.set_covered(HashSet::new())?;
         // Where the policies are broken, what an earlier daemon has left stays.
         if self.taken_over || view.policies.report().problem.is_some() {
             return Ok(());
@@ -238,14 +242,20 @@ impl Keeper {
         entrances
     }
 
-    /// Containers of which not all that they send can be judged.
-    fn partial(&self, containers: &[Networked]) -> Vec<Partial> {
-        let covered: HashSet<Namespace> = self.known.values().map(|known| known.namespace).collect();
+    /// Of which containers each frame is judged at a link of their own, by their cgroups, and of which it is not.
+    fn by_cover<'a>(&self, containers: &'a [Networked]) -> (HashSet<CgroupId>, Vec<&'a Networked>) {
+        let links: HashSet<Namespace> = self.known.values().map(|known| known.namespace).collect();
         let is_covered = |container: &&Networked| {
             let namespace = self.namespaces.get(*container).and_then(|(namespace, _)| *namespace);
-            namespace.is_some_and(|namespace| covered.contains(&namespace))
+            namespace.is_some_and(|namespace| links.contains(&namespace))
         };
-        let open = containers.iter().filter(|container| !is_covered(container) && container.has_network());
-        open.map(|container| Partial::without_link(&container.name)).collect()
+        let (covered, open): (Vec<_>, _) = containers.iter().partition(is_covered);
+        (covered.into_iter().map(|container| container.cgroup).collect(), open)
     }
+}
+
+/// Containers of which not all that they send can be judged, of those without a link of their own.
+fn partial(open: &[&Networked]) -> Vec<Partial> {
+    let open = open.iter().filter(|container| container.has_network());
+    open.map(|container| Partial::without_link(&container.name)).collect()
 }

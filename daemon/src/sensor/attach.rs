@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use aya::{
     Btf, Ebpf,
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program, links::FdLink},
@@ -10,7 +10,13 @@ use aya::{
 
 use cofferdam_query::Place;
 
-use super::hooks::{Attach, Hook};
+use super::{
+    features,
+    hooks::{Attach, Hook},
+};
+
+/// What the kernel calls BPF among its security modules.
+const BPF_LSM: &str = "bpf";
 
 /// Has the kernel check a program. Returns the kernel's number of it.
 pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::Result<u32> {
@@ -19,9 +25,29 @@ pub(super) fn load_program(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> anyhow::R
         (Attach::CgroupEgress | Attach::CgroupIngress, Program::CgroupSkb(program)) => program.load()?,
         (Attach::CgroupAddress, Program::CgroupSockAddr(program)) => program.load()?,
         (Attach::VethIngress | Attach::VethEgress, Program::SchedClassifier(program)) => program.load()?,
+        (Attach::Lsm, Program::Lsm(program)) => {
+            has_bpf_lsm()?;
+            program.load(hook.name, btf)?;
+        }
         _ => bail!("is of another kind in the object"),
     }
     Ok(program(ebpf, hook)?.info()?.id())
+}
+
+/// A kernel that knows BPF as a security module and does not run it attaches programs there all the same, and never asks
+/// them.
+fn has_bpf_lsm() -> anyhow::Result<()> {
+    let active = features::lsms();
+    ensure!(
+        !active.is_empty(),
+        "which security modules the kernel runs is not known: securityfs is not mounted"
+    );
+    ensure!(
+        active.iter().any(|module| module == BPF_LSM),
+        "`{BPF_LSM}` is not among the kernel's security modules: {}",
+        active.join(",")
+    );
+    Ok(())
 }
 
 /// The cgroup hooks are links, which always let other programs of the same cgroup run as well.
@@ -44,6 +70,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, hook: &Hook, root: &File) -> anyhow::Resul
             let link = program.attach(root, MODE)?;
             program.take_link(link)?.try_into()?
         }
+        (Attach::Lsm, Program::Lsm(program)) => {
+            let link = program.attach()?;
+            program.take_link(link)?.into()
+        }
         _ => bail!("is of another kind in the object"),
     })
 }
@@ -55,8 +85,6 @@ pub(super) fn place(hook: &Hook) -> Option<Place> {
         (Attach::CgroupIngress, _) => Place::Ingress,
         (Attach::CgroupAddress, "connect4") => Place::Connect4,
         (Attach::CgroupAddress, "connect6") => Place::Connect6,
-        (Attach::CgroupAddress, "sendmsg4") => Place::Sendmsg4,
-        (Attach::CgroupAddress, "sendmsg6") => Place::Sendmsg6,
         _ => return None,
     })
 }

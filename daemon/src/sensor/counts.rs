@@ -148,6 +148,9 @@ pub struct HookStatus {
     /// Why it need not be attached, and is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off: Option<String>,
+    /// Whether a host may do without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// What nobody sees while it is not attached.
     pub without: String,
     /// The first kernel that has all it needs: `5.8`.
@@ -160,6 +163,12 @@ impl HookStatus {
     #[must_use]
     pub fn attached(&self) -> bool {
         self.refused.is_none() && self.off.is_none()
+    }
+
+    /// Whether it is missing, and should not be.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.refused.is_some() && !self.optional
     }
 }
 

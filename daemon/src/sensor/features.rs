@@ -67,11 +67,7 @@ pub fn detect() -> Features {
     Features {
         kernel: read("/proc/sys/kernel/osrelease"),
         btf: Path::new(BTF_PATH).is_file(),
-        lsms: read("/sys/kernel/security/lsm")
-            .split(',')
-            .filter(|l| !l.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        lsms: lsms(),
         cgroup_mode: match (&cgroup_root, v1) {
             (Some(_), false) => "v2",
             (Some(_), true) => "hybrid",
@@ -106,6 +102,12 @@ impl Features {
         }
         Ok(())
     }
+}
+
+/// Active security modules; empty where securityfs is not mounted.
+pub(super) fn lsms() -> Vec<String> {
+    let modules = read("/sys/kernel/security/lsm");
+    modules.split(',').filter(|module| !module.is_empty()).map(str::to_owned).collect()
 }
 
 fn missing_capabilities() -> Vec<&'static str> {

@@ -16,6 +16,8 @@ pub enum Attach {
     VethIngress,
     /// Likewise, for what the container receives.
     VethEgress,
+    /// Among the security modules, at the hook's name; which kernels do that only if they are told to.
+    Lsm,
 }
 
 impl Attach {
@@ -27,7 +29,14 @@ impl Attach {
             Self::CgroupEgress | Self::CgroupIngress => "cgroup_skb",
             Self::CgroupAddress => "cgroup_sock_addr",
             Self::VethIngress | Self::VethEgress => "sched_cls",
+            Self::Lsm => "lsm",
         }
+    }
+
+    /// Whether a host may do without it: who is not wholly judged then is told as `partial`.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Lsm)
     }
 
     /// Whether it is attached to links, as they come and go.
@@ -139,8 +148,6 @@ pub const HOOKS: [Hook; 16] = [
     },
     CONNECT4,
     Hook { name: "connect6", ..CONNECT4 },
-    Hook { name: "sendmsg4", ..CONNECT4 },
-    Hook { name: "sendmsg6", ..CONNECT4 },
     VETH_INGRESS,
     Hook {
         name: "veth_egress",
@@ -148,7 +155,19 @@ pub const HOOKS: [Hook; 16] = [
         without: "AF_PACKET frames of whoever shares the host's network are not judged",
         ..VETH_INGRESS
     },
+    SOCKET_SENDMSG,
+    Hook { name: "socket_create", ..SOCKET_SENDMSG },
 ];
+
+/// The first of those among the security modules.
+const SOCKET_SENDMSG: Hook = Hook {
+    name: "socket_sendmsg",
+    attach: Attach::Lsm,
+    family: "policy",
+    min_kernel: "6.1",
+    without: "AF_PACKET frames that leave by the host's own interface, or by macvlan or ipvlan, are not judged",
+    off: Some("no policy is in force"),
+};
 
 /// The first of the links' ends.
 const VETH_INGRESS: Hook = Hook {
@@ -160,7 +179,7 @@ const VETH_INGRESS: Hook = Hook {
     off: Some("no policy is in force"),
 };
 
-/// The first of the system calls that name an address.
+/// `connect` of IPv4; the other is that of IPv6.
 const CONNECT4: Hook = Hook {
     name: "connect4",
     attach: Attach::CgroupAddress,

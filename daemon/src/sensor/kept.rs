@@ -22,7 +22,7 @@ use super::{
 
 /// Whether a hook judges, and is attached once for all: those at links come and go with these.
 pub(super) fn stays(hook: &Hook) -> bool {
-    matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress)
+    matches!(hook.attach, Attach::CgroupEgress | Attach::CgroupIngress | Attach::CgroupAddress | Attach::Lsm)
 }
 
 /// What the map is called that daemons hand on: which addresses workloads were told by name.
@@ -135,5 +135,31 @@ impl Kept {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}{}", self.mark))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_only_an_earlier_daemon_has_does_not_stay_when_another_takes_over() {
+        let pins = std::env::temp_dir().join(format!("cofferdam-kept-{}", std::process::id()));
+        let kept = Kept::new(&pins);
+        let at = |name: &str| kept.directory.join(name);
+        let (own, named) = (kept.path("connect4"), at(NAMED));
+        fs::create_dir(&kept.directory).unwrap();
+        // Of builds that had hooks on `sendmsg`.
+        for old in [&at("sendmsg4-1"), &at("sendmsg6-1"), &at("connect4-1"), &own, &named] {
+            fs::write(old, "").unwrap();
+        }
+        assert!(kept.has_others());
+        kept.clear_others().unwrap();
+        assert!(!kept.has_others());
+        let mut left: Vec<_> = fs::read_dir(&kept.directory).unwrap().map(|it| it.unwrap().path()).collect();
+        left.sort();
+        assert_eq!(left, [own, named]);
+        kept.clear().unwrap();
+        assert!(!kept.directory.exists());
     }
 }

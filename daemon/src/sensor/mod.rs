@@ -23,7 +23,7 @@ use self::{
     attach::{attach, load_program},
     budgets::{Allowances, Budgets, Limits},
     counts::{HookStatus, Hooks},
-    hooks::{HOOKS, Hook},
+    hooks::{Attach, HOOKS, Hook},
     kept::Kept,
     ledger::Ledger,
     offsets::Located,
@@ -276,6 +276,13 @@ impl Sensor {
         self.hooks.clone()
     }
 
+    /// Whether frames are judged that are sent past the IP stack by whoever has no link of his own.
+    #[must_use]
+    pub fn judges_unread(&self) -> bool {
+        let kind = Attach::Lsm.kind();
+        self.hooks.list().iter().filter(|hook| hook.kind == kind).all(HookStatus::attached)
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Ebpf> {
         self.ebpf.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -298,6 +305,7 @@ fn status(hook: &Hook, refused: Option<String>) -> HookStatus {
         family: hook.family.to_owned(),
         off: hook.off.filter(|_| refused.is_none()).map(str::to_owned),
         refused,
+        optional: hook.attach.is_optional(),
         without: hook.without.to_owned(),
         min_kernel: hook.min_kernel.to_owned(),
     }

@@ -24,8 +24,9 @@ const NETWORK: &str = "network";
 const ERRORS: &str = "inet_sk_error_report";
 const SYSCALL: &str = "syscall";
 const POLICY: &str = "policy";
+const SENDMSG: &str = "socket_sendmsg";
 
-const FIELDS: [Field; 30] = [
+const FIELDS: [Field; 38] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -56,6 +57,14 @@ const FIELDS: [Field; 30] = [
     ("thread_info", "status", |o| &mut o.thread_status, SYSCALL),
     ("sock", "sk_socket", |o| &mut o.sock_socket, POLICY),
     ("socket", "file", |o| &mut o.socket_file, POLICY),
+    ("socket", "sk", |o| &mut o.socket_sk, SENDMSG),
+    ("sock_common", "skc_family", |o| &mut o.sock_family, SENDMSG),
+    ("sock", "sk_cgrp_data", |o| &mut o.sock_cgrp_data, SENDMSG),
+    ("sock_cgroup_data", "cgroup", |o| &mut o.cgrp_data_cgroup, SENDMSG),
+    ("cgroup", "kn", |o| &mut o.cgroup_kn, SENDMSG),
+    ("kernfs_node", "id", |o| &mut o.kernfs_id, SENDMSG),
+    ("cgroup", "level", |o| &mut o.cgroup_level, SENDMSG),
+    ("cgroup", "ancestors", |o| &mut o.cgroup_ancestors, SENDMSG),
 ];
 
 /// What was found.

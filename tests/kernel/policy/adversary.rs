@@ -9,7 +9,7 @@ mod raw;
 mod server;
 mod sockets;
 mod tunnel;
-mod uring;
+pub(super) mod uring;
 
 use std::{cell::Cell, thread, time::Duration};
 

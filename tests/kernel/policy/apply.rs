@@ -122,8 +122,8 @@ fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has
     assert_eq!(Value::Object(told), serde_json::to_value(Room::default()).expect("keys and values"));
 }
 
-fn placed(cgroup: CgroupId, workload: Workload) -> Placed {
-    Placed { cgroup, workload: Arc::new(workload), own: false, told: true }
+pub(super) fn placed(cgroup: CgroupId, workload: Workload) -> Placed {
+    Placed { cgroup, workload: Arc::new(workload), home: cgroup, own: false, told: true }
 }
 
 pub(super) fn container(cgroup: &Cgroup, name: &str) -> Placed {

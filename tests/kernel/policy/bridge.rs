@@ -21,7 +21,7 @@ use smoltcp::{
     },
 };
 
-use super::judge::{Judge, WEB, v4, v6};
+use super::judge::{DB, Judge, WEB, v4, v6};
 use crate::node::{Cgroup, Node};
 
 /// Who may, besides `WEB` and `DB`.
@@ -162,10 +162,24 @@ pub(super) fn datagram(source: SocketAddr, target: SocketAddr, payload: &[u8]) -
 
 /// Three containers on a bridge, whose links are covered; `web` may not send to `db`.
 pub(super) fn scene(act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])) {
+    stage(true, act);
+}
+
+/// The same, where no link is covered.
+pub(super) fn without_links(act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])) {
+    stage(false, act);
+}
+
+fn stage(covers: bool, act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])) {
     let mut node = Node::start();
     let (web, db, api) = (node.cgroup(), node.cgroup(), node.cgroup());
     let mut judge = Judge::new(&mut node, &web, &db);
     judge.place(&api, API, false);
+    if !covers {
+        for (cgroup, identity) in [(&web, WEB), (&db, DB), (&api, API)] {
+            judge.place_without_link(cgroup, identity);
+        }
+    }
     judge.address(&[
         (v4(1, 0), &web),
         (v6(1, 0), &web),
@@ -180,7 +194,7 @@ pub(super) fn scene(act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])
     ip("link set bridge0 up");
     thread::scope(|scope| {
         let containers = [1, 2, 3].map(|last| Container::start(scope, last));
-        for (container, cgroup) in containers.iter().zip([&web, &db, &api]) {
+        for (container, cgroup) in containers.iter().zip([&web, &db, &api]).filter(|_| covers) {
             judge.covers(&format!("veth{}", container.last), cgroup.id);
         }
         let [one, two, three] = &containers;

@@ -93,7 +93,7 @@ impl Street {
             let any = [Span { start: number, length: 1 }, Span::default()];
             let identity = Identity(WEB.0 + number);
             maps.set_subject(slot, identity, Subject { any, pairs: [0; 2] }).expect("a subject");
-            let resident = Resident { identities: [identity; 2], owns_below: 1, padding: 0 };
+            let resident = Resident { identities: [identity; 2], owns_below: 1, covered: 0 };
             maps.set_resident(cgroup.id, resident).expect("a resident");
         }
         maps.activate().expect("a generation");

@@ -53,8 +53,19 @@ impl<'a> Judge<'a> {
         judge
     }
 
+    /// Somebody whose frames are judged at a link of his own.
     pub(super) fn place(&mut self, cgroup: &Cgroup, identity: Identity, owns_below: bool) {
-        let resident = Resident { identities: [identity; 2], owns_below: u32::from(owns_below), padding: 0 };
+        self.settle(cgroup, identity, owns_below, true);
+    }
+
+    /// Somebody without such a link, who also has all cgroups inside his.
+    pub(super) fn place_without_link(&mut self, cgroup: &Cgroup, identity: Identity) {
+        self.settle(cgroup, identity, true, false);
+    }
+
+    fn settle(&mut self, cgroup: &Cgroup, identity: Identity, owns_below: bool, covered: bool) {
+        let (owns_below, covered) = (owns_below.into(), covered.into());
+        let resident = Resident { identities: [identity; 2], owns_below, covered };
         self.node.loaded.policy.set_resident(cgroup.id, resident).expect("a resident");
     }
 

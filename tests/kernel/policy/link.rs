@@ -29,11 +29,11 @@ use super::{
 /// A type that is free for experiments (IEEE 802: local experimental EtherType 1).
 const EXPERIMENT: u16 = 0x88b5;
 /// A listener for frames, until one comes or none has come for a while.
-struct Tap(Receiver<bool>);
+pub(super) struct Tap(Receiver<bool>);
 
 impl Tap {
     /// Listens in a container for a frame of a type that is as long, past the IP stack.
-    fn at(container: &Container, wanted: EthernetProtocol, length: usize) -> Self {
+    pub(super) fn at(container: &Container, wanted: EthernetProtocol, length: usize) -> Self {
         let (heard, result) = channel();
         let (ready, listens) = channel();
         let task = move || {
@@ -58,7 +58,7 @@ impl Tap {
         Self(result)
     }
 
-    fn heard(self) -> bool {
+    pub(super) fn heard(self) -> bool {
         self.0.recv().expect("it ends")
     }
 }

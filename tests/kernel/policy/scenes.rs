@@ -95,7 +95,10 @@ impl<'a> Stage<'a> {
             Place::Networks(_) | Place::Hosts => self.containers[member.name].cgroup.id()?,
         };
         let workload = Arc::new(member.workload());
-        self.placed.insert(member.name, Placed { cgroup, workload, own: member.is_container(), told: true });
+        self.placed.insert(
+            member.name,
+            Placed { cgroup, workload, home: cgroup, own: member.is_container(), told: true },
+        );
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub struct Placed {
     pub cgroup: CgroupId,
     /// Who lives there.
     pub workload: Arc<Workload>,
+    /// The own cgroup of the container that it is of: itself, or one above it. Of all others the cgroup itself.
+    pub home: CgroupId,
     /// Whether it is a container's own: whatever lies below is the container's too.
     pub own: bool,
     /// Whether all is known of it that rules can ask for. Of a container its runtime, or what that left on disk, must
@@ -93,8 +95,14 @@ impl Tables {
 
     /// Every cgroup that exists, the root among them.
     pub(in super::super) fn placed(&self) -> Vec<Placed> {
-        let host =
-            Placed { cgroup: CgroupId::ROOT, workload: Arc::clone(&self.host), own: false, told: true };
+        let other = |cgroup, workload: &Arc<Workload>| Placed {
+            cgroup,
+            workload: Arc::clone(workload),
+            home: cgroup,
+            own: false,
+            told: true,
+        };
+        let host = other(CgroupId::ROOT, &self.host);
         let live = self.cgroups.iter().filter(|(_, cgroup)| cgroup.life == Life::Live);
         let placed = live.filter_map(|(id, cgroup)| {
             Some(match &cgroup.resident {
@@ -103,13 +111,12 @@ impl Tables {
                     Placed {
                         cgroup: *id,
                         workload: Arc::clone(&entry.shown.workload),
+                        home: entry.cgroup().unwrap_or(*id),
                         own: entry.cgroup() == Some(*id),
                         told: entry.is_told_whole(),
                     }
                 }
-                Resident::Other(workload) => {
-                    Placed { cgroup: *id, workload: Arc::clone(workload), own: false, told: true }
-                }
+                Resident::Other(workload) => other(*id, workload),
                 Resident::Nobody => return None,
             })
         });

@@ -17,6 +17,9 @@ use crate::{
 const TESTED: (u32, u32) = (6, 1);
 const POSSIBLE: (u32, u32) = (5, 8);
 
+/// What to do where the kernel does not have programs judge among its security modules.
+const BOOT_WITH_BPF_LSM: &str = "boot a kernel with CONFIG_BPF_LSM=y and `bpf` added to the list that /sys/kernel/security/lsm shows (lsm=...)";
+
 /// From this part on a map counts as nearly full.
 const NEARLY_FULL_PERCENT: u64 = 90;
 
@@ -174,12 +177,15 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
 }
 
 pub(super) fn hook(hook: &HookStatus) -> Check {
-    let HookStatus { name, kind, family, refused, off, without, min_kernel } = hook;
+    let HookStatus { name, kind, family, refused, off, optional, without, min_kernel } = hook;
     match (refused, off) {
         (None, None) => Check::well(name, &format!("attached ({kind}, {family})")),
         (None, Some(reason)) => Check::well(name, &format!("off ({kind}, {family}): {reason}")),
         (Some(reason), _) => {
             let finding = format!("not attached ({kind}, {family}): {reason}; without it, {without}");
+            if *optional {
+                return Check::note(name, &finding, Some(BOOT_WITH_BPF_LSM));
+            }
             Check::problem(name, &finding, &format!("it needs Linux {min_kernel} or later"))
         }
     }

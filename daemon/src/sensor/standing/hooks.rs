@@ -1,4 +1,5 @@
-//! The hooks at the root of the cgroup tree that judge: attached, pinned, and alone.
+//! The hooks at the root of the cgroup tree that judge: attached, pinned, and alone. Those among the security modules:
+//! attached and pinned; nobody can detach them while this daemon has their links.
 
 use anyhow::Context as _;
 use cofferdam_query::attached;
@@ -27,19 +28,27 @@ impl Sensor {
 
     fn verify_hook(&self, hook: &Hook) -> Vec<Finding> {
         let name = hook.name;
-        let (Some(program), Some(place)) = (self.programs.get(name), place(hook)) else {
-            return vec![Finding::open(What::Hook, format!("{name} is not attached: the kernel refused it"))];
+        let Some(program) = self.programs.get(name) else {
+            // For whom something is open then, is told as partial.
+            let refused =
+                || Finding::open(What::Hook, format!("{name} is not attached: the kernel refused it"));
+            return (!hook.attach.is_optional()).then(refused).into_iter().collect();
         };
-        let order = match attached(&self.root, place) {
-            Ok(attached) => Order::of(*program, &attached),
-            Err(error) => {
-                let text = format!("what is attached as {name} cannot be told: {error}");
-                return vec![Finding::open(What::Hook, text)];
-            }
+        let (is_here, mut findings) = match place(hook) {
+            None => (lock(&self.links).contains_key(name), Vec::new()),
+            Some(place) => match attached(&self.root, place) {
+                Ok(attached) => {
+                    let order = Order::of(*program, &attached);
+                    let names = names(&[order.before.as_slice(), &order.after].concat());
+                    (order.is_here, order.foreign(name, |program| called(&names, program)).collect())
+                }
+                Err(error) => {
+                    let text = format!("what is attached as {name} cannot be told: {error}");
+                    return vec![Finding::open(What::Hook, text)];
+                }
+            },
         };
-        let names = names(&[order.before.as_slice(), &order.after].concat());
-        let mut findings: Vec<_> = order.foreign(name, |program| called(&names, program)).collect();
-        if !order.is_here {
+        if !is_here {
             let text = format!("{name} was not attached any more");
             findings.push(Finding::mended(What::Hook, 1, text, self.attach_again(hook)));
         } else if !lock(&self.links).get(name).is_some_and(|link| self.kept.holds(name, link)) {

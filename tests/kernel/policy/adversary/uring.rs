@@ -1,6 +1,11 @@
 //! `io_uring`: the kernel acts for the process, in its own time and with its own threads.
 
-use std::{io, net::SocketAddr, os::fd::AsRawFd as _, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, RawFd},
+    time::Duration,
+};
 
 use io_uring::{
     IoUring, opcode, squeue,
@@ -48,11 +53,7 @@ fn tries<'a>(
     let to = to(scene, version);
     Prepared::ready(move || {
         scene.as_web(move || {
-            let mut builder = IoUring::builder();
-            if polled {
-                builder.setup_sqpoll(1);
-            }
-            let mut ring = builder.build(4).expect("a ring");
+            let mut ring = ring(polled);
             // Whether it succeeds or not.
             let _ = act(&mut ring, to);
         });
@@ -71,6 +72,23 @@ fn datagram(ring: &mut IoUring, to: SocketAddr) -> io::Result<()> {
     let (socket, address) = (datagrams(to, Protocol::UDP)?, SockAddr::from(to));
     let send = opcode::SendZc::new(Fd(socket.as_raw_fd()), PAYLOAD.as_ptr(), PAYLOAD.len() as u32);
     does(ring, &[send.dest_addr(address.as_ptr().cast()).dest_addr_len(address.len()).build()])
+}
+
+/// Sends bytes by a socket that knows to whom, if the kernel lets it.
+pub(in super::super) fn sends(polled: bool, socket: RawFd, bytes: &[u8]) {
+    let mut ring = ring(polled);
+    let send = opcode::Send::new(Fd(socket), bytes.as_ptr(), bytes.len() as u32).build();
+    // Whether it succeeds or not.
+    let _ = does(&mut ring, &[send]);
+}
+
+/// One with a thread of the kernel's, or without.
+fn ring(polled: bool) -> IoUring {
+    let mut builder = IoUring::builder();
+    if polled {
+        builder.setup_sqpoll(1);
+    }
+    builder.build(4).expect("a ring")
 }
 
 /// Has it done, all of it.

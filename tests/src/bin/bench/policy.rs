@@ -184,6 +184,7 @@ impl Bench<'_> {
         let place = |cgroup, name: &str| Placed {
             cgroup,
             workload: Arc::new(Workload::named(WorkloadKind::Container, name)),
+            home: cgroup,
             own: true,
             told: true,
         };
