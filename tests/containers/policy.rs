@@ -27,7 +27,7 @@ use cofferdam::{
         hooks::{Attach, HOOKS},
     },
 };
-use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for};
+use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for, prometheus::Prometheus};
 
 use crate::{alone, docker};
 
@@ -124,6 +124,26 @@ fn known_as(project: &str, service: &str, options: Options) -> Options {
     let project = format!("com.docker.compose.project={project}");
     let service = format!("com.docker.compose.service={service}");
     options.on("shop").with(&["--label", &project, "--label", &service])
+}
+
+#[test]
+fn what_is_denied_is_an_alert_that_fires_in_prometheus() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let [db, _, runner] = shop(&docker)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(ONLY_API)?;
+    let prometheus = Prometheus::start(&node, &stage.daemon)?;
+    let alert = r#"ALERTS{alertname="CofferdamDenied", source="ci/runner", target="shop/db"}"#;
+    let to = format!("{}:5432", db.address("shop")?);
+    // Again and again: what happens once counts only where Prometheus has watched for five minutes.
+    wait_for("the alert", Duration::from_secs(30), || {
+        runner.connect(&to).ok()?;
+        (prometheus.query(alert).ok()?.len() == 1).then_some(())
+    })?;
+    let others = prometheus.query(r#"ALERTS{severity="critical"}"#)?;
+    ensure!(others.is_empty(), "nothing else is wrong: {others:?}");
+    Ok(())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use cofferdam_tests::{
     Daemon, Options, check,
     command::wait_for,
     edge,
-    prometheus::{Prometheus, lint},
+    prometheus::{Prometheus, lint, try_rules},
 };
 
 use crate::{alone, docker};
@@ -38,6 +38,13 @@ fn prometheus_scrapes_the_daemon_and_knows_the_edges() -> anyhow::Result<()> {
     ask(&format!("sum(cofferdam_flow_bytes_total{{{edge}, direction='received'}})"), 7_000)?;
     ask("min(cofferdam_hook_attached)", 1)?;
     ask("count(cofferdam_build_info)", 1)
+}
+
+#[test]
+fn each_alert_is_due_when_it_should_be_and_not_before() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (node, _docker) = docker()?;
+    try_rules(&node)
 }
 
 #[test]

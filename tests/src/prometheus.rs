@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::Arc,
     time::Duration,
@@ -16,7 +17,7 @@ use crate::{
     node::Node,
 };
 
-/// Prometheus on a node. Stopped when dropped.
+/// Prometheus on a node, with the rules of `dist/prometheus`. Stopped when dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     node: Arc<Node>,
@@ -35,7 +36,10 @@ impl Prometheus {
         fs::create_dir_all(&directory)?;
         let settings = directory.join("prometheus.yml");
         let job = format!("{{job_name: cofferdam, static_configs: [{{targets: ['{}']}}]}}", daemon.listen());
-        fs::write(&settings, format!("global: {{scrape_interval: 1s}}\nscrape_configs: [{job}]\n"))?;
+        let every = "{scrape_interval: 1s, evaluation_interval: 1s}";
+        let rules = rules().join("cofferdam.rules.yaml");
+        let text = format!("global: {every}\nrule_files: [{}]\nscrape_configs: [{job}]\n", rules.display());
+        fs::write(&settings, text)?;
         let mut command = node.command("prometheus");
         command.arg("--config.file").arg(&settings).arg("--storage.tsdb.path").arg(directory.join("data"));
         command.args(["--web.listen-address", ADDRESS]);
@@ -64,6 +68,22 @@ impl Drop for Prometheus {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where the rules for Prometheus are, and what tries them.
+fn rules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/prometheus")
+}
+
+/// Has promtool try the rules.
+///
+/// # Errors
+/// What it has to say against them.
+pub fn try_rules(node: &Node) -> anyhow::Result<()> {
+    for (what, file) in [("check", "cofferdam.rules.yaml"), ("test", "cofferdam.rules.test.yaml")] {
+        run(node.command("promtool").args([what, "rules"]).arg(rules().join(file)))?;
+    }
+    Ok(())
 }
 
 /// What `promtool check metrics` has to say about a page; nothing when it is clean.

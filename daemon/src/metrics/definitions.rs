@@ -215,4 +215,26 @@ mod tests {
             assert!(metric.labels.iter().all(|label| !taken.contains(label)), "{}", metric.name);
         }
     }
+
+    #[test]
+    fn the_rules_for_prometheus_are_about_metrics_that_there_are_and_each_alert_has_its_runbook() {
+        let rules = include_str!("../../../dist/prometheus/cofferdam.rules.yaml");
+        let runbooks = include_str!("../../../docs/alerts.md");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        let words = || rules.split(|c| !is_name(c));
+        for name in words().filter(|word| word.starts_with("cofferdam_")) {
+            assert!(ALL.iter().any(|definition| definition.name == name), "there is no {name}");
+        }
+        let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+        for alert in &alerts {
+            assert!(runbooks.contains(&format!("\n### {alert}\n")), "docs/alerts.md lacks {alert}");
+            let link = format!("docs/alerts.md#{}\n", alert.to_lowercase());
+            assert!(rules.contains(&link), "{alert} does not lead to its runbook");
+        }
+        assert_eq!(
+            runbooks.matches("\n### ").count(),
+            alerts.len(),
+            "docs/alerts.md has alerts that are no more"
+        );
+    }
 }
