@@ -9,6 +9,7 @@
 
 mod adopt;
 mod begin;
+mod told;
 
 use core::arch::asm;
 
@@ -16,24 +17,24 @@ use aya_ebpf::{bindings::__sk_buff, programs::SkBuffContext};
 use cofferdam_common::{
     ids::CgroupId,
     network::{
-        Flow, FlowKey, FlowRecord, LedgerKey, Party, VERDICT_ALLOW, VERDICT_AUDIT, Volume, end, flag,
-        service_port,
+        Flow, FlowKey, LedgerKey, Party, VERDICT_ALLOW, VERDICT_AUDIT, Volume, end, flag, service_port,
     },
-    record::{family, kind},
+    record::kind,
 };
 
+pub(crate) use self::told::report;
 use self::{
     adopt::{is_adopted, listens},
     begin::{begin, begins_anew, is_anothers, is_for_another, note_sender},
 };
 use crate::{
     atomic::{add, set_bits},
-    budget::{account, introduce},
+    budget::introduce,
     dns,
-    emit::{coarse_time, emit, header},
+    emit::coarse_time,
     enforce::{EGRESS, INGRESS, passes, passes_alone, tell},
     ledger,
-    maps::{FLOW_RECORDS, FLOWS},
+    maps::FLOWS,
     packet::Packet,
     translation::{follow_shadow, forget_sender, recognise_sender, rename_answer},
 };
@@ -369,44 +370,4 @@ pub(crate) fn remove(key: &FlowKey) {
     let key = *key;
     // It may be gone already: the other end's hook on another CPU was quicker.
     let _ = FLOWS.remove(&key);
-}
-
-/// Reports that a flow has opened, or how it ended.
-#[inline(always)]
-pub(crate) fn report(kind: u32, key: &FlowKey, flow: &Flow, end: u8) {
-    emit_flow(kind, key, flow, end.into());
-}
-
-/// [`report`]. Global, as [`enter_flow`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn emit_flow(kind: u32, key: *const FlowKey, flow: *const Flow, end: u32) -> u32 {
-    // SAFETY: as in `follow_egress`.
-    let (Some(key), Some(flow)) = (unsafe { (key.as_ref(), flow.as_ref()) }) else { return 0 };
-    let (client, server) = key.ends(flow.flags);
-    let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
-    let here = if target_is_local { flow.server } else { flow.client };
-    // Who began it pays, where it is of this host: nobody can use up the budget of those that it talks to.
-    let payer = account(if flow.client == CgroupId::NONE { here } else { flow.client });
-    emit::<FlowRecord>(&FLOW_RECORDS, family::NETWORK, payer, |entry, now| {
-        let record = entry.as_mut_ptr();
-        // SAFETY: the ring handed out memory for one record, of which every field is written here, in place.
-        unsafe {
-            (*record).header = header(kind, here, now);
-            (*record).client = flow.client;
-            (*record).server = if target_is_local { flow.server } else { CgroupId::NONE };
-            (*record).client_address = *client.0;
-            (*record).server_address = *server.0;
-            (*record).dialled = flow.other_end;
-            (*record).client_port = client.1;
-            (*record).server_port = service_port(server);
-            (*record).dialled_port = flow.other_end_port;
-            (*record).protocol = key.protocol;
-            (*record).end = end as u8;
-            (*record).opened_at = flow.opened_at;
-            (*record).volume = flow.volume;
-            (*record).judgement = flow.judgement;
-        }
-    });
-    0
 }

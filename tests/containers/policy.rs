@@ -27,7 +27,11 @@ use cofferdam::{
         hooks::{Attach, HOOKS},
     },
 };
-use cofferdam_tests::{Container, Daemon, Docker, Node, Options, command::wait_for, prometheus::Prometheus};
+use cofferdam_tests::{
+    Container, Daemon, Docker, Node, Options,
+    command::wait_for,
+    prometheus::{Panel, Prometheus, panels},
+};
 
 use crate::{alone, docker};
 
@@ -144,6 +148,36 @@ fn what_is_denied_is_an_alert_that_fires_in_prometheus() -> Result<()> {
     let others = prometheus.query(r#"ALERTS{severity="critical"}"#)?;
     ensure!(others.is_empty(), "nothing else is wrong: {others:?}");
     Ok(())
+}
+
+#[test]
+fn each_panel_of_each_dashboard_shows_something() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    docker.network("shop", &[])?;
+    let start = |name| docker.container(name, &Options::new().on("shop").tcp("80"));
+    let (web, api, db) = (start("web")?, start("api")?, start("db")?);
+    let at = |container: &Container, port: u16| -> Result<String> {
+        Ok(format!("{}:{port}", container.address("shop")?))
+    };
+    let [to_web, to_api, refused, denied] = [at(&web, 80)?, at(&api, 80)?, at(&api, 81)?, at(&db, 80)?];
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce("policy: shop\nmode: enforce\nrules: [{to: db, deny: [{from: web}]}]\n")?;
+    let prometheus = Prometheus::start(&node, &stage.daemon)?;
+    let mut dark = panels("web")?;
+    ensure!(dark.len() > 30, "only {} panels", dark.len());
+    let shows = |panel: &Panel| {
+        panel.queries.iter().any(|query| prometheus.query(query).is_ok_and(|answer| !answer.is_empty()))
+    };
+    let all = wait_for("data", Duration::from_secs(60), || {
+        for to in [&to_api, &refused, &denied] {
+            web.connect(to).ok()?;
+        }
+        api.connect(&to_web).ok()?;
+        dark.retain(|panel| !shows(panel));
+        dark.is_empty().then_some(())
+    });
+    all.with_context(|| format!("these show nothing: {dark:#?}"))
 }
 
 #[test]

@@ -21,7 +21,10 @@ fn every_hook_loads_and_tells_its_price() {
     for (program, instructions) in &prices {
         writeln!(out, "instructions: {program} {instructions}").expect("stdout");
     }
-    assert_eq!(prices.len(), node.loaded.sensor.hooks().list().len());
+    let hooks = node.loaded.sensor.hooks().list();
+    // What not every kernel has is not loaded where it does not.
+    let needed = hooks.iter().filter(|hook| !hook.optional || hook.refused.is_none()).count();
+    assert_eq!(prices.len(), needed);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -72,7 +72,47 @@ impl Drop for Prometheus {
 
 /// Where the rules for Prometheus are, and what tries them.
 fn rules() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/prometheus")
+    dist("prometheus")
+}
+
+fn dist(what: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(what)
+}
+
+/// A panel of a dashboard.
+#[derive(Debug)]
+pub struct Panel {
+    /// Dashboard and title.
+    pub name: String,
+    /// What it asks Prometheus, for all hosts and one workload.
+    pub queries: Vec<String>,
+}
+
+/// The panels of all dashboards in `dist/grafana` that ask for something, as they show a workload.
+///
+/// # Errors
+/// When a dashboard cannot be read, or asks in a variable that Grafana does not have.
+pub fn panels(workload: &str) -> anyhow::Result<Vec<Panel>> {
+    let mut panels = Vec::new();
+    for entry in fs::read_dir(dist("grafana"))? {
+        let path = entry?.path();
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        for panel in dashboard["panels"].as_array().context("no panels")? {
+            let targets = panel["targets"].as_array().into_iter().flatten();
+            let queries = targets.filter_map(|target| target["expr"].as_str());
+            let filled = |query: &str| {
+                let query = query.replace("$__rate_interval", "30s").replace("$workload", workload);
+                let query = query.replace("$instance", ".*");
+                ensure!(!query.contains('$'), "{}: {query}", path.display());
+                Ok(query)
+            };
+            let queries = queries.map(filled).collect::<anyhow::Result<Vec<_>>>()?;
+            if !queries.is_empty() {
+                panels.push(Panel { name: format!("{} / {}", dashboard["title"], panel["title"]), queries });
+            }
+        }
+    }
+    Ok(panels)
 }
 
 /// Has promtool try the rules.
