@@ -87,7 +87,9 @@ impl Clients<'_> {
         let whole = Counts { connections, failed: 0, bytes_sent: bytes, bytes_received: bytes };
         while !stop.load(Relaxed) {
             let since = begun.elapsed();
-            let counts = self.api.connect(&format!("{} {how}", self.to))?;
+            let counts = self.api.connect(&format!("{} {how} --strict", self.to));
+            let counts =
+                counts.with_context(|| format!("allowed, from {since:?} to {:?}", begun.elapsed()))?;
             ensure!(counts == whole, "allowed, from {since:?} to {:?}: {counts:?}", begun.elapsed());
             sum = sum + counts;
         }

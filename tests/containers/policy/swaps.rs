@@ -223,7 +223,7 @@ fn each_verdict_is_of_one_of_two_generations_that_take_turns() -> Result<()> {
     let (node, docker) = docker()?;
     docker.network("shop", &[])?;
     let files = member(&docker, "shop", "files", Options::new().tcp("5432"))?;
-    let api = member(&docker, "shop", "api", Options::new())?;
+    let api = member(&docker, "shop", "api", Options::new().many_ports())?;
     let runner = member(&docker, "ci", "runner", Options::new())?;
     let mut cast = Cast::start(&docker)?;
     let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;

@@ -4,11 +4,15 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
     os::fd::AsRawFd,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
 
+use anyhow::anyhow;
 use clap::Args;
 use nix::{
     libc,
@@ -57,6 +61,9 @@ pub(crate) struct Connect {
     /// Milliseconds to wait for a connection or an answer.
     #[arg(long, default_value_t = 10_000)]
     timeout: u64,
+    /// Fail with the first that does not work, and say why, instead of counting them.
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Default)]
@@ -70,13 +77,13 @@ struct Totals {
 impl Connect {
     pub(crate) fn run(&self) -> anyhow::Result<Counts> {
         anyhow::ensure!(self.send == 0 || self.send as usize >= HEAD, "--send is zero or at least {HEAD}");
-        let (totals, next) = (Totals::default(), AtomicU64::new(0));
+        let (totals, next, problem) = (Totals::default(), AtomicU64::new(0), OnceLock::new());
         thread::scope(|scope| {
             for _ in 0..self.parallel {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Relaxed);
-                        if number >= self.count {
+                        if number >= self.count || problem.get().is_some() {
                             break;
                         }
                         let server = self.servers[number as usize % self.servers.len()];
@@ -85,14 +92,17 @@ impl Connect {
                         } else {
                             self.stream(server, &totals)
                         };
-                        if done.is_err() {
+                        if let Err(error) = done {
                             totals.failed.fetch_add(1, Relaxed);
+                            if self.strict {
+                                let _ = problem.set(anyhow!("connection {number} to {server}: {error}"));
+                            }
                         }
                     }
                 });
             }
         });
-        Ok(totals.counts())
+        problem.into_inner().map_or_else(|| Ok(totals.counts()), Err)
     }
 
     fn stream(&self, server: SocketAddr, totals: &Totals) -> io::Result<()> {
