@@ -9,7 +9,7 @@
 //! without asking (vhost-net with a packet socket) does not pass here, nor does what is written to a TUN device.
 //!
 //! Fail direction: whoever is not known, or cannot be read, is judged as the policy says of workloads that are not resolved.
-//! What would be held is denied, for nobody sends it again: the caller may.
+//! A socket whose family cannot be read passes: nearly all are of others. What would be held is denied, for nobody sends it again: the caller may.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use cofferdam_common::{

@@ -167,7 +167,7 @@ fn each_panel_of_each_dashboard_shows_something() -> Result<()> {
     let mut dark = panels("web")?;
     ensure!(dark.len() > 30, "only {} panels", dark.len());
     let shows = |panel: &Panel| {
-        panel.queries.iter().any(|query| prometheus.query(query).is_ok_and(|answer| !answer.is_empty()))
+        panel.queries.iter().all(|query| prometheus.query(query).is_ok_and(|answer| !answer.is_empty()))
     };
     let all = wait_for("data", Duration::from_secs(60), || {
         for to in [&to_api, &refused, &denied] {

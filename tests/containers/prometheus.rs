@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cofferdam_tests::{
-    Daemon, Options, check,
+    Daemon, Node, Options, check,
     command::wait_for,
     edge,
     prometheus::{Prometheus, lint, try_rules},
@@ -43,8 +43,7 @@ fn prometheus_scrapes_the_daemon_and_knows_the_edges() -> anyhow::Result<()> {
 #[test]
 fn each_alert_is_due_when_it_should_be_and_not_before() -> anyhow::Result<()> {
     let _turn = alone()?;
-    let (node, _docker) = docker()?;
-    try_rules(&node)
+    try_rules(&Node::start()?)
 }
 
 #[test]

@@ -306,9 +306,9 @@ mod tests {
 
     #[test]
     fn what_is_broken_leaves_those_in_the_shadow_that_are_there() {
-        let folder = std::env::temp_dir().join(format!("cofferdam-shadow-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let folder = crate::config::FullPath::of(folder.to_str().unwrap());
+        let place = std::env::temp_dir().join(format!("cofferdam-shadow-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let folder = crate::config::FullPath::of(place.to_str().unwrap());
         let in_force = InForce::new(Policies { folder, ..Policies::default() }, None);
         let file =
             |text: &str| [NamedText { name: "api.yaml".to_owned().try_into().unwrap(), text: text.into() }];
@@ -319,5 +319,6 @@ mod tests {
         assert!(in_force.shadowed(&[]).is_some());
         in_force.end_shadow().unwrap();
         assert_eq!(in_force.in_shadow(), None);
+        std::fs::remove_dir_all(place).unwrap();
     }
 }

@@ -192,8 +192,10 @@ impl Sync {
         }
         for (cgroup, known) in &mut self.residents {
             let resident = Resident { covered: covered.contains(&known.home).into(), ..known.resident };
-            self.maps.set_resident(*cgroup, resident)?;
-            known.resident = resident;
+            if resident != known.resident {
+                self.maps.set_resident(*cgroup, resident)?;
+                known.resident = resident;
+            }
         }
         self.covered = covered;
         Ok(())

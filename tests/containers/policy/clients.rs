@@ -24,7 +24,7 @@ const BYTES: u64 = 64;
 /// Who connects, and to whom.
 pub(super) struct Clients<'a> {
     pub(super) db: &'a Container,
-    /// May.
+    /// May. Needs [`cofferdam_tests::Options::many_ports`].
     pub(super) api: &'a Container,
     /// May not.
     pub(super) runner: &'a Container,

@@ -56,6 +56,15 @@ fn is_lacking(node: &Node) -> bool {
     refused.is_some()
 }
 
+/// [`without_links`], where this kernel has the layer.
+fn scene(act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 3])) {
+    without_links(|judge, cast| {
+        if !is_lacking(judge.node) {
+            act(judge, cast);
+        }
+    });
+}
+
 /// A packet socket at a container's interface, made as a process of `cgroup`. To make one is allowed to anybody.
 fn packets(container: &Container, cgroup: &Cgroup) -> Arc<OwnedFd> {
     cgroup.enter(|| packets_here(container))
@@ -113,10 +122,7 @@ fn attempts(judge: &Judge<'_>, source: &Cgroup, verdict: u8) -> u64 {
 
 #[test]
 fn a_frame_of_one_who_may_not_send_is_denied_as_it_is_sent_and_told_as_his() {
-    without_links(|judge, [(web, web_cgroup), (db, _), (api, api_cgroup)]| {
-        if is_lacking(judge.node) {
-            return;
-        }
+    scene(|judge, [(web, web_cgroup), (db, _), (api, api_cgroup)]| {
         let (of_web, of_api) = (packets(web, web_cgroup), packets(api, api_cgroup));
         judge.says_of_sending(WEB, VERDICT_ALLOW);
         assert_eq!(sends(&of_web, web_cgroup, (web, db)), SENT, "it may");
@@ -155,10 +161,7 @@ fn a_frame_of_one_who_may_not_send_is_denied_as_it_is_sent_and_told_as_his() {
 #[test]
 fn several_frames_at_once_and_those_that_the_kernel_sends_for_a_ring_are_denied_as_well() {
     const TIMES: usize = 4;
-    without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge.node) {
-            return;
-        }
+    scene(|judge, [(web, web_cgroup), (db, _), _]| {
         let socket = packets(web, web_cgroup);
         judge.says_of_sending(WEB, VERDICT_DENY);
         let bytes = frame((web, db), web.at(false), db.at(false));
@@ -188,10 +191,7 @@ fn several_frames_at_once_and_those_that_the_kernel_sends_for_a_ring_are_denied_
 
 #[test]
 fn what_would_be_denied_passes_and_is_told() {
-    without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge.node) {
-            return;
-        }
+    scene(|judge, [(web, web_cgroup), (db, _), _]| {
         let socket = packets(web, web_cgroup);
         judge.says_of_sending(WEB, VERDICT_AUDIT);
         assert_eq!(sends(&socket, web_cgroup, (web, db)), SENT);
@@ -203,10 +203,7 @@ fn what_would_be_denied_passes_and_is_told() {
 
 #[test]
 fn who_has_a_link_of_his_own_is_left_to_it() {
-    without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge.node) {
-            return;
-        }
+    scene(|judge, [(web, web_cgroup), (db, _), _]| {
         let socket = packets(web, web_cgroup);
         judge.says_of_sending(WEB, VERDICT_DENY);
         judge.place(web_cgroup, WEB, true);
@@ -220,10 +217,7 @@ fn who_has_a_link_of_his_own_is_left_to_it() {
 
 #[test]
 fn who_is_not_known_is_judged_as_the_policy_says_of_him() {
-    without_links(|judge, [(web, web_cgroup), (db, _), _]| {
-        if is_lacking(judge.node) {
-            return;
-        }
+    scene(|judge, [(web, web_cgroup), (db, _), _]| {
         let unknown = judge.node.cgroup();
         let (of_web, socket) = (packets(web, web_cgroup), packets(web, &unknown));
         judge.says_of_unresolved(VERDICT_ALLOW);
@@ -243,10 +237,7 @@ fn who_is_not_known_is_judged_as_the_policy_says_of_him() {
 
 #[test]
 fn a_socket_by_which_a_driver_sends_without_a_call_is_denied_when_it_is_made() {
-    without_links(|judge, [(web, web_cgroup), (api, api_cgroup), _]| {
-        if is_lacking(judge.node) {
-            return;
-        }
+    scene(|judge, [(web, web_cgroup), (api, api_cgroup), _]| {
         judge.says_of_sending(WEB, VERDICT_DENY);
         let make = |container: &Container, cgroup: &Cgroup| {
             let made = || Socket::new(Domain::from(AF_XDP), Type::RAW, None);
