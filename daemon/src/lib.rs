@@ -17,6 +17,12 @@ pub mod attribution;
 
 pub mod interaction;
 
+pub mod history;
+
+pub mod alert;
+
+pub mod baseline;
+
 pub mod policy;
 
 pub mod enforcement;

@@ -26,6 +26,9 @@ pub struct Workload {
     /// The image as it was asked for (`registry/name:tag`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// What that image was when the container was made: the runtime's digest of it (`sha256:...`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
     /// The container's own name, where `name` is made of compose labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
@@ -121,6 +124,7 @@ impl Workload {
             runtime: None,
             id: None,
             image: None,
+            image_digest: None,
             container_name: None,
             project: None,
             service: None,

@@ -1,0 +1,1 @@
+//! What is usual between workloads: policies that say so, and what is not.
