@@ -32,9 +32,15 @@ mod resolvers;
 
 mod show;
 
+mod anomalies;
+
+mod history;
+
 mod in_force;
 
 pub use self::{
+    anomalies::Anomalies,
+    history::History,
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
@@ -78,6 +84,10 @@ pub struct Config {
     pub syscalls: Selection,
     /// Who may interact with whom.
     pub policies: Policies,
+    /// What is called unusual.
+    pub anomalies: Anomalies,
+    /// What is kept of what has happened.
+    pub history: History,
 }
 
 /// Where container runtimes are. None need exist.
@@ -145,6 +155,8 @@ impl Default for Config {
             dns_names: true,
             syscalls: Selection::default(),
             policies: Policies::default(),
+            anomalies: Anomalies::default(),
+            history: History::default(),
         }
     }
 }

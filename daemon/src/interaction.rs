@@ -181,6 +181,18 @@ impl Graph {
         }
     }
 
+    /// How many edges there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.edges.is_empty()
+    }
+
     /// The edges, in the order of their workloads.
     #[must_use]
     pub fn into_edges(self) -> Vec<Edge> {
@@ -210,7 +222,8 @@ impl Edge {
         self.failed = self.failed.each(half.failed, u64::saturating_sub);
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds what another counts that is one with it.
+    pub fn merge(&mut self, other: &Self) {
         self.flows += other.flows;
         self.attempts += other.attempts;
         self.bytes_sent += other.bytes_sent;

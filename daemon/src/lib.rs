@@ -19,8 +19,6 @@ pub mod interaction;
 
 pub mod history;
 
-pub mod alert;
-
 pub mod baseline;
 
 pub mod policy;

@@ -6,6 +6,7 @@ mod bounded;
 mod daemon;
 mod definitions;
 mod edges;
+mod history;
 mod kernel;
 mod labels;
 mod page;
@@ -90,6 +91,7 @@ struct Readings {
     heartbeat_age: f64,
     config: Option<Report>,
     policies: enforcement::Report,
+    history: crate::history::Report,
 }
 
 impl Default for Metrics {
@@ -207,6 +209,7 @@ impl Metrics {
             heartbeat_age: view.heartbeat.age().as_secs_f64(),
             config: Some(view.config.report()),
             policies: view.policies.report(),
+            history: view.history.report(),
         };
         self.render(&readings, begun)
     }
@@ -259,6 +262,7 @@ impl Metrics {
             page.add(&metric::CONFIG_RELOAD_TIME, &[], config.since.as_duration().as_secs_f64());
         }
         policies::write(&mut page, &readings.policies);
+        history::write(&mut page, &readings.history);
         page.add(&metric::HEARTBEAT_AGE, &[], readings.heartbeat_age);
         page.add(&metric::SCRAPE_DURATION, &[], begun.elapsed().as_secs_f64());
         page.text().unwrap_or_else(|error| {
@@ -302,7 +306,7 @@ impl Metrics {
         for (name, workload) in named.iter().take(metric::WORKLOAD_INFO.limit) {
             let runtime = labels::runtime(workload.runtime);
             let image = workload.image.as_deref().unwrap_or_default();
-            page.count(&metric::WORKLOAD_INFO, &[name, labels::kind(workload.kind), runtime, image], 1);
+            page.count(&metric::WORKLOAD_INFO, &[name, workload.kind.name(), runtime, image], 1);
         }
         let mut runtimes = BTreeMap::<&str, bool>::new();
         for status in &readings.runtimes {

@@ -31,9 +31,11 @@ use crate::{
         self, Attribution, Networks,
         runtime::{self, Sockets, oci::Roots},
     },
-    config::{AtStop, Config, InForce, Room, Source},
+    baseline::{Alerts, anomaly::Settings},
+    config::{self, AtStop, Config, InForce, Room, Source},
     enforcement::{self, Sync},
-    event::{Event, EventKind, Lost, SCHEMA_VERSION},
+    event::{Alert, Event, EventKind, Lost, SCHEMA_VERSION},
+    history::{self, Inlet},
     metrics::Metrics,
     sensor::{
         self,
@@ -61,6 +63,8 @@ mod links;
 
 mod policies;
 
+mod recorder;
+
 mod reload;
 
 mod supervisor;
@@ -74,6 +78,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A full flow ring of 4 MiB takes 50 ms at half a million records per second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the daemon waits at its end for the disk.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+
 /// What other threads may have waiting for the loop.
 const INJECTED_LIMIT: usize = 1024;
 
@@ -83,6 +90,8 @@ enum Injected {
     Close(Box<FlowRecord>),
     /// Records that were over their budget or found no room.
     Missing(Missing),
+    /// An alert that is new, came again, or is over.
+    Alert(Box<Alert>),
 }
 
 /// Runs the daemon until it is told to stop. `run_dir` holds the lock and the socket of the API; `source` is where
@@ -131,6 +140,9 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         attribution: Arc::clone(&attribution),
         counts: ledger.clone(),
         archive: Arc::new(Mutex::default()),
+        gains: Arc::default(),
+        history: Arc::default(),
+        alerts: Arc::new(Alerts::new(anomalies(&config.anomalies))),
         syscalls: Arc::new(Accounts::new(loaded.calls)),
         hooks: loaded.sensor.hooks(),
         features: Arc::new(features),
@@ -146,11 +158,15 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     };
     let cancel = CancellationToken::new();
     let (inject, injected) = sync_channel(INJECTED_LIMIT);
+    let (inlet, outlet) = history::inlet();
+    // Cancelled when nothing happens any more that is to be recorded.
+    let ended = CancellationToken::new();
     let pipeline = Pipeline {
         reader: loaded.reader,
         attribution: Arc::clone(&attribution),
         metrics: Arc::clone(&view.metrics),
         events: view.events.clone(),
+        recorder: inlet,
         heartbeat: view.heartbeat.clone(),
         injected,
         seq: 0,
@@ -162,6 +178,11 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     let sensor = Arc::new(loaded.sensor);
     view.syscalls.select(config.syscalls.clone());
     keeper::count_syscalls(&view, &sensor);
+    let recorder = thread::Builder::new().name("recorder".to_owned()).spawn({
+        let (view, settings, inject, cancel) =
+            (view.clone(), config.history.clone(), inject.clone(), ended.clone());
+        move || recorder::keep(&view, &settings, &outlet, &inject, &cancel)
+    })?;
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn({
         let (view, sensor, ledger, cancel, budgets) =
             (view.clone(), Arc::clone(&sensor), Arc::clone(&ledger), cancel.clone(), loaded.budgets);
@@ -208,6 +229,8 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         // A thread that panicked has said so; the daemon stops either way.
         let _ = thread.join();
     }
+    ended.cancel();
+    wait_for(&recorder);
     let _ = tasks.block_on(links);
     let (policies, sensor) = ending;
     if policies.at_stop() == AtStop::Clear {
@@ -215,6 +238,14 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     }
     tasks.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// Waits until what is recorded has been written, but not for a disk that does not answer.
+fn wait_for(recorder: &thread::JoinHandle<()>) {
+    let begun = Instant::now();
+    while !recorder.is_finished() && begun.elapsed() < WRITTEN_WITHIN {
+        thread::sleep(SHORTEST_PAUSE);
+    }
 }
 
 /// Where runtimes listen, and where they keep what they write down.
@@ -242,6 +273,20 @@ fn allowances(config: &Config) -> Allowances {
     Allowances { ordinary, ..Allowances::default() }
 }
 
+/// What is called unusual.
+fn anomalies(config: &config::Anomalies) -> Settings {
+    let config::Anomalies { enabled, learn_hours, deploy_hours, fan_out, forget_days, resolve_minutes } =
+        config;
+    Settings {
+        enabled: *enabled,
+        learn_hours: learn_hours.get(),
+        deploy_hours: deploy_hours.get(),
+        fan_out: fan_out.get(),
+        forget_days: forget_days.get(),
+        resolve_minutes: resolve_minutes.get(),
+    }
+}
+
 /// For how much of the policies the kernel has room.
 fn policy_size(room: &Room) -> PolicySize {
     let Room { identities, pairs, intervals, networks, names, cgroups, addresses } = room;
@@ -262,6 +307,7 @@ struct Pipeline {
     attribution: Arc<Attribution>,
     metrics: Arc<Metrics>,
     events: EventStream,
+    recorder: Inlet,
     heartbeat: Heartbeat,
     injected: Receiver<Injected>,
     seq: u64,
@@ -284,7 +330,7 @@ impl Pipeline {
     /// Takes what is there. Returns how many records that were.
     fn turn(&mut self) -> usize {
         let clock = Clock::now();
-        let Self { reader, attribution, metrics, events, seq, .. } = self;
+        let Self { reader, attribution, metrics, events, recorder, seq, .. } = self;
         let found = reader.drain(|bytes| match Record::decode(bytes) {
             Ok(record) => {
                 metrics.delivered(record.family());
@@ -293,6 +339,7 @@ impl Pipeline {
                 if !event.kind.is_of_canary() {
                     *seq += 1;
                     metrics.observe(&event);
+                    recorder.offer(&event);
                     events.publish(event);
                 }
             }
@@ -306,12 +353,20 @@ impl Pipeline {
                     self.attribution.attribute(&Record::FlowClose(*record), &clock, seq)
                 }
                 Injected::Missing(missing) => self.lost(&missing, &clock, seq),
+                Injected::Alert(alert) => Event {
+                    schema_version: SCHEMA_VERSION,
+                    seq,
+                    time: clock.from_boot(clock.boot_time()),
+                    message: alert.to_string(),
+                    kind: EventKind::Alert(alert),
+                },
             };
             if event.kind.is_of_canary() {
                 continue;
             }
             self.seq = seq;
             self.metrics.observe(&event);
+            self.recorder.offer(&event);
             self.events.publish(event);
         }
         found

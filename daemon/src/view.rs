@@ -13,13 +13,17 @@ use cofferdam_common::{
     network::{LedgerKey, LedgerRow},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     attribution::{Attribution, Container},
+    baseline::Alerts,
     config::InForce,
     enforcement,
     event::Workload,
+    history::{Gains, History, Past},
     interaction::{
-        self, Archive, Edge,
+        self, Archive, Edge, Graph,
         denials::Denials,
         proxy::{self, Published},
     },
@@ -42,6 +46,12 @@ pub struct View {
     pub counts: Arc<dyn Counts>,
     /// What workloads that are gone have done.
     pub archive: Arc<Mutex<Archive>>,
+    /// What interactions had when the recorder looked last.
+    pub gains: Arc<Mutex<Gains>>,
+    /// What is unusual.
+    pub alerts: Arc<Alerts>,
+    /// What has happened, on disk.
+    pub history: Arc<History>,
     /// Whose system calls are counted, and the counts.
     pub syscalls: Arc<Accounts>,
     /// Hooks and whether they are attached.
@@ -124,9 +134,47 @@ impl View {
         let mut rows = Vec::new();
         let result = take(&mut rows);
         self.attribution.without_canaries(&mut rows);
+        {
+            let mut gains = self.gains.lock().unwrap_or_else(PoisonError::into_inner);
+            let gained = self.fold(&gains.leave(&rows));
+            self.history.lost(gains.keep_gone(gained) as u64, 0);
+        }
         archive.add(self.fold(&rows));
         archive.add_denials(self.denials(&rows));
         result
+    }
+
+    /// What interactions gained since this was last asked, each with the name that it has now: for one who asks, the recorder.
+    /// The halves of a connection through a proxy are apart.
+    ///
+    /// # Errors
+    /// When the kernel's maps cannot be read. Then the next time tells of it.
+    pub fn gained(&self) -> anyhow::Result<Vec<Edge>> {
+        // Held while the kernel is read: rows that are just moved into the archive are told once, not twice.
+        let _archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows()?;
+        let mut gains = self.gains.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut graph = Graph::default();
+        let gone = gains.take_gone();
+        gone.into_iter().chain(self.fold(&gains.look(&rows))).for_each(|edge| graph.add(edge));
+        Ok(graph.into_edges())
+    }
+
+    /// The map of a span of time that has passed, as far as it has been written.
+    ///
+    /// # Errors
+    /// There is no history, or it cannot be read.
+    pub fn edges_between(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Edge>> {
+        let past = self.history.interactions(since, until)?.past;
+        Ok(proxy::join(past.into_iter().map(|past| past.edge).collect(), &self.published()))
+    }
+
+    /// What interactions did in a span of time that has passed, as far as it has been written.
+    ///
+    /// # Errors
+    /// There is no history, or it cannot be read.
+    pub fn past(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Past>> {
+        Ok(self.history.interactions(since, until)?.past)
     }
 
     /// The ledger, but for what the daemon's own workloads do.

@@ -11,6 +11,7 @@ mod containerd;
 mod cri;
 mod dns;
 mod flood;
+mod history;
 mod hostile;
 mod leftovers;
 mod names;

@@ -133,6 +133,7 @@ impl Daemon {
             ("--podman-socket", own("podman.sock")),
             ("--containerd-socket", own("containerd.sock")),
             ("--storage-root", own("storage")),
+            ("--history-folder", directory.join("history")),
         ] {
             if !arguments.contains(&option) {
                 command.arg(option).arg(path);

@@ -1,11 +1,13 @@
 //! What the API answers, as the server writes it and the clients read it.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
     enforcement::{self, Verified},
+    history::{self, Interactions, Past},
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -75,6 +77,9 @@ pub struct Status {
     /// Hooks that nothing needs, and that are off.
     #[serde(default)]
     pub hooks_off: u64,
+    /// The history.
+    #[serde(default)]
+    pub history: history::Report,
     /// Workloads whose system calls are counted; absent while none are selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscall_workloads: Option<u64>,
@@ -92,6 +97,19 @@ pub struct Syscalls {
     pub workloads: u64,
     /// What was counted, also of workloads that are gone or no longer selected.
     pub calls: Vec<Syscall>,
+}
+
+/// What interactions did in a span of time: `GET /v1/history`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Recorded {
+    /// From when on it was asked; or the first minute of the history where that is later.
+    pub since: Timestamp,
+    /// Until when all is in it; until when it was asked where that is earlier.
+    pub until: Timestamp,
+    /// Interactions, replicas apart.
+    pub past: Vec<Past>,
+    /// Interactions beyond the most that are told.
+    pub left_out: usize,
 }
 
 /// What works and what does not, and why: `GET /v1/doctor`.
@@ -114,6 +132,9 @@ pub struct Health {
     /// Whether the policies in force are really enforced; absent while nothing is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Verified>,
+    /// The history.
+    #[serde(default)]
+    pub history: history::Report,
     /// The kernel's counters; absent where they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
@@ -171,8 +192,23 @@ impl Status {
             hooks_attached: count(hooks.iter().filter(|hook| hook.attached())),
             hooks_refused: count(hooks.iter().filter(|hook| hook.is_missing())),
             hooks_off: count(hooks.iter().filter(|hook| hook.off.is_some())),
+            history: view.history.report(),
             syscall_workloads: view.syscalls.counting().map(|workloads| workloads as u64),
         })
+    }
+}
+
+impl Recorded {
+    /// What has been written of that time.
+    ///
+    /// # Errors
+    /// There is no history, or it cannot be read.
+    pub fn of(view: &View, since: Timestamp, until: Timestamp) -> anyhow::Result<Self> {
+        // Asked first: what is written meanwhile may be in the answer, but need not be.
+        let written = view.history.report().written_at.unwrap_or(since);
+        let begins = view.history.begins()?.unwrap_or(written);
+        let Interactions { past, left_out } = view.history.interactions(since, until)?;
+        Ok(Self { since: since.max(begins), until: until.min(written), past, left_out })
     }
 }
 
@@ -208,6 +244,7 @@ impl Health {
             hooks: view.hooks.list(),
             runtimes: view.attribution.runtimes(),
             enforcement: view.policies.verified(),
+            history: view.history.report(),
             counters: view.counters().ok(),
         }
     }

@@ -32,7 +32,7 @@ use crate::{
 /// Most bytes of a body: all policies that there may be, as JSON.
 const BODY_LIMIT: usize = 32 << 20;
 /// Most bytes of one without policies.
-const SMALL_BODY_LIMIT: usize = 4_096;
+pub(super) const SMALL_BODY_LIMIT: usize = 4_096;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -225,7 +225,7 @@ fn place(app: &App) -> Answer<OwnedSemaphorePermit> {
     })
 }
 
-async fn read<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
+pub(super) async fn read<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
     let Ok(arrived) = timeout(BODY_WITHIN, to_bytes(body, limit)).await else {
         let error = format!("the body did not arrive within {} seconds", BODY_WITHIN.as_secs());
         return Err(Refusal(StatusCode::REQUEST_TIMEOUT, error));

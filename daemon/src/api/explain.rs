@@ -18,6 +18,7 @@ use super::{API_VERSION, Answer, Refusal};
 use crate::{
     enforcement,
     event::{Protocol, Verdict, Workload},
+    history::Totals,
     interaction::Edge,
     policy::explain::{End, Explanation},
     view::View,
@@ -90,6 +91,9 @@ pub struct PairExplained {
     /// What was seen of it since the daemon started; absent where nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// What the history knows of it; absent where it knows nothing, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Totals>,
     /// Services at which the two were seen: the last [`MOST_SEEN_AT`].
     pub seen_at: BTreeSet<String>,
 }
@@ -124,7 +128,11 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let judge = |source: End<'_>, target: End<'_>, protocol, port| {
         view.policies.explain(source, target, protocol, port)
     };
-    let (mut answers, left_out) = answers(&sources, &targets, service, &edges, judge);
+    // Without a history there is only what was seen since the daemon started.
+    let recorded = |source: &Workload, target: &Workload| {
+        view.history.totals(&source.name, &target.name).unwrap_or_default()
+    };
+    let (mut answers, left_out) = answers(&sources, &targets, service, &edges, judge, recorded);
     if answers.is_empty() {
         let error = format!("`{}` is the same workload: what it says to itself is no interaction", query.to);
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
@@ -160,11 +168,13 @@ fn answers(
     service: Option<(Protocol, u16)>,
     edges: &[Edge],
     judge: impl Fn(End<'_>, End<'_>, u8, u16) -> Option<(Explanation, String)>,
+    recorded: impl Fn(&Workload, &Workload) -> Vec<Totals>,
 ) -> (Vec<PairExplained>, usize) {
     let (pairs, mut left_out) = pairs(sources, targets, edges);
     let mut answers = Vec::<PairExplained>::new();
     for (source, target, edges) in pairs {
         let names = target.names(&edges);
+        let past = recorded(source.workload(), target.workload());
         let (source, target) = (source.end(), target.end_known_as(&names));
         let mut seen = BTreeMap::<(Protocol, u16), Seen>::new();
         for edge in edges {
@@ -173,11 +183,14 @@ fn answers(
         }
         let mut services: Vec<_> = seen.keys().copied().collect();
         services.sort_by_key(|service| Reverse(seen.get(service).map(|seen| seen.last_seen)));
+        // The last seen comes first there as well.
+        let before = past.iter().map(|past| (past.protocol, past.port));
+        services.extend(before.filter(|service| !seen.contains_key(service)));
         let name = |(protocol, port): &(Protocol, u16)| protocol.service(*port);
         let seen_at: BTreeSet<_> = services.iter().take(MOST_SEEN_AT).map(name).collect();
         let services: Vec<_> = match service {
             Some(service) => vec![Some(service)],
-            None if seen.is_empty() => vec![None],
+            None if services.is_empty() => vec![None],
             None => {
                 left_out += services.len().saturating_sub(MOST_ANSWERS);
                 services.truncate(MOST_ANSWERS);
@@ -194,6 +207,9 @@ fn answers(
                 explanation: None,
                 text: None,
                 seen: service.and_then(|service| seen.get(&service).copied()),
+                past: service.and_then(|service| {
+                    past.iter().find(|past| (past.protocol, past.port) == service).cloned()
+                }),
                 seen_at: seen_at.clone(),
             };
             // What stands for many protocols cannot be judged.
@@ -210,7 +226,7 @@ fn answers(
             }
         }
     }
-    answers.sort_by_key(|answer| Reverse(answer.seen.map(|seen| seen.last_seen)));
+    answers.sort_by_key(|answer| Reverse(answer.last_seen()));
     left_out += answers.len().saturating_sub(MOST_ANSWERS);
     answers.truncate(MOST_ANSWERS);
     (answers, left_out)
@@ -255,6 +271,13 @@ impl PairExplained {
             && self.explanation == other.explanation
     }
 
+    fn last_seen(&self) -> Option<Timestamp> {
+        let (seen, past) =
+            (self.seen.map(|seen| seen.last_seen), self.past.as_ref().map(|past| past.last_seen));
+        seen.max(past)
+    }
+
+    /// What the history knows is of all replicas already.
     fn merge(&mut self, other: Self) {
         self.seen_at.extend(other.seen_at);
         match (&mut self.seen, other.seen) {

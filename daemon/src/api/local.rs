@@ -11,6 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::stream;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
@@ -18,9 +19,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, blocking, change, explain};
+use super::{
+    Answer, ExplainQuery, Explained, Health, Recorded, Refusal, Status, Syscalls, alerts, blocking, change,
+    explain,
+};
 use crate::{
     attribution::Container,
+    history::{KEPT_KINDS, MOST_EVENTS},
     interaction::Edge,
     sink::{Filter, KINDS},
     view::View,
@@ -47,6 +52,12 @@ pub(super) struct App {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
+    /// Not as they happen, but out of the history from this time on; the answer has an end then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until when; until now where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Name, container name, project or beginning of the id of a workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
@@ -64,12 +75,27 @@ pub struct SyscallsQuery {
     pub of: Option<String>,
 }
 
+/// A span of time that has passed.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpanQuery {
+    /// From when on; from the beginning of the history where only `until` is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until when; until now where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
 pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/doctor", get(doctor))
         .route("/v1/containers", get(containers))
         .route("/v1/interactions", get(interactions))
+        .route("/v1/history", get(history))
+        .route("/v1/alerts", get(alerts::list))
+        .route("/v1/alerts/ack", post(alerts::acknowledge))
         .route("/v1/syscalls", get(syscalls))
         .route("/v1/policy/explain", get(policy_explain))
         .route("/v1/policy/trial", get(change::trial))
@@ -102,8 +128,25 @@ async fn containers(Shared(app): Shared<App>) -> Answer<Json<Vec<Container>>> {
     Ok(Json(blocking(app.view, |view| view.attribution.containers()).await?))
 }
 
-async fn interactions(Shared(app): Shared<App>) -> Answer<Json<Vec<Edge>>> {
-    Ok(Json(blocking(app.view, View::edges).await??))
+async fn interactions(
+    Shared(app): Shared<App>,
+    query: Result<Query<SpanQuery>, QueryRejection>,
+) -> Answer<Json<Vec<Edge>>> {
+    let Query(query) = query.map_err(bad)?;
+    let edges = move |view: &View| match query.span() {
+        None => view.edges(),
+        Some((since, until)) => view.edges_between(since, until),
+    };
+    Ok(Json(blocking(app.view, edges).await??))
+}
+
+async fn history(
+    Shared(app): Shared<App>,
+    query: Result<Query<SpanQuery>, QueryRejection>,
+) -> Answer<Json<Recorded>> {
+    let Query(query) = query.map_err(bad)?;
+    let (since, until) = query.span().unwrap_or((Timestamp::MIN, Timestamp::now()));
+    Ok(Json(blocking(app.view, move |view| Recorded::of(view, since, until)).await??))
 }
 
 async fn syscalls(
@@ -128,7 +171,11 @@ async fn events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Answer<Response> {
     let Query(query) = query.map_err(bad)?;
+    let span = SpanQuery { since: query.since, until: query.until }.span();
     let filter = query.filter().map_err(|error| Refusal(StatusCode::BAD_REQUEST, error))?;
+    if let Some((since, until)) = span {
+        return past_events(app.view, since, until, filter).await;
+    }
     let Ok(place) = app.readers.try_acquire_owned() else {
         let error = format!("{MOST_READERS} readers listen already");
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, error));
@@ -151,10 +198,32 @@ async fn events(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(batches)).into_response())
 }
 
+/// Those of a span of time that has passed.
+async fn past_events(view: View, since: Timestamp, until: Timestamp, filter: Filter) -> Answer<Response> {
+    if let Some(other) = filter.kinds.iter().find(|kind| !KEPT_KINDS.contains(&kind.as_str())) {
+        let error = format!("the history keeps no `{other}`; it keeps {}", KEPT_KINDS.join(", "));
+        return Err(Refusal(StatusCode::BAD_REQUEST, error));
+    }
+    let events = blocking(view, move |view| view.history.events(since, until, &filter)).await??;
+    if events.is_cut {
+        let error = format!("there are more than {MOST_EVENTS} events: ask for a shorter time");
+        return Err(Refusal(StatusCode::BAD_REQUEST, error));
+    }
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], events.lines).into_response())
+}
+
 /// A question that makes no sense.
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
-fn bad(rejection: QueryRejection) -> Refusal {
+pub(super) fn bad(rejection: QueryRejection) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, rejection.body_text())
+}
+
+impl SpanQuery {
+    /// From when until when; `None` where no time is named.
+    fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let named = self.since.is_some() || self.until.is_some();
+        named.then(|| (self.since.unwrap_or(Timestamp::MIN), self.until.unwrap_or_else(Timestamp::now)))
+    }
 }
 
 impl EventsQuery {

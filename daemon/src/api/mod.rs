@@ -1,5 +1,6 @@
 //! What can be asked of the daemon: everything over the unix socket, metrics and health over TCP.
 
+mod alerts;
 mod answer;
 mod change;
 mod explain;
@@ -20,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::peer::Peer;
 pub use self::{
-    answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
+    alerts::{Acknowledge, AlertsQuery},
+    answer::{API_VERSION, Health, Problem, Recorded, State, Status, Syscalls},
     change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},
     explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
-    local::{EventsQuery, SyscallsQuery},
+    local::{EventsQuery, SpanQuery, SyscallsQuery},
 };
 use crate::view::View;
 

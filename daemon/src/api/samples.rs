@@ -15,6 +15,7 @@ use cofferdam_common::{
 
 use crate::{
     attribution::Attribution,
+    baseline::{Alerts, anomaly::Settings},
     config::{Config, Given, InForce, Source},
     enforcement,
     metrics::{Metrics, samples},
@@ -118,6 +119,9 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         attribution: Arc::new(Attribution::new("/nonexistent".into())),
         counts: Arc::new(counts),
         archive: Arc::default(),
+        gains: Arc::default(),
+        history: Arc::default(),
+        alerts: Arc::new(Alerts::new(Settings::default())),
         syscalls: Arc::new(Accounts::new(Arc::new(FakeCalls))),
         hooks: Hooks::new(hooks),
         features: Arc::new(features()),

@@ -118,6 +118,8 @@ pub struct ContainerFacts {
     pub name: Option<String>,
     /// The image as it was asked for.
     pub image: Option<String>,
+    /// What that image was when it was made: `sha256:` and 64 digits. Whatever else a runtime says there is not taken.
+    pub image_digest: Option<String>,
     /// All labels.
     pub labels: Option<BTreeMap<String, String>>,
     /// Of a container of a pod: the id of the pod's sandbox, which is its own where it is that.

@@ -19,6 +19,8 @@ use crate::event::{Runtime, Workload, WorkloadKind};
 
 /// Most addresses and most published ports of a container that are kept.
 const ENDPOINTS_LIMIT: usize = 256;
+/// Digits of a SHA-256.
+const DIGEST_DIGITS: usize = 64;
 /// Digits of an id that stand for a container without a name, as in `docker ps`.
 const SHORT_ID_DIGITS: usize = 12;
 
@@ -201,6 +203,9 @@ impl Entry {
         if let Some(image) = &facts.image {
             workload.image = Some(clean(image, IMAGE_LIMIT));
         }
+        if let Some(digest) = facts.image_digest.as_deref().and_then(digest) {
+            workload.image_digest = Some(digest);
+        }
         if let Some(labels) = &facts.labels {
             workload.kubernetes = kubernetes(labels);
             if self.sandbox.is_some() {
@@ -229,6 +234,13 @@ impl Entry {
         workload.container_name = own.filter(|own| **own != workload.name).cloned();
         workload
     }
+}
+
+/// A digest as all runtimes mean it: Podman leaves out which sort it is.
+fn digest(told: &str) -> Option<String> {
+    let digits = told.strip_prefix("sha256:").unwrap_or(told);
+    let fits = digits.len() == DIGEST_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    fits.then(|| format!("sha256:{digits}"))
 }
 
 /// The beginning of an id that is a number. One that somebody chose is a name as it is.
@@ -263,6 +275,21 @@ mod tests {
     fn a_container_without_a_name_is_called_by_its_short_id() {
         assert_eq!(Entry::new(ID).shown.workload.name, "3f2a9c0d3f2a");
         assert_eq!(Entry::new("a-name-that-was-chosen").shown.workload.name, "a-name-that-was-chosen");
+    }
+
+    #[test]
+    fn a_digest_is_taken_as_it_is_and_nothing_else_for_one() {
+        let digits = "a1".repeat(32);
+        let mut entry = Entry::new(ID);
+        let mut told = |digest: &str| {
+            let facts = ContainerFacts { image_digest: Some(digest.to_owned()), ..ContainerFacts::new(ID) };
+            entry.merge(&docker(), facts);
+            entry.shown.workload.image_digest.clone()
+        };
+        assert_eq!(told("shop:1"), None);
+        for digest in [format!("sha256:{digits}"), digits.clone(), "sha256:\n".to_owned()] {
+            assert_eq!(told(&digest), Some(format!("sha256:{digits}")));
+        }
     }
 
     #[test]

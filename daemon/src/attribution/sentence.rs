@@ -25,6 +25,7 @@ pub(super) fn of(kind: &EventKind) -> String {
         EventKind::DnsAnswer(answer) => dns(answer),
         EventKind::Cgroup(change) => cgroup(change),
         EventKind::Denial(denial) => denial.to_string(),
+        EventKind::Alert(alert) => alert.to_string(),
         EventKind::Lost(lost) => lost.to_string(),
     }
 }

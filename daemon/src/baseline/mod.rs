@@ -1,1 +1,7 @@
 //! What is usual between workloads: policies that say so, and what is not.
+
+pub mod alerts;
+
+pub mod anomaly;
+
+pub use self::alerts::Alerts;

@@ -26,7 +26,7 @@ use crate::api::{Problem, SOCKET_NAME};
 
 /// How long the daemon may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long it may take for something that it has to compile policies for.
+/// How long it may take for something that it has to compile policies for, or read its history for.
 const LONG_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Longest line that is waited for. Those of events have bounded fields and are some ten kilobytes at most.
@@ -48,6 +48,16 @@ impl Client {
         self.answer(Request::get(path), Bytes::new(), DEADLINE)
     }
 
+    /// The daemon's answer to one question, for which it may have to read through its history.
+    pub(super) fn get_slowly<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.answer(Request::get(path), Bytes::new(), LONG_DEADLINE)
+    }
+
+    /// Its answer to such a question as text.
+    pub(super) fn text(&self, path: &str) -> Result<Bytes, Failure> {
+        self.body(Request::get(path), Bytes::new(), LONG_DEADLINE)
+    }
+
     /// The daemon's answer to something that it shall do, or compute.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(anyhow::Error::new)?;
@@ -60,13 +70,16 @@ impl Client {
         body: Bytes,
         deadline: Duration,
     ) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body(head, body, deadline)?)
+            .context("the daemon's answer is not understood; is it of another version?")
+            .map_err(Failure::from)
+    }
+
+    fn body(&self, head: request::Builder, body: Bytes, deadline: Duration) -> Result<Bytes, Failure> {
         wait(async {
             let whole = async { Ok::<_, Failure>(self.ask(head, body).await?.into_body().collect().await) };
             let body = timeout(deadline, whole).await.map_err(|_| self.silent(deadline))??;
-            let body = body.map_err(|_| self.left())?.to_bytes();
-            serde_json::from_slice(&body)
-                .context("the daemon's answer is not understood; is it of another version?")
-                .map_err(Failure::from)
+            Ok(body.map_err(|_| self.left())?.to_bytes())
         })?
     }
 

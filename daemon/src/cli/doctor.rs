@@ -92,6 +92,7 @@ fn with_daemon(health: Health) -> Report {
     checks.extend(health.runtimes.iter().map(checks::runtime));
     checks.extend(health.hooks.iter().map(checks::hook));
     checks.extend(health.enforcement.iter().flat_map(checks::enforcement));
+    checks.extend(checks::history(&health.history));
     checks.extend(health.counters.iter().flat_map(checks::counters));
     Report {
         schema_version: API_VERSION,
@@ -168,7 +169,7 @@ fn up(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::samples, metrics::samples as counts};
+    use crate::{api::samples, history, metrics::samples as counts};
 
     fn health() -> Health {
         Health {
@@ -180,6 +181,10 @@ mod tests {
             hooks: counts::hooks(),
             runtimes: Vec::new(),
             enforcement: None,
+            history: history::Report {
+                file: Some("/var/lib/cofferdam/history.db".into()),
+                ..Default::default()
+            },
             counters: Some(counts::counters()),
         }
     }
@@ -201,6 +206,7 @@ mod tests {
         ✖ sched_process_exec  not attached (tp_btf, process): the kernel has no BTF; without it, programs that start are not reported
                               → it needs Linux 5.8 or later
         ✔ sys_exit            off (tp_btf, syscall): nothing selects it
+        ✔ history             /var/lib/cofferdam/history.db, 0 B
         ! records             17 of 1,000 network records lost
                               → map and metrics stay exact, events have gaps: enlarge the ring (cofferdam run --flow-ring-bytes)
         ! records             40 of 1,000 network records shed

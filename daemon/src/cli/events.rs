@@ -8,6 +8,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use super::{
     Client, Failure,
     output::{is_terminal, print, print_json_text, printable},
+    within::Within,
 };
 use crate::{
     api::EventsQuery,
@@ -21,9 +22,11 @@ const NOT_UNDERSTOOD: &str = "an event of the daemon is not understood; is it of
 /// What can be asked.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Follow (the default, and so far the only way: nothing is kept).
-    #[arg(short, long, default_value_t = true)]
+    /// Follow: the default, unless a time is named.
+    #[arg(short, long, conflicts_with_all = ["since", "until"])]
     follow: bool,
+    #[command(flatten)]
+    within: Within,
     /// One JSON object per line (docs/events.md).
     #[arg(long)]
     json: bool,
@@ -44,38 +47,45 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
     if left == 0 {
         return Ok(());
     }
-    client.lines(&path(arguments)?, |lines| {
-        let lines = std::str::from_utf8(lines).context(NOT_UNDERSTOOD)?;
-        if arguments.json && arguments.count.is_none() {
-            // Whoever reads this parses it: parsing it here as well would cost more than all that was done before.
-            if !lines.lines().all(is_like_an_event) {
-                return Err(anyhow!(NOT_UNDERSTOOD).into());
-            }
-            print_json_text(lines)?;
-            return Ok(ControlFlow::Continue(()));
+    let path = path(arguments)?;
+    if arguments.within.is_some() {
+        return show(&client.text(&path)?, arguments, &mut left).map(drop);
+    }
+    client.lines(&path, |lines| show(lines, arguments, &mut left))
+}
+
+/// Shows whole lines, of which `left` at most.
+fn show(lines: &[u8], arguments: &Arguments, left: &mut u64) -> Result<ControlFlow<()>, Failure> {
+    let lines = std::str::from_utf8(lines).context(NOT_UNDERSTOOD)?;
+    if arguments.json && arguments.count.is_none() {
+        // Whoever reads this parses it: parsing it here as well would cost more than all that was done before.
+        if !lines.lines().all(is_like_an_event) {
+            return Err(anyhow!(NOT_UNDERSTOOD).into());
         }
-        let mut text = String::new();
-        for line in lines.lines() {
-            let event: Event = serde_json::from_str(line).context(NOT_UNDERSTOOD)?;
-            if arguments.json {
-                text.extend([line, "\n"]);
-            } else {
-                text += &row(&event, is_terminal());
-            }
-            if !matches!(event.kind, EventKind::Lost(_)) {
-                left -= 1;
-            }
-            if left == 0 {
-                break;
-            }
-        }
+        print_json_text(lines)?;
+        return Ok(ControlFlow::Continue(()));
+    }
+    let mut text = String::new();
+    for line in lines.lines() {
+        let event: Event = serde_json::from_str(line).context(NOT_UNDERSTOOD)?;
         if arguments.json {
-            print_json_text(&text)?;
+            text.extend([line, "\n"]);
         } else {
-            print(&text)?;
+            text += &row(&event, is_terminal() && !arguments.within.is_some());
         }
-        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })
+        if !matches!(event.kind, EventKind::Lost(_)) {
+            *left -= 1;
+        }
+        if *left == 0 {
+            break;
+        }
+    }
+    if arguments.json {
+        print_json_text(&text)?;
+    } else {
+        print(&text)?;
+    }
+    Ok(if *left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
 /// Whether a line begins and ends as events do, of any version.
@@ -85,7 +95,8 @@ fn is_like_an_event(line: &str) -> bool {
 
 fn path(arguments: &Arguments) -> Result<String, Failure> {
     let kind = (!arguments.kind.is_empty()).then(|| arguments.kind.join(","));
-    let query = serde_urlencoded::to_string(EventsQuery { of: arguments.of.clone(), kind });
+    let Within { since, until } = arguments.within;
+    let query = serde_urlencoded::to_string(EventsQuery { since, until, of: arguments.of.clone(), kind });
     Ok(format!("/v1/events?{}", query.map_err(anyhow::Error::new)?))
 }
 

@@ -98,6 +98,7 @@ fn explained(rng: &mut Rng) -> Explained {
         explanation: None,
         text: Some(text::name(rng)),
         seen: None,
+        past: None,
         seen_at: [text::name(rng)].into(),
     };
     if rng.bool() {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     Client, Failure,
     output::{ago, bytes, is_terminal, number, print, print_json, printable, table},
+    within::Within,
 };
 use crate::interaction::{Edge, Failed};
 
@@ -20,10 +21,13 @@ pub(super) struct Arguments {
     /// As a graph for Graphviz: `cofferdam map --dot | dot -Tsvg > map.svg`.
     #[arg(long)]
     dot: bool,
+    #[command(flatten)]
+    within: Within,
 }
 
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
-    let edges: Vec<Edge> = client.get("/v1/interactions")?;
+    let query = serde_urlencoded::to_string(arguments.within.query()).map_err(anyhow::Error::new)?;
+    let edges: Vec<Edge> = client.get_slowly(&format!("/v1/interactions?{query}"))?;
     if arguments.json {
         print_json(&edges)
     } else if arguments.dot {

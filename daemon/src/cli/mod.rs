@@ -1,5 +1,6 @@
 //! The command line: one file per command. Data goes to stdout, talk to stderr.
 
+mod alerts;
 mod client;
 mod completions;
 mod config;
@@ -15,9 +16,12 @@ mod output;
 mod policy;
 mod ps;
 mod run;
+mod show;
+mod since;
 mod status;
 mod syscall;
 mod why;
+mod within;
 
 use std::{io, path::PathBuf};
 
@@ -67,6 +71,10 @@ enum Command {
     Ps(ps::Arguments),
     /// Shows who talks to whom.
     Map(map::Arguments),
+    /// Shows one workload, with all that is known of it.
+    Show(show::Arguments),
+    /// Lists what is unusual, and takes note that somebody has looked at it.
+    Alerts(alerts::Arguments),
     /// Says why some may, or may not, interact with others.
     Why(why::Arguments),
     /// Shows the system calls of the workloads that the configuration selects.
@@ -110,6 +118,8 @@ impl Cli {
             Some(Command::Events(arguments)) => events::run(&arguments, &client),
             Some(Command::Ps(arguments)) => ps::run(&arguments, &client),
             Some(Command::Map(arguments)) => map::run(&arguments, &client),
+            Some(Command::Show(arguments)) => show::run(&arguments, &client),
+            Some(Command::Alerts(arguments)) => alerts::run(arguments, &client),
             Some(Command::Why(arguments)) => why::run(arguments, &client),
             Some(Command::Syscalls(arguments)) => syscall::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),

@@ -72,7 +72,7 @@ fn row(container: &Container, now: Timestamp, for_people: bool) -> [String; 9] {
 }
 
 /// As `docker ps` has it, without the address where it is every address.
-fn port(port: &PublishedPort) -> String {
+pub(super) fn port(port: &PublishedPort) -> String {
     let PublishedPort { host_address, host_port, container_port, protocol } = port;
     if host_address.is_unspecified() {
         format!("{host_port}->{container_port}/{protocol}")

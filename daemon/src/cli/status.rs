@@ -15,6 +15,7 @@ use crate::{
     api::{State, Status},
     attribution::RuntimeState,
     enforcement::{self, Shadowing, Waiting},
+    history,
     policy::folder::FileName,
 };
 
@@ -87,6 +88,7 @@ fn text(status: &Status) -> String {
         troubles(status),
     );
     text += &policies(&status.policies);
+    text += &history(&status.history);
     if let Some(problem) = &status.config.problem {
         let problem = printable(problem);
         let since = status.config.since;
@@ -98,6 +100,26 @@ fn text(status: &Status) -> String {
     if !status.config.needs_restart.is_empty() {
         let keys = status.config.needs_restart.join(", ");
         let _ = writeln!(text, "  {NOTABLE}restart needed{NOTABLE:#} for: {}", printable(&keys));
+    }
+    text
+}
+
+/// The history, where not all that happened is in it.
+fn history(report: &history::Report) -> String {
+    let mut text = String::new();
+    if let Some(problem) = &report.problem {
+        text = format!("  {BAD}history not written{BAD:#}: {}\n", printable(problem));
+    }
+    let lost = report.lost_minutes + report.lost_events;
+    if lost > 0 {
+        text += &format!("  {NOTABLE}history incomplete{NOTABLE:#}: {} lost\n", plural(lost, "row"));
+    }
+    if let Some(aside) = &report.set_aside {
+        let aside = aside.display().to_string();
+        text += &format!(
+            "  {NOTABLE}history damaged{NOTABLE:#}: begun anew, the old one is {}\n",
+            printable(&aside)
+        );
     }
     text
 }
@@ -294,6 +316,7 @@ mod tests {
                 needs_restart: Vec::new(),
             },
             policies: enforcement::Report::default(),
+            history: history::Report::default(),
             hooks_attached: 8,
             hooks_refused: 1,
             hooks_off: 1,
@@ -483,5 +506,24 @@ mod tests {
         Cofferdam 0.1.0 · stalled: the pipeline does not turn · up 12 s · kernel 6.12.8 · no container runtime
           14 containers (2 privileged)   31 interactions   syscalls off   1,204 records lost   30,000 records shed   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
         "#);
+    }
+
+    #[test]
+    fn a_history_that_lacks_something_is_told() {
+        let mut status = status();
+        status.history = history::Report {
+            problem: Some("cannot write /var/lib/cofferdam/history.db: database or disk is full".to_owned()),
+            set_aside: Some("/var/lib/cofferdam/history.db.damaged-1".into()),
+            lost_events: 1_204,
+            ..history::Report::default()
+        };
+        let shown = anstream::adapter::strip_str(&text(&status)).to_string();
+        for line in [
+            "  history not written: cannot write /var/lib/cofferdam/history.db: database or disk is full\n",
+            "  history incomplete: 1,204 rows lost\n",
+            "  history damaged: begun anew, the old one is /var/lib/cofferdam/history.db.damaged-1\n",
+        ] {
+            assert!(shown.contains(line), "{shown}");
+        }
     }
 }

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 
 use super::{
     Client, Failure,
-    output::{ago, is_terminal, number, plural, print, print_json, printable},
+    output::{ago, bytes, is_terminal, number, plural, print, print_json, printable},
 };
 use crate::{
     api::{ExplainQuery, Explained, MOST_SEEN_AT, PairExplained, Seen},
     event::{Protocol, Verdict},
+    history::Totals,
 };
 
 pub(super) const ALLOWED: Style = AnsiColor::Green.on_default().bold();
@@ -119,7 +120,8 @@ pub(super) fn text(explained: &Explained, now: Timestamp, for_people: bool) -> S
 
 /// One answer. What is seen of it stands in the first line, the reasons below.
 fn shown(answer: &PairExplained, now: Timestamp, for_people: bool) -> String {
-    let PairExplained { source, target, protocol, port, verdict, explanation, text, seen, seen_at } = answer;
+    let PairExplained { source, target, protocol, port, verdict, explanation, text, seen, past, seen_at } =
+        answer;
     let between = format!("{} → {}", printable(source), printable(target));
     let Some(verdict) = verdict else {
         return match protocol {
@@ -166,7 +168,26 @@ fn shown(answer: &PairExplained, now: Timestamp, for_people: bool) -> String {
         let more = if seen_at.len() < MOST_SEEN_AT { "" } else { " and others" };
         shown += &format!("  seen     never at this port, but at {}{more}\n", elsewhere.join(", "));
     }
+    if let Some(past) = past {
+        shown += &recorded(past, now, for_people);
+    }
     shown
+}
+
+/// What the history knows, over all replicas and all daemons.
+fn recorded(past: &Totals, now: Timestamp, for_people: bool) -> String {
+    let counts =
+        [(past.allowed, "allowed"), (past.audited, "would have been denied"), (past.denied, "denied")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<_> = counts.map(|(count, what)| format!("{} {what}", number(count))).collect();
+    format!(
+        "  history  first {}, last {}: {}; {} sent, {} received\n",
+        when(past.first_seen, now, for_people),
+        when(past.last_seen, now, for_people),
+        if counts.is_empty() { "nothing begun".to_owned() } else { counts.join(", ") },
+        bytes(past.bytes_sent),
+        bytes(past.bytes_received),
+    )
 }
 
 /// `3 attempts denied, the last 41 s ago; 12 allowed`

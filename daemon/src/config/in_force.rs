@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Config, Problem, Source};
 
 /// Keys whose values can change while the daemon runs. All that is below one of them can, but for [`MADE_ONCE`].
-const RELOADED: [&str; 3] = ["outside", "policies", "syscalls"];
+const RELOADED: [&str; 4] = ["anomalies", "outside", "policies", "syscalls"];
 
 /// Sizes of maps that are made when the daemon starts.
 const MADE_ONCE: &str = "policies.room.";

@@ -57,10 +57,13 @@ struct Options {
     /// Whether answers of the DNS are looked at, for the names of peers outside. [default: true]
     #[arg(long, env = "COFFERDAM_DNS_NAMES", value_name = "BOOL")]
     dns_names: Option<bool>,
+    /// The folder of the history. It is made where it does not exist. [default: /var/lib/cofferdam]
+    #[arg(long, env = "COFFERDAM_HISTORY_FOLDER", value_name = "DIR")]
+    history_folder: Option<FullPath>,
 }
 
 /// Each option's key in the file.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 14] = [
     ("listen", "listen"),
     ("docker_socket", "runtimes.docker"),
     ("podman_socket", "runtimes.podman"),
@@ -74,6 +77,7 @@ const KEYS: [(&str, &str); 13] = [
     ("records_per_second", "limits.records_per_second"),
     ("record_burst", "limits.record_burst"),
     ("dns_names", "dns_names"),
+    ("history_folder", "history.folder"),
 ];
 
 impl Given {
@@ -93,6 +97,7 @@ impl Given {
             records_per_second,
             record_burst,
             dns_names,
+            history_folder,
         } = self.options.clone();
         put(listen, &mut config.listen);
         put(docker_socket, &mut config.runtimes.docker);
@@ -107,6 +112,7 @@ impl Given {
         put(records_per_second, &mut config.limits.records_per_second);
         put(record_burst, &mut config.limits.record_burst);
         put(dns_names, &mut config.dns_names);
+        put(history_folder, &mut config.history.folder);
     }
 
     /// The option or variable that set a key.

@@ -2,6 +2,7 @@
 //!
 //! One JSON object per event; `docs/events.md` describes it. Fields are only ever added within a schema version.
 
+mod alert;
 mod container;
 mod network;
 mod policy;
@@ -15,6 +16,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    alert::{Acknowledgement, Alert, AlertKind, AlertState, Severity},
     container::{CgroupChange, CgroupEvent},
     network::{DnsAnswer, Endpoint, FlowEnd, FlowEvent, Verdict},
     policy::{Denial, Direction, Reason, RuleName},
@@ -63,6 +65,8 @@ pub enum EventKind {
     Cgroup(CgroupEvent),
     /// A policy denied an interaction, or would have.
     Denial(Denial),
+    /// Something unusual began, came again, or is over.
+    Alert(Box<Alert>),
     /// Records were shed or lost before they could become events.
     Lost(Lost),
 }
@@ -117,6 +121,7 @@ impl EventKind {
             Self::DnsAnswer(_) => "dns_answer",
             Self::Cgroup(_) => "cgroup",
             Self::Denial(_) => "denial",
+            Self::Alert(_) => "alert",
             Self::Lost(_) => "lost",
         }
     }
@@ -134,6 +139,7 @@ impl EventKind {
             }
             Self::DnsAnswer(answer) => vec![&answer.workload, &answer.resolver.workload],
             Self::Denial(denial) => vec![&denial.source.workload, &denial.target.workload],
+            Self::Alert(alert) => alert.workloads(),
             Self::Lost(lost) => lost.workload.as_deref().into_iter().collect(),
         }
     }

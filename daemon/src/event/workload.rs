@@ -114,6 +114,23 @@ pub enum Runtime {
     Systemd,
 }
 
+impl WorkloadKind {
+    /// How it is called everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Unit => "unit",
+            Self::Host => "host",
+            Self::Cgroup => "cgroup",
+            Self::Outside => "outside",
+            Self::Other => "other",
+            Self::Unknown => "unknown",
+            Self::Canary => "canary",
+        }
+    }
+}
+
 impl Workload {
     /// A workload of which only kind and name are known.
     #[must_use]

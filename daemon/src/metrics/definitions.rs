@@ -111,6 +111,16 @@ metrics! {
         "Whether the hook is attached: 1 or 0."
     HOOK_FAILURES: COUNTER "cofferdam_hook_failures_total" ["reason"];
         "What hooks could not do."
+    HISTORY_WRITTEN: COUNTER "cofferdam_history_rows_written_total" [];
+        "Rows that were written into the history: interactions by the minute, and events."
+    HISTORY_FAILURES: COUNTER "cofferdam_history_write_failures_total" [];
+        "Times that the history could not be written; what is to be written waits and is tried again."
+    HISTORY_LOST: COUNTER "cofferdam_history_lost_total" ["what"];
+        "What is missing in the history, for there was no room to wait: interactions of a minute, and events."
+    HISTORY_BYTES: GAUGE "cofferdam_history_bytes" [];
+        "Bytes of the history's file that are in use."
+    HISTORY_TIME: GAUGE "cofferdam_history_last_write_timestamp_seconds" [];
+        "Until when all is in the history, seconds since 1970; 0 if nothing was written yet."
     HEARTBEAT_AGE: GAUGE "cofferdam_heartbeat_age_seconds" [];
         "How long ago the pipeline last turned."
     CONFIG_RELOADED: GAUGE "cofferdam_config_last_reload_successful" [];

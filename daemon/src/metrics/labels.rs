@@ -58,20 +58,6 @@ pub(super) fn runtime(runtime: Option<Runtime>) -> &'static str {
     runtime.map_or(UNKNOWN, Runtime::name)
 }
 
-/// The label of a kind.
-pub(super) fn kind(kind: WorkloadKind) -> &'static str {
-    match kind {
-        WorkloadKind::Container => "container",
-        WorkloadKind::Unit => "unit",
-        WorkloadKind::Cgroup => "cgroup",
-        WorkloadKind::Host => HOST,
-        WorkloadKind::Outside => OUTSIDE,
-        WorkloadKind::Other => OTHER,
-        WorkloadKind::Unknown => UNKNOWN,
-        WorkloadKind::Canary => CANARY,
-    }
-}
-
 /// Whether the container is called by the beginning of its id, because nobody told a name.
 fn has_no_name(workload: &Workload) -> bool {
     let is_beginning = |id: &String| id.len() > workload.name.len() && id.starts_with(&workload.name);

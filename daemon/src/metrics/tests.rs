@@ -49,6 +49,7 @@ fn readings() -> Readings {
             problem: Some("it is broken".to_owned()),
             needs_restart: Vec::new(),
         }),
+        history: crate::history::Report::default(),
         policies: enforcement::Report {
             verified: Some(verified()),
             generation: 17,

@@ -3,7 +3,7 @@
 use crate::event::{Event, EventKind};
 
 /// The kinds of events, as JSON and `--kind` name them.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 10] = [
     "process_fork",
     "process_exec",
     "process_exit",
@@ -12,6 +12,7 @@ pub const KINDS: [&str; 9] = [
     "dns_answer",
     "cgroup",
     "denial",
+    "alert",
     "lost",
 ];
 

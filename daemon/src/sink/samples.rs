@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit, FlowEnd,
-    FlowEvent, Fork, Lost, Process, Protocol, Reason, RuleName, Runtime, SCHEMA_VERSION, Verdict, Workload,
-    WorkloadKind,
+    Alert, AlertKind, AlertState, CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event,
+    EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork, Lost, Process, Protocol, Reason, RuleName, Runtime,
+    SCHEMA_VERSION, Severity, Verdict, Workload, WorkloadKind,
 };
 
 pub(crate) const WEB_ID: &str = "3f2a9c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f809";
@@ -134,6 +134,29 @@ pub(crate) fn denial() -> Event {
     event(9, &kind.to_string(), EventKind::Denial(kind))
 }
 
+pub(crate) fn alert() -> Event {
+    let db = Arc::new(Workload::named(WorkloadKind::Container, "shop/db"));
+    let time = |time: &str| time.parse().expect("a time");
+    let kind = Alert {
+        id: "9f2c41d07ab3e865".to_owned(),
+        kind: AlertKind::NewEdge,
+        severity: Severity::Critical,
+        source: web(),
+        target: Some(db),
+        protocol: Some(Protocol::Tcp),
+        port: Some(5_432),
+        sentence:
+            "shop/web has never talked to shop/db in 21 days; now tcp/5432, 3 times, from the same image"
+                .to_owned(),
+        began: time("2026-11-24T09:58:00Z"),
+        last_seen: time("2026-11-24T10:00:00Z"),
+        count: 3,
+        state: AlertState::Open,
+        acknowledged: None,
+    };
+    event(10, &kind.sentence.clone(), EventKind::Alert(Box::new(kind)))
+}
+
 pub(crate) fn lost() -> Event {
     let kind = Lost { shed: 230, workload: Some(web()), ..Lost::of("network", 17) };
     event(7, "shop/web: 230 records of family network were shed, 17 lost", EventKind::Lost(kind))
@@ -150,6 +173,7 @@ pub(crate) fn all() -> Vec<Event> {
         dns_answer(),
         cgroup(CgroupChange::Made),
         denial(),
+        alert(),
         lost(),
     ]
 }

@@ -26,7 +26,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("globset", &["config::select"]),
     ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
-    ("lru", &["attribution::names"]),
+    ("lru", &["attribution::names", "history::store"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
     // the features.
     ("procfs", &["attribution", "cut", "metrics", "sensor::features"]),
@@ -34,6 +34,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // What a policy may be, and the selectors and runtimes that it names.
     ("schemars", &["policy::document", "config::select", "event::workload"]),
     ("resolv_conf", &["config::resolvers"]),
+    ("rusqlite", &["history"]),
     ("rustix", &["cut"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),

@@ -10,6 +10,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sensor", &["metrics"]),
     ("event", &[]),
     ("interaction", &["event", "sensor::clock"]),
+    // What was seen, as the map has it, and which events of it somebody asks for.
+    ("history", &["event", "interaction", "sink"]),
     // Whose calls are counted is the configuration's to say and the kernel's to be told.
     ("syscall", &["config", "event", "sensor::counts"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
@@ -42,6 +44,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "metrics",
         &[
             "event",
+            "history",
             "interaction",
             "view",
             "attribution",
@@ -60,6 +63,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "enforcement",
             "event",
+            "history",
             "interaction",
             "metrics",
             "sensor::clock",
@@ -73,6 +77,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "api",
         &[
             "event",
+            "history",
             "interaction",
             "metrics",
             "view",

@@ -56,17 +56,58 @@ fn ask_of(
     to: &str,
     service: Option<(Protocol, u16)>,
 ) -> (Vec<PairExplained>, usize) {
+    ask_with(edges, |_, _| Vec::new(), from, to, service)
+}
+
+fn ask_with(
+    edges: &[Edge],
+    history: impl Fn(&Workload, &Workload) -> Vec<Totals>,
+    from: &str,
+    to: &str,
+    service: Option<(Protocol, u16)>,
+) -> (Vec<PairExplained>, usize) {
     let attribution = Attribution::new("/nonexistent".into());
     let known = known(&attribution, edges);
     let find = |name| who::called(name, &attribution, &known).map_err(|refusal| refusal.1).expect("somebody");
     let target = who::called_as_target(to, &attribution, &known, |name| name == "mirror");
     let targets = target.map_err(|refusal| refusal.1).expect("somebody");
     let plan = plan();
-    answers(&find(from), &targets, service, edges, |source, target, protocol, port| {
+    let judge = |source: End<'_>, target: End<'_>, protocol, port| {
         let explanation = explain::explain(&plan, source, target, protocol, port);
         let text = explanation.text(&[(Path::new(FILE), SHOP)].into());
         Some((explanation, text))
-    })
+    };
+    answers(&find(from), &targets, service, edges, judge, history)
+}
+
+/// Before the daemon started `shop/web` talked to `shop/db` at two ports.
+fn recorded(source: &Workload, target: &Workload) -> Vec<Totals> {
+    let of = |port| Totals {
+        protocol: Protocol::Tcp,
+        port,
+        flows: 7,
+        bytes_sent: 1,
+        bytes_received: 2,
+        allowed: 7,
+        audited: 0,
+        denied: 1,
+        first_seen: Timestamp::UNIX_EPOCH,
+        last_seen: Timestamp::UNIX_EPOCH,
+    };
+    let is_it = (source.name.as_str(), target.name.as_str()) == ("shop/web", "shop/db");
+    [5_432, 6_432].into_iter().filter(|_| is_it).map(of).collect()
+}
+
+#[test]
+fn what_was_seen_before_the_daemon_started_is_told_as_well() {
+    let (answers, _) = ask_with(&edges(), recorded, "shop/web", "shop/db", None);
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| {
+            (answer.port.unwrap(), answer.seen.is_some(), answer.past.as_ref().map(|past| past.allowed))
+        })
+        .collect();
+    assert_eq!(told, [(5_432, true, Some(7)), (0, true, None), (6_432, false, Some(7))]);
 }
 
 #[test]

@@ -49,6 +49,11 @@ impl Who {
         Self { workload, address: None, names: vec![name.to_owned()] }
     }
 
+    /// As the map has him.
+    pub(super) fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
     /// As policies judge him.
     pub(super) fn end(&self) -> End<'_> {
         self.end_known_as(&self.names)

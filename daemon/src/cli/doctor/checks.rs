@@ -2,11 +2,15 @@
 
 use serde::Serialize;
 
-use super::{super::output::number, up};
+use super::{
+    super::output::{bytes, number},
+    up,
+};
 use crate::{
     api::{Health, State},
     attribution::{RuntimeState, RuntimeStatus},
     enforcement::{Verified, What},
+    history,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -73,6 +77,20 @@ pub(super) fn daemon(health: &Health) -> Check {
             &format!("its pipeline does not turn ({version})"),
             "look into `journalctl -u cofferdam`, then restart it",
         ),
+    }
+}
+
+/// Whether what happens is written down; nothing where it is turned off.
+pub(super) fn history(report: &history::Report) -> Option<Check> {
+    let file = report.file.as_ref().map(|file| file.display().to_string());
+    match (&report.problem, file) {
+        (Some(problem), _) => Some(Check::note(
+            "history",
+            problem,
+            Some("make room, or name another folder (history.folder); nothing but the history waits for it"),
+        )),
+        (None, Some(file)) => Some(Check::well("history", &format!("{file}, {}", bytes(report.bytes)))),
+        (None, None) => None,
     }
 }
 

@@ -47,6 +47,7 @@ fn explained(mode: &str, list: &str, source: &Workload, port: u16) -> PairExplai
         text: Some(explanation.text(&[(Path::new(FILE), policy.as_str())].into())),
         explanation: Some(explanation),
         seen: None,
+        past: None,
         seen_at: [].into(),
     }
 }
@@ -86,6 +87,27 @@ fn what_is_denied_is_explained_as_the_documentation_has_it() {
       seen     first 1 h ago, last 41 s ago
     "#);
     assert!(include_str!("../../../../docs/cli.md").contains(&page), "docs/cli.md shows another answer");
+}
+
+#[test]
+fn what_the_history_knows_stands_below() {
+    let past = Totals {
+        protocol: Protocol::Tcp,
+        port: 5_432,
+        flows: 41_205,
+        bytes_sent: 1_200_000,
+        bytes_received: 9_800_000,
+        allowed: 41_205,
+        audited: 0,
+        denied: 3,
+        first_seen: "2026-11-03T10:00:41Z".parse().unwrap(),
+        last_seen: edge().last_seen,
+    };
+    let answer = PairExplained { past: Some(past), ..explained("enforce", "allow", &web(), 5_432) };
+    let page = page(answer);
+    let line =
+        "  history  first 21 d ago, last 41 s ago: 41,205 allowed, 3 denied; 1.2 MB sent, 9.8 MB received\n";
+    assert!(page.ends_with(line), "{page}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) fn listed(summary: ContainerSummary) -> Option<ContainerFacts> {
     Some(ContainerFacts {
         name: own.map(|name| plain(name)),
         image: summary.image,
+        image_digest: summary.image_id,
         labels: summary.labels.map(|labels| labels.into_iter().collect()),
         state: summary.state.and_then(|state| match state {
             ContainerSummaryStateEnum::EMPTY => None,
@@ -52,6 +53,7 @@ pub(super) fn inspected(answer: ContainerInspectResponse) -> Option<ContainerFac
     Some(ContainerFacts {
         name: answer.name.map(|name| plain(&name)),
         image: config.image,
+        image_digest: answer.image,
         labels: config.labels.map(|labels| labels.into_iter().collect()),
         state: inspected_state(&state),
         // A container that never ran was started in the year 1.

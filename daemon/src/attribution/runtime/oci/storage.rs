@@ -16,6 +16,8 @@ struct Docker {
     #[serde(rename = "ID")]
     id: String,
     name: Option<String>,
+    /// The digest of the image; its name is in `config`.
+    image: Option<String>,
     config: Option<DockerConfig>,
     network_settings: Option<DockerNetworkSettings>,
 }
@@ -39,6 +41,9 @@ struct Stored {
     id: String,
     #[serde(default)]
     names: Option<Vec<String>>,
+    /// The digest of the image; its name is in `metadata`.
+    #[serde(default)]
+    image: Option<String>,
     /// JSON inside JSON.
     #[serde(default)]
     metadata: Option<String>,
@@ -62,6 +67,7 @@ pub(super) fn from_docker(json: &[u8]) -> Option<ContainerFacts> {
     Some(ContainerFacts {
         name: told.name.map(|name| name.trim_start_matches('/').to_owned()),
         image,
+        image_digest: told.image,
         labels: Some(labels.unwrap_or_default()),
         state: Some(ContainerState::Running),
         addresses: Some(addresses).filter(|addresses| !addresses.is_empty()),
@@ -77,6 +83,7 @@ pub(super) fn from_list(json: &[u8], id: &str) -> Option<ContainerFacts> {
     Some(ContainerFacts {
         name: told.names.unwrap_or_default().into_iter().next(),
         image: metadata.and_then(|metadata| metadata.image_name),
+        image_digest: told.image,
         state: Some(ContainerState::Running),
         ..ContainerFacts::new(told.id)
     })
@@ -88,12 +95,13 @@ mod tests {
 
     #[test]
     fn docker_wrote_down_name_image_labels_and_addresses() {
-        let json = br#"{"ID": "3f2a", "Name": "/web", "Config": {"Image": "shop:1", "Labels": {"a": "b"}},
+        let json = br#"{"ID": "3f2a", "Name": "/web", "Image": "sha256:ab", "Config": {"Image": "shop:1", "Labels": {"a": "b"}},
             "NetworkSettings": {"Networks": {"shop": {"IPAMConfig": null, "IPAddress": "198.18.0.2",
             "GlobalIPv6Address": "", "IPAMOperational": false}}}}"#;
         let facts = from_docker(json).unwrap();
         assert_eq!((facts.id.as_str(), facts.name.as_deref()), ("3f2a", Some("web")));
         assert_eq!((facts.image.as_deref(), facts.labels.unwrap().len()), (Some("shop:1"), 1));
+        assert_eq!(facts.image_digest.as_deref(), Some("sha256:ab"));
         assert_eq!(facts.addresses, Some(vec!["198.18.0.2".parse().unwrap()]));
         let bare = from_docker(br#"{"ID": "3f2a", "Config": {"Labels": null}}"#).unwrap();
         assert_eq!(bare.addresses, None, "they may be known later");
@@ -102,9 +110,10 @@ mod tests {
     #[test]
     fn podman_wrote_down_name_and_image() {
         let json = br#"[{"id": "aa", "names": ["other"]},
-            {"id": "3f2a", "names": ["web"], "metadata": "{\"image-name\":\"localhost/shop:1\"}"}]"#;
+            {"id": "3f2a", "names": ["web"], "image": "ab", "metadata": "{\"image-name\":\"localhost/shop:1\"}"}]"#;
         let facts = from_list(json, "3f2a").unwrap();
         assert_eq!((facts.name.as_deref(), facts.image.as_deref()), (Some("web"), Some("localhost/shop:1")));
+        assert_eq!(facts.image_digest.as_deref(), Some("ab"));
         assert!(from_list(json, "bb").is_none());
     }
 

@@ -1,18 +1,19 @@
-//! What the daemon warns of: an anomaly in who talks to whom. Pure.
+//! Alerts: what is unusual in who talks to whom.
 
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Protocol, Workload};
+use super::{Protocol, Workload};
 
 /// Something that somebody should look at. Repeats are folded into one: `count`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Alert {
     /// Made of what it is about, so that the same anomaly has the same id whenever it comes: 16 hexadecimal digits.
     pub id: String,
-    /// Which anomaly it is.
+    /// Which anomaly it is; in JSON `anomaly`, for each event has a `kind`.
+    #[serde(rename = "anomaly")]
     pub kind: AlertKind,
     /// How bad it is.
     pub severity: Severity,
@@ -159,6 +160,24 @@ impl AlertState {
             Self::Open => "open",
             Self::Acknowledged => "acknowledged",
             Self::Resolved => "resolved",
+        }
+    }
+}
+
+impl Alert {
+    /// Who has to do with it.
+    #[must_use]
+    pub fn workloads(&self) -> Vec<&Workload> {
+        [Some(&*self.source), self.target.as_deref()].into_iter().flatten().collect()
+    }
+}
+
+/// What became of it, and why it is one.
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state {
+            AlertState::Open => f.write_str(&self.sentence),
+            state => write!(f, "{state}: {}", self.sentence),
         }
     }
 }

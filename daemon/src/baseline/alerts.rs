@@ -1,0 +1,93 @@
+//! The alerts that there are: made by the recorder, asked for and acknowledged by others. No lock is held over I/O.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::anomaly::{Detector, Settings, State, Turn};
+use crate::event::{Acknowledgement, Alert, AlertState};
+
+/// Alerts, and whoever finds them. Shared.
+#[derive(Debug)]
+pub struct Alerts(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    detector: Detector,
+    /// What became of some since the recorder asked last.
+    changed: Vec<Alert>,
+}
+
+/// Why an alert cannot be acknowledged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotAcknowledged {
+    /// There is none.
+    #[error("there is no open alert whose id begins so")]
+    Unknown,
+    /// There are several.
+    #[error("the ids of several alerts begin so: name more of it")]
+    Many,
+}
+
+impl Alerts {
+    /// None yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self(Mutex::new(Inner { detector: Detector::new(settings), changed: Vec::new() }))
+    }
+
+    /// From now on with these.
+    pub fn configure(&self, settings: Settings) {
+        self.lock().detector.set(settings);
+    }
+
+    /// Looks at what happened, and tells which alerts are new, came again, were acknowledged or are over.
+    pub fn turn(&self, turn: &Turn<'_>) -> Vec<Alert> {
+        let mut inner = self.lock();
+        let mut told = std::mem::take(&mut inner.changed);
+        told.extend(inner.detector.turn(turn));
+        told
+    }
+
+    /// All that are kept: the last seen first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Alert> {
+        let mut alerts = self.lock().detector.alerts();
+        alerts.sort_by(|one, other| (other.last_seen, &other.id).cmp(&(one.last_seen, &one.id)));
+        alerts
+    }
+
+    /// Somebody has looked at the one whose id begins so: what it is about is normal from now on.
+    ///
+    /// # Errors
+    /// There is none that is open, or several.
+    pub fn acknowledge(&self, id: &str, by: Acknowledgement) -> Result<Alert, NotAcknowledged> {
+        let mut inner = self.lock();
+        let alerts = inner.detector.alerts();
+        let mut meant = alerts.iter().filter(|it| it.state == AlertState::Open && it.id.starts_with(id));
+        let meant = match (meant.next(), meant.next()) {
+            (Some(one), None) if !id.is_empty() => one.id.clone(),
+            (Some(_), _) => return Err(NotAcknowledged::Many),
+            (None, _) => return Err(NotAcknowledged::Unknown),
+        };
+        let alert = inner.detector.acknowledge(&meant, by).ok_or(NotAcknowledged::Unknown)?;
+        inner.changed.push(alert.clone());
+        Ok(alert)
+    }
+
+    /// What has been learned.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.lock().detector.state()
+    }
+
+    /// Goes on with what an earlier daemon has learned.
+    ///
+    /// # Errors
+    /// It does not fit; then nothing is known.
+    pub fn restore(&self, state: State) -> anyhow::Result<()> {
+        Ok(self.lock().detector.restore(state)?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

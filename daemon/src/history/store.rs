@@ -1,0 +1,414 @@
+//! The file: opened, written, kept small. The only writer.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    num::NonZeroUsize,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use lru::LruCache;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
+
+use super::batch::Batch;
+use crate::{
+    event::{Event, Workload},
+    interaction::{Edge, EdgeKey},
+};
+
+/// The name of the file in its folder.
+pub const FILE_NAME: &str = "history.db";
+/// `Cfdm`: whose file it is (SQLite's application id).
+const APPLICATION_ID: i32 = 0x4366_646d;
+/// Of the tables.
+const VERSION: i32 = 1;
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Ids of workloads and edges that are remembered.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+/// Longest that another program that has the file open is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// From how much of its largest size on the oldest goes, and until how much of it.
+const NEARLY_FULL_PERCENT: u64 = 95;
+const ROOMY_PERCENT: u64 = 85;
+/// Rows that are deleted at once, and how often in one go: whoever reads meanwhile is not kept waiting.
+const DELETED_AT_ONCE: u32 = 20_000;
+const MOST_DELETIONS: usize = 100;
+/// Which part of the file events may have, taken to be so many bytes each: who is denied often cannot push out the rest.
+const EVENTS_PART: u64 = 4;
+const EVENT_BYTES: u64 = 2_048;
+/// Files that were set aside and are kept.
+const SET_ASIDE: usize = 3;
+
+/// How large it may become, and how old what is in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bounds {
+    /// Bytes of the file. What has not been moved into it yet (SQLite's write-ahead log) comes on top.
+    pub bytes: u64,
+    /// Days.
+    pub days: u32,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    bounds: Bounds,
+    workloads: LruCache<Arc<Workload>, i64>,
+    edges: LruCache<EdgeKey, i64>,
+}
+
+impl Store {
+    /// Opens the file in this folder, or makes it. One that is damaged is set aside under the name that is returned. Reads all
+    /// of it.
+    ///
+    /// # Errors
+    /// It can be neither read nor made, or is of a newer version.
+    pub fn open(folder: &Path, bounds: Bounds) -> anyhow::Result<(Self, Option<PathBuf>)> {
+        let path = folder.join(FILE_NAME);
+        match Self::open_file(&path, bounds) {
+            Err(error) if is_damage(&error) => {
+                let aside = set_aside(&path).with_context(|| format!("{} is damaged", path.display()))?;
+                Ok((Self::open_file(&path, bounds)?, Some(aside)))
+            }
+            opened => Ok((opened?, None)),
+        }
+    }
+
+    fn open_file(path: &Path, bounds: Bounds) -> anyhow::Result<Self> {
+        make(path).with_context(|| format!("cannot make {}", path.display()))?;
+        let cannot = || format!("cannot open {}", path.display());
+        let connection = Connection::open(path).with_context(cannot)?;
+        connection.busy_timeout(PATIENCE).with_context(cannot)?;
+        set_up(&connection, bounds).with_context(cannot)?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            bounds,
+            workloads: LruCache::new(REMEMBERED),
+            edges: LruCache::new(REMEMBERED),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes all of it, or nothing. When the file is full, what is oldest makes room.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&mut self, batch: &Batch) -> anyhow::Result<()> {
+        let written = match self.try_write(batch) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                self.make_room().and_then(|()| self.try_write(batch))
+            }
+            written => written,
+        };
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        let Self { connection, workloads, edges, .. } = self;
+        let mut write = || {
+            let transaction = connection.transaction()?;
+            for ((minute, key), edge) in &batch.minutes {
+                let id = edge_id(&transaction, key, workloads, edges)?;
+                add_minute(&transaction, *minute, id, edge)?;
+            }
+            for event in &batch.events {
+                add_event(&transaction, event)?;
+            }
+            for (name, json) in &batch.states {
+                let sql = "INSERT OR REPLACE INTO state (name, json) VALUES (?1, ?2)";
+                transaction.prepare_cached(sql)?.execute(params![name, json])?;
+            }
+            transaction.commit()
+        };
+        let written = write();
+        if written.is_err() {
+            self.forget();
+        }
+        written
+    }
+
+    /// Deletes what is too old, and what is oldest where there is too much. Some of it, so that nobody waits long: the rest the
+    /// next time.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn prune(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let pruned = self.prune_old(now).and_then(|()| {
+            if self.used()? > self.bounds.bytes / 100 * NEARLY_FULL_PERCENT {
+                self.make_room()
+            } else {
+                Ok(())
+            }
+        });
+        pruned.with_context(|| format!("cannot make {} smaller", self.path.display()))
+    }
+
+    fn prune_old(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+        let oldest = now.as_second() - i64::from(self.bounds.days) * 24 * 3_600;
+        let mut deleted = 0;
+        for _ in 0..MOST_DELETIONS {
+            let rows = self.delete_minutes(oldest.div_euclid(60))? + self.delete_events(oldest * 1_000)?;
+            deleted += rows;
+            if rows == 0 {
+                break;
+            }
+        }
+        deleted += self.delete_excess_events()?;
+        if deleted > 0 { self.clean_up() } else { Ok(()) }
+    }
+
+    /// Deletes what is oldest until there is room again.
+    fn make_room(&mut self) -> rusqlite::Result<()> {
+        for _ in 0..MOST_DELETIONS {
+            if self.used()? <= self.bounds.bytes / 100 * ROOMY_PERCENT {
+                break;
+            }
+            if self.delete_minutes(i64::MAX)? + self.delete_events(i64::MAX)? == 0 {
+                break;
+            }
+        }
+        self.clean_up()
+    }
+
+    /// Some rows, the oldest, of minutes before this one.
+    fn delete_minutes(&self, before: i64) -> rusqlite::Result<usize> {
+        let sql = "DELETE FROM minute WHERE (minute, edge) IN
+            (SELECT minute, edge FROM minute WHERE minute < ?1 ORDER BY minute LIMIT ?2)";
+        self.connection.prepare_cached(sql)?.execute(params![before, DELETED_AT_ONCE])
+    }
+
+    /// Some events, the oldest, of before this time.
+    fn delete_events(&self, before: i64) -> rusqlite::Result<usize> {
+        let sql =
+            "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE time < ?1 ORDER BY time LIMIT ?2)";
+        self.connection.prepare_cached(sql)?.execute(params![before, DELETED_AT_ONCE / 10])
+    }
+
+    /// The oldest events that are more than there may be.
+    fn delete_excess_events(&self) -> rusqlite::Result<usize> {
+        let most = self.bounds.bytes / EVENTS_PART / EVENT_BYTES;
+        // Ids are given in order, and are not given again while later ones are there.
+        let sql = "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?1";
+        self.connection.prepare_cached(sql)?.execute([i64::try_from(most).unwrap_or(i64::MAX)])
+    }
+
+    /// Gives back what is empty, and forgets edges and workloads of which nothing is told any more.
+    fn clean_up(&mut self) -> rusqlite::Result<()> {
+        self.forget();
+        self.connection.execute_batch(
+            "DELETE FROM edge WHERE last < (SELECT coalesce(min(minute), 9000000000000) * 60000 FROM minute);
+             DELETE FROM workload WHERE id NOT IN (SELECT source FROM edge UNION SELECT target FROM edge);
+             PRAGMA incremental_vacuum;",
+        )
+    }
+
+    /// Bytes of the file that are in use.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn used(&self) -> rusqlite::Result<u64> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+        let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+        Ok(u64::from(pages) * u64::from(number("page_size")?))
+    }
+
+    /// A text that outlived a daemon.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn state(&self, name: &str) -> rusqlite::Result<Option<String>> {
+        let sql = "SELECT json FROM state WHERE name = ?1";
+        self.connection.query_row(sql, [name], |row| row.get(0)).optional()
+    }
+
+    /// Ids may not be right any more.
+    fn forget(&mut self) {
+        self.workloads.clear();
+        self.edges.clear();
+    }
+}
+
+/// Whether the file is no sound file of ours.
+pub(super) fn is_damage(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) || error.is::<Damaged>()
+}
+
+/// What SQLite finds wrong, or that it is somebody else's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Damaged(String);
+
+/// Makes an empty file that nobody else may read, and its folder.
+fn make(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
+}
+
+fn set_up(connection: &Connection, bounds: Bounds) -> anyhow::Result<()> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        // Has to come before the first table.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else if number("application_id")? != APPLICATION_ID {
+        return Err(Damaged("it is somebody else's".to_owned()).into());
+    }
+    let version = number("user_version")?;
+    anyhow::ensure!(version <= VERSION, "it is of a newer version of Cofferdam ({version})");
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // What was committed survives the death of the daemon; of the host, it survives up to the last checkpoint.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    let page_size = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?;
+    let most_pages = (bounds.bytes / u64::from(page_size)).clamp(64, u32::MAX.into());
+    connection.pragma_update(None, "max_page_count", i64::try_from(most_pages)?)?;
+    if version < VERSION {
+        connection.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+    }
+    let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if sound == "ok" { Ok(()) } else { Err(Damaged(sound).into()) }
+}
+
+/// Gives the file, and what belongs to it, another name, so that a new one can be begun.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let named = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    let aside = (0..100).map(|at| named(&format!(".damaged-{time}-{at:02}"))).find(|name| !name.exists());
+    let aside = aside.ok_or_else(|| io::Error::other("there is no name to set it aside under"))?;
+    fs::rename(path, &aside)?;
+    for suffix in ["-wal", "-shm"] {
+        let beside = PathBuf::from(format!("{}{suffix}", aside.display()));
+        match fs::rename(named(suffix), beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    remove_oldest_aside(path);
+    Ok(aside)
+}
+
+/// A disk that damages files shall not be filled by them. What cannot be removed stays.
+fn remove_oldest_aside(path: &Path) {
+    let Some((folder, name)) = path.parent().zip(path.file_name()) else { return };
+    let begins = format!("{}.damaged-", name.to_string_lossy());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let of_aside = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with(&begins) && !name.ends_with("-wal") && !name.ends_with("-shm")
+    });
+    let mut aside: Vec<_> = of_aside.collect();
+    aside.sort_unstable_by(|a, b| b.cmp(a));
+    for old in aside.iter().skip(SET_ASIDE) {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", old.display()));
+        }
+    }
+}
+
+fn edge_id(
+    transaction: &Transaction<'_>,
+    key: &EdgeKey,
+    workloads: &mut LruCache<Arc<Workload>, i64>,
+    edges: &mut LruCache<EdgeKey, i64>,
+) -> rusqlite::Result<i64> {
+    if let Some(id) = edges.get(key) {
+        return Ok(*id);
+    }
+    let (source, target, protocol, port, via) = key;
+    let ends = [source, target].map(|workload| workload_id(transaction, workload, workloads));
+    let [source, target] = ends;
+    let sql = "INSERT INTO edge (source, target, protocol, port, via) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT DO UPDATE SET port = port RETURNING id";
+    let via = via.as_deref().unwrap_or_default();
+    let values = params![source?, target?, protocol.to_string(), port, via];
+    let id = transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    edges.put(key.clone(), id);
+    Ok(id)
+}
+
+fn workload_id(
+    transaction: &Transaction<'_>,
+    workload: &Arc<Workload>,
+    workloads: &mut LruCache<Arc<Workload>, i64>,
+) -> rusqlite::Result<i64> {
+    if let Some(id) = workloads.get(workload) {
+        return Ok(*id);
+    }
+    let json = json(workload)?;
+    let sql = "INSERT INTO workload (name, kind, image, json) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (json) DO UPDATE SET name = name RETURNING id";
+    let values = params![workload.name, workload.kind.name(), workload.image, json];
+    let id = transaction.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    workloads.put(Arc::clone(workload), id);
+    Ok(id)
+}
+
+fn add_minute(transaction: &Transaction<'_>, minute: i64, id: i64, edge: &Edge) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO minute VALUES
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+        ON CONFLICT DO UPDATE SET flows = flows + excluded.flows, attempts = attempts + excluded.attempts,
+            bytes_sent = bytes_sent + excluded.bytes_sent, bytes_received = bytes_received + excluded.bytes_received,
+            packets_sent = packets_sent + excluded.packets_sent,
+            packets_received = packets_received + excluded.packets_received,
+            refused = refused + excluded.refused, unreachable = unreachable + excluded.unreachable,
+            aborted = aborted + excluded.aborted, unanswered = unanswered + excluded.unanswered,
+            allowed = allowed + excluded.allowed, audited = audited + excluded.audited,
+            denied = denied + excluded.denied, first = min(first, excluded.first), last = max(last, excluded.last)";
+    let Edge { failed, verdicts, .. } = edge;
+    // Within the minute, whatever the clock of the kernel's counts says.
+    let within = |time: Timestamp| time.as_millisecond().clamp(minute * 60_000, minute * 60_000 + 59_999);
+    let counts = [
+        edge.flows,
+        edge.attempts,
+        edge.bytes_sent,
+        edge.bytes_received,
+        edge.packets_sent,
+        edge.packets_received,
+        failed.refused,
+        failed.unreachable,
+        failed.aborted,
+        failed.unanswered,
+        verdicts.allow,
+        verdicts.audit,
+        verdicts.deny,
+    ];
+    let counts = counts.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+    let times = [within(edge.first_seen), within(edge.last_seen)];
+    let values = [minute, id].into_iter().chain(counts).chain(times);
+    transaction.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values))?;
+    let [flows, _, bytes_sent, bytes_received, _, _, _, _, _, _, allowed, audited, denied] = counts;
+    let [first, last] = times;
+    let sql = "UPDATE edge SET flows = flows + ?2, bytes_sent = bytes_sent + ?3, bytes_received = bytes_received + ?4,
+            allowed = allowed + ?5, audited = audited + ?6, denied = denied + ?7, first = min(first, ?8),
+            last = max(last, ?9)
+        WHERE id = ?1";
+    let values = [id, flows, bytes_sent, bytes_received, allowed, audited, denied, first, last];
+    transaction.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn add_event(transaction: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO event (time, kind, json) VALUES (?1, ?2, ?3)";
+    let values = params![event.time.as_millisecond(), event.kind.name(), json(event)?];
+    transaction.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
