@@ -13,11 +13,14 @@ use cofferdam_common::{
     network::{LedgerKey, LedgerRow},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     attribution::{Attribution, Container},
     config::InForce,
     enforcement,
     event::Workload,
+    history::Past,
     interaction::{
         self, Archive, Edge,
         denials::Denials,
@@ -69,6 +72,17 @@ impl View {
     /// When the kernel's maps cannot be read.
     pub fn edges(&self) -> anyhow::Result<Vec<Edge>> {
         Ok(self.edges_and_denials()?.0)
+    }
+
+    // STAND-IN for the history's store, until it lands: the map as it is, whatever was asked for.
+    /// What was seen from `since` until `until`, each edge once.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn past(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Past>> {
+        let edges = self.edges()?.into_iter();
+        let within = edges.filter(|edge| edge.last_seen >= since && edge.first_seen < until);
+        Ok(within.map(|edge| Past { edge, minutes: 1, days: 1 }).collect())
     }
 
     /// What the kernel's programs count, and how full their maps are.

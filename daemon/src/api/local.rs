@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, blocking, change, explain};
+use super::{
+    Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, baseline, blocking, change, explain,
+    history,
+};
 use crate::{
     attribution::Container,
     interaction::Edge,
@@ -71,7 +74,11 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/containers", get(containers))
         .route("/v1/interactions", get(interactions))
         .route("/v1/syscalls", get(syscalls))
+        .route("/v1/history", get(history::history))
+        .route("/v1/baseline/diff", get(baseline::diff))
         .route("/v1/policy/explain", get(policy_explain))
+        .route("/v1/policy/coverage", get(baseline::coverage))
+        .route("/v1/policy/simulate", post(baseline::simulate))
         .route("/v1/policy/trial", get(change::trial))
         .route("/v1/policy/diff", post(change::diff))
         .route("/v1/policy/shadow", get(change::shadowed).post(change::shadow))
@@ -153,7 +160,7 @@ async fn events(
 
 /// A question that makes no sense.
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
-fn bad(rejection: QueryRejection) -> Refusal {
+pub(super) fn bad(rejection: QueryRejection) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, rejection.body_text())
 }
 

@@ -1,8 +1,10 @@
 //! What can be asked of the daemon: everything over the unix socket, metrics and health over TCP.
 
 mod answer;
+mod baseline;
 mod change;
 mod explain;
+mod history;
 mod local;
 mod peer;
 mod server;
@@ -21,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 use self::peer::Peer;
 pub use self::{
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
+    baseline::{ForSimulation, Within},
     change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},
     explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
+    history::{History, Span},
     local::{EventsQuery, SyscallsQuery},
 };
 use crate::view::View;

@@ -1,1 +1,7 @@
 //! What is usual between workloads: policies that say so, and what is not.
+
+pub mod learn;
+
+pub mod diff;
+
+pub mod coverage;

@@ -26,7 +26,7 @@ use crate::api::{Problem, SOCKET_NAME};
 
 /// How long the daemon may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long it may take for something that it has to compile policies for.
+/// How long it may take for something that it has to compile policies or read its history for.
 const LONG_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Longest line that is waited for. Those of events have bounded fields and are some ten kilobytes at most.
@@ -46,6 +46,11 @@ impl Client {
     /// The daemon's answer to one question.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.answer(Request::get(path), Bytes::new(), DEADLINE)
+    }
+
+    /// The daemon's answer to a question about all that it remembers.
+    pub(super) fn get_slowly<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.answer(Request::get(path), Bytes::new(), LONG_DEADLINE)
     }
 
     /// The daemon's answer to something that it shall do, or compute.
