@@ -48,7 +48,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.
-    ("serde_saphyr", &["config::problem", "policy::document", "policy::expect", "policy::import", "policy::write"]),
+    (
+        "serde_saphyr",
+        &["config::problem", "policy::document", "policy::expect", "policy::import", "policy::write"],
+    ),
     ("strsim", &["config::problem"]),
     ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),

@@ -143,6 +143,7 @@ fn the_text_says_who_and_how_often_and_what_is_left_out() {
           - {to: {dns: api.example.org}, port: tcp/443}
     "#);
     assert_eq!((learned.rules, learned.workloads, learned.flows, learned.explained), (4, 2, 2_071, 2_060));
+    assert!(include_str!("../../../../docs/policy.md").contains(&learned.text), "docs/policy.md has another");
 }
 
 /// How somebody is selected, as it is written.
