@@ -114,7 +114,7 @@ fn what_was_learned_is_enforced_without_a_denial_and_what_is_foreign_is_denied()
     let denied = stage.daemon.ask(&["policy", "coverage", "--format", "json", "--exit-code"])?;
     let denied: Value = serde_json::from_str(&denied)?;
     ensure!(denied["uncovered"] == Value::Array(Vec::new()), "{denied}");
-    let edges = stage.daemon.edges()?;
+    let edges = stage.daemon.map()?;
     ensure!(edges.iter().all(|edge| edge.verdicts.deny == 0), "{text}");
 
     for (from, to, port) in FOREIGN {

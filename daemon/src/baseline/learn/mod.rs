@@ -109,17 +109,19 @@ pub enum Why {
 /// What comes of it is more than policies can be.
 pub fn learn(past: &[Past], options: &Options) -> Result<Learned, Problem> {
     let seen = Seen::of(past, options);
-    let flows =
-        |sums: &mut dyn Iterator<Item = &Sum>| sums.fold(0, |all: u64, sum| all.saturating_add(sum.attempts));
-    let all = flows(&mut seen.interactions.values().chain(seen.untold.values()));
+    let all = flows(seen.interactions.values().chain(seen.untold.values()));
     let (kept, left_out) = sort(&seen, options);
-    let explained = flows(&mut kept.iter().map(|(_, sum)| *sum));
+    let explained = flows(kept.iter().map(|(_, sum)| *sum));
     let documents = documents(&kept, &seen.subjects);
-    let workloads = documents.values().map(|subjects| subjects.len()).sum();
+    let workloads = documents.values().map(BTreeMap::len).sum();
     let documents: Vec<_> = documents.into_iter().map(|(name, subjects)| document(&name, subjects)).collect();
     let rules = documents.iter().map(|document| document.rules.len()).sum();
     let text = checked(&comments(&left_out, options), documents, options.mode)?;
     Ok(Learned { text, rules, workloads, flows: all, explained, left_out })
+}
+
+fn flows<'a>(sums: impl Iterator<Item = &'a Sum>) -> u64 {
+    sums.fold(0, |all, sum| all.saturating_add(sum.attempts))
 }
 
 /// What is allowed, and what is left out.
