@@ -135,10 +135,10 @@ fn the_text_says_who_and_how_often_and_what_is_left_out() {
       - name: from-web
         from: {project: shop, service: web}
         allow:
-          # seen 824 times on 3 days, first 2026-11-20, last 2026-11-26 10:02
-          - {to: {project: shop, service: db}, port: tcp/5432}
           # seen 412 times on 3 days, first 2026-11-20, last 2026-11-26 10:02
           - {to: {unit: docker.service}, port: udp/53}
+          # seen 824 times on 3 days, first 2026-11-20, last 2026-11-26 10:02
+          - {to: {project: shop, service: db}, port: tcp/5432}
           # seen 412 times on 3 days, first 2026-11-20, last 2026-11-26 10:02
           - {to: {dns: api.example.org}, port: tcp/443}
     "#);

@@ -81,6 +81,9 @@ fn judged(source: &Side, target: &Side, protocol: Protocol, port: u16) -> (Side,
 }
 
 proptest! {
+    // Each compiles its policies and asks them about thousands of interactions.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn what_was_learned_passes_and_nothing_that_was_not(pasts in pasts(), min_days in 1_u64..4) {
         let options = Options { min_days, ..options() };
