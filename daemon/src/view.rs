@@ -12,7 +12,6 @@ use cofferdam_common::{
     ids::CgroupId,
     network::{LedgerKey, LedgerRow},
 };
-
 use jiff::Timestamp;
 
 use crate::{

@@ -5,6 +5,7 @@ mod clients;
 mod cut;
 mod deaths;
 mod flood;
+mod learned;
 mod matrix;
 mod names;
 mod published;

@@ -1,13 +1,12 @@
 //! What the API answers, as the server writes it and the clients read it.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
     enforcement::{self, Verified},
-    history::{self, Interactions, Past},
+    history,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -99,19 +98,6 @@ pub struct Syscalls {
     pub calls: Vec<Syscall>,
 }
 
-/// What interactions did in a span of time: `GET /v1/history`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Recorded {
-    /// From when on it was asked; or the first minute of the history where that is later.
-    pub since: Timestamp,
-    /// Until when all is in it; until when it was asked where that is earlier.
-    pub until: Timestamp,
-    /// Interactions, replicas apart.
-    pub past: Vec<Past>,
-    /// Interactions beyond the most that are told.
-    pub left_out: usize,
-}
-
 /// What works and what does not, and why: `GET /v1/doctor`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Health {
@@ -195,20 +181,6 @@ impl Status {
             history: view.history.report(),
             syscall_workloads: view.syscalls.counting().map(|workloads| workloads as u64),
         })
-    }
-}
-
-impl Recorded {
-    /// What has been written of that time.
-    ///
-    /// # Errors
-    /// There is no history, or it cannot be read.
-    pub fn of(view: &View, since: Timestamp, until: Timestamp) -> anyhow::Result<Self> {
-        // Asked first: what is written meanwhile may be in the answer, but need not be.
-        let written = view.history.report().written_at.unwrap_or(since);
-        let begins = view.history.begins()?.unwrap_or(written);
-        let Interactions { past, left_out } = view.history.interactions(since, until)?;
-        Ok(Self { since: since.max(begins), until: until.min(written), past, left_out })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Most bytes of a body: all policies that there may be, as JSON.
-const BODY_LIMIT: usize = 32 << 20;
+pub(super) const BODY_LIMIT: usize = 32 << 20;
 /// Most bytes of one without policies.
 pub(super) const SMALL_BODY_LIMIT: usize = 4_096;
 /// How long a body may take to arrive.
@@ -218,7 +218,7 @@ async fn changed(
 }
 
 /// The only place that there is for a large body, until what it is for is done: also when the client has left.
-fn place(app: &App) -> Answer<OwnedSemaphorePermit> {
+pub(super) fn place(app: &App) -> Answer<OwnedSemaphorePermit> {
     Arc::clone(&app.changes).try_acquire_owned().map_err(|_| {
         let error = "another request with policies is under way: try again".to_owned();
         Refusal(StatusCode::SERVICE_UNAVAILABLE, error)

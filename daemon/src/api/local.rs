@@ -20,8 +20,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, ExplainQuery, Explained, Health, Recorded, Refusal, Status, Syscalls, alerts, blocking, change,
+    Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, alerts, baseline, blocking, change,
     explain,
+    history::{self, Span, SpanQuery},
 };
 use crate::{
     attribution::Container,
@@ -75,29 +76,20 @@ pub struct SyscallsQuery {
     pub of: Option<String>,
 }
 
-/// A span of time that has passed.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct SpanQuery {
-    /// From when on; from the beginning of the history where only `until` is there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Until when; until now where it is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-}
-
 pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/doctor", get(doctor))
         .route("/v1/containers", get(containers))
         .route("/v1/interactions", get(interactions))
-        .route("/v1/history", get(history))
         .route("/v1/alerts", get(alerts::list))
         .route("/v1/alerts/ack", post(alerts::acknowledge))
         .route("/v1/syscalls", get(syscalls))
+        .route("/v1/history", get(history::history))
+        .route("/v1/baseline/diff", get(baseline::diff))
         .route("/v1/policy/explain", get(policy_explain))
+        .route("/v1/policy/coverage", get(baseline::coverage))
+        .route("/v1/policy/simulate", post(baseline::simulate))
         .route("/v1/policy/trial", get(change::trial))
         .route("/v1/policy/diff", post(change::diff))
         .route("/v1/policy/shadow", get(change::shadowed).post(change::shadow))
@@ -135,18 +127,9 @@ async fn interactions(
     let Query(query) = query.map_err(bad)?;
     let edges = move |view: &View| match query.span() {
         None => view.edges(),
-        Some((since, until)) => view.edges_between(since, until),
+        Some(Span { since, until }) => view.edges_between(since, until),
     };
     Ok(Json(blocking(app.view, edges).await??))
-}
-
-async fn history(
-    Shared(app): Shared<App>,
-    query: Result<Query<SpanQuery>, QueryRejection>,
-) -> Answer<Json<Recorded>> {
-    let Query(query) = query.map_err(bad)?;
-    let (since, until) = query.span().unwrap_or((Timestamp::MIN, Timestamp::now()));
-    Ok(Json(blocking(app.view, move |view| Recorded::of(view, since, until)).await??))
 }
 
 async fn syscalls(
@@ -173,8 +156,8 @@ async fn events(
     let Query(query) = query.map_err(bad)?;
     let span = SpanQuery { since: query.since, until: query.until }.span();
     let filter = query.filter().map_err(|error| Refusal(StatusCode::BAD_REQUEST, error))?;
-    if let Some((since, until)) = span {
-        return past_events(app.view, since, until, filter).await;
+    if let Some(span) = span {
+        return past_events(app.view, span, filter).await;
     }
     let Ok(place) = app.readers.try_acquire_owned() else {
         let error = format!("{MOST_READERS} readers listen already");
@@ -199,7 +182,7 @@ async fn events(
 }
 
 /// Those of a span of time that has passed.
-async fn past_events(view: View, since: Timestamp, until: Timestamp, filter: Filter) -> Answer<Response> {
+async fn past_events(view: View, Span { since, until }: Span, filter: Filter) -> Answer<Response> {
     if let Some(other) = filter.kinds.iter().find(|kind| !KEPT_KINDS.contains(&kind.as_str())) {
         let error = format!("the history keeps no `{other}`; it keeps {}", KEPT_KINDS.join(", "));
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
@@ -216,14 +199,6 @@ async fn past_events(view: View, since: Timestamp, until: Timestamp, filter: Fil
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 pub(super) fn bad(rejection: QueryRejection) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, rejection.body_text())
-}
-
-impl SpanQuery {
-    /// From when until when; `None` where no time is named.
-    fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        let named = self.since.is_some() || self.until.is_some();
-        named.then(|| (self.since.unwrap_or(Timestamp::MIN), self.until.unwrap_or_else(Timestamp::now)))
-    }
 }
 
 impl EventsQuery {

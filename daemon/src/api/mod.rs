@@ -2,8 +2,10 @@
 
 mod alerts;
 mod answer;
+mod baseline;
 mod change;
 mod explain;
+mod history;
 mod local;
 mod peer;
 mod server;
@@ -22,10 +24,12 @@ use tokio_util::sync::CancellationToken;
 use self::peer::Peer;
 pub use self::{
     alerts::{Acknowledge, AlertsQuery},
-    answer::{API_VERSION, Health, Problem, Recorded, State, Status, Syscalls},
+    answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
+    baseline::{ForSimulation, Within},
     change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},
     explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
-    local::{EventsQuery, SpanQuery, SyscallsQuery},
+    history::{Recorded, Span, SpanQuery},
+    local::{EventsQuery, SyscallsQuery},
 };
 use crate::view::View;
 

@@ -26,6 +26,7 @@ use crate::{
     sink::samples as events,
 };
 
+mod baseline;
 mod change;
 
 /// The daemon's two doors, open in a temporary place.

@@ -1,5 +1,11 @@
 //! What is usual between workloads: policies that say so, and what is not.
 
+pub mod learn;
+
+pub mod diff;
+
+pub mod coverage;
+
 pub mod alerts;
 
 pub mod anomaly;

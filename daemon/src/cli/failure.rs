@@ -47,6 +47,9 @@ pub enum Failure {
     /// Said already, on stdout.
     #[error("")]
     Unwell,
+    /// What was asked is so, as `--exit-code` wants to know. It was said on stdout.
+    #[error("")]
+    Answered,
     /// Whoever read our output has gone, as `head` does. Nothing went wrong.
     #[error("")]
     ReaderLeft,
@@ -56,7 +59,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code: 0 fine, 1 failed, 3 the configuration or a policy is broken, 4 no daemon, 5 not permitted or the kernel lacks something. (2 is usage; the parser sees to it.)
+    /// The exit code: 0 fine, 1 failed, 3 the configuration or a policy is broken, 4 no daemon, 5 not permitted or the kernel lacks something,
+    /// 10 something would be denied or is not covered, where `--exit-code` asks. (2 is usage; the parser sees to it.)
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
@@ -71,6 +75,7 @@ impl Failure {
             | Self::Broken => 3,
             Self::NoDaemon(_) | Self::DaemonLeft(_) => 4,
             Self::NotPermitted(_) | Self::Forbidden(_) => 5,
+            Self::Answered => 10,
         }
     }
 
@@ -113,6 +118,11 @@ mod tests {
         assert_eq!(Failure::from(error).code(), 5);
         assert_eq!(Failure::from(anyhow::Error::new(Missing::Btf)).code(), 5);
         assert_eq!(Failure::from(anyhow::anyhow!("something else")).code(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_was_asked_for_is_exit_code_10_and_was_said_already() {
+        assert_eq!((Failure::Answered.code(), Failure::Answered.sentence()), (10, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Data goes to stdout, talk to stderr.
 
 mod alerts;
+mod baseline;
 mod client;
 mod completions;
 mod config;
@@ -58,7 +59,8 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 usage, 3 the configuration or a
-policy is broken, 4 no daemon answers, 5 not permitted or the kernel lacks something, 130 interrupted.
+policy is broken, 4 no daemon answers, 5 not permitted or the kernel lacks something, 10 with --exit-code: the answer is that
+something would be denied or is not covered, 130 interrupted.
 RUST_LOG sets what is logged to stderr (as `debug` or `cofferdam=debug`).";
 
 #[derive(Debug, Subcommand)]
@@ -89,8 +91,10 @@ enum Command {
     Man(man::Arguments),
     /// Checks and shows the configuration.
     Config(config::Arguments),
-    /// Checks, tests, compares and applies policies.
+    /// Learns, checks, tests, compares and applies policies.
     Policy(policy::Arguments),
+    /// Says what is new against what was seen before.
+    Baseline(baseline::Arguments),
     /// Prints where fields of this kernel's structures lie, for the daemon itself.
     #[command(name = OFFSETS_COMMAND, hide = true)]
     KernelOffsets,
@@ -128,6 +132,7 @@ impl Cli {
             Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::Config(arguments)) => config::run(arguments),
             Some(Command::Policy(arguments)) => policy::run(arguments, &client),
+            Some(Command::Baseline(arguments)) => baseline::run(&arguments, &client),
             Some(Command::KernelOffsets) => Ok(offsets::print(&mut io::stdout().lock())?),
             Some(Command::Canary) => Ok(canary::answer(io::stdin().lock(), io::stdout().lock())?),
         }

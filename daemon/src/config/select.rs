@@ -277,6 +277,18 @@ impl Serialize for Selector {
 }
 
 impl Pattern {
+    /// What means this text and no other, as it is written; nothing where no pattern can.
+    pub(crate) fn literal(text: &str) -> Option<String> {
+        let mut written = String::with_capacity(text.len());
+        for character in text.chars() {
+            if WILDCARDS.contains(&character) {
+                written.push('\\');
+            }
+            written.push(character);
+        }
+        Self::try_from(written.clone()).ok().filter(|pattern| pattern.matches(text)).map(|_| written)
+    }
+
     /// Whether the whole of `text` is like that.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -361,6 +373,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_text_with_wildcards_can_be_meant_by_itself() {
+        for (text, written) in
+            [("web", "web"), ("a*", r"a\*"), ("{a,b}[c]?", r"\{a,b\}\[c\]\?"), (r"a\x2d", r"a\\x2d")]
+        {
+            assert_eq!(Pattern::literal(text).as_deref(), Some(written));
+            let pattern = Pattern::try_from(written.to_owned()).unwrap();
+            assert!(pattern.matches(text) && !pattern.matches("ab") && !pattern.matches(&format!("{text}b")));
+        }
+        assert_eq!(Pattern::literal(""), None);
+        assert_eq!(Pattern::literal("a\nb"), None);
+    }
     use crate::{event::Kubernetes, sink::samples};
 
     fn selector(wanted: serde_json::Value) -> Result<Selector, serde_json::Error> {

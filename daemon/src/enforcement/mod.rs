@@ -30,6 +30,8 @@ mod cover;
 
 mod cuts;
 
+mod deviation;
+
 mod guard;
 
 mod names;
@@ -39,6 +41,8 @@ mod reason;
 mod report;
 
 mod shadow;
+
+mod simulation;
 
 mod sync;
 
@@ -51,9 +55,11 @@ mod verify;
 pub use self::{
     canaries::{Tried, TriedOutcome},
     cuts::{Cuts, Uncut},
+    deviation::{Deviation, MOST_FINDINGS},
     guard::Harm,
     report::{Partial, Report},
-    shadow::{Deviation, MOST_FINDINGS, Shadowed, Shadowing},
+    shadow::{Shadowed, Shadowing},
+    simulation::{Affected, Simulated},
     sync::Sync,
     trial::{LONGEST_TRIAL, Refused, Terms, Trial, Waiting},
     verified::{Look, Mended, Verified},

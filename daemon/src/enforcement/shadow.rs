@@ -3,27 +3,24 @@
 //! Nothing is judged by them. The map already tells exactly who talked to whom and how often; it is only asked what came
 //! to it, and what they say of that. So nothing is lost, and no packet pays for it.
 
-use std::{cmp::Reverse, collections::HashMap, mem, sync::Arc};
+use std::{collections::HashMap, mem};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{InForce, Refused};
+use super::{
+    InForce, Refused,
+    deviation::{Counts, Deviation, check_chosen, deviations, first_of, is_chosen},
+};
 use crate::{
-    event::{Protocol, Verdict, Workload},
     interaction::{Edge, EdgeKey},
     policy::{
-        Plan, RuleNumbers,
-        diff::{Decided, decide},
+        Plan,
+        diff::decide,
         explain::End,
-        folder::{FileName, NamedText, Set},
+        folder::{FileName, NamedText},
     },
 };
-
-/// Most findings that are told.
-pub const MOST_FINDINGS: usize = 10_000;
-/// Most workloads that can be chosen.
-const MOST_CHOSEN: usize = 64;
 
 /// Policies in the shadow.
 pub(super) struct Shadow {
@@ -55,42 +52,11 @@ pub struct Shadowed {
     pub interactions: usize,
     /// Of these, those that would have been decided otherwise.
     pub findings: Vec<Deviation>,
-    /// Findings beyond [`MOST_FINDINGS`].
+    /// Findings beyond [`super::MOST_FINDINGS`].
     pub left_out: usize,
     /// Interactions for which the policies have no room.
     pub not_judged: usize,
 }
-
-/// An interaction that would have been decided otherwise.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Deviation {
-    /// Who began it.
-    pub source: Arc<Workload>,
-    /// With whom.
-    pub target: Arc<Workload>,
-    /// Transport protocol.
-    pub protocol: Protocol,
-    /// The server's port.
-    pub port: u16,
-    /// What was decided.
-    pub was: Verdict,
-    /// What would have been.
-    pub would_be: Decided,
-    /// How often it was begun, or denied. None where only a connection went on that was open before.
-    pub attempts: u64,
-    /// When it was seen last.
-    pub last_seen: Timestamp,
-}
-
-/// What an edge counts.
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    /// Attempts, by verdict.
-    attempts: [u64; 3],
-    packets: u64,
-}
-
-const VERDICTS: [Verdict; 3] = [Verdict::Allow, Verdict::Audit, Verdict::Deny];
 
 impl InForce {
     /// Puts the folder's policies, as they would be with these files, into the shadow: in place of others that are there.
@@ -99,13 +65,8 @@ impl InForce {
     /// # Errors
     /// What is wrong with them. Then nothing changes.
     pub fn shadow(&self, files: &[NamedText], of: Vec<String>, seen: &[Edge]) -> Result<Shadowing, Refused> {
-        if of.len() > MOST_CHOSEN {
-            return Err(Refused::Unfit(format!("{MOST_CHOSEN} workloads can be chosen at most")));
-        }
-        let folder = self.lock().config.folder.path().to_owned();
-        let set = Set::load_with(&folder, files).map_err(Refused::Broken)?;
-        let plan = Plan::new(set.into_parts().0, self.settings(), &mut RuleNumbers::default());
-        let plan = plan.map_err(|error| Refused::Unfit(error.to_string()))?;
+        check_chosen(&of)?;
+        let plan = self.plan_with(files)?;
         let files = files.iter().map(|file| file.name.clone()).collect();
         let summary = Shadowing { files, since: Timestamp::now(), of };
         let before = seen.iter().map(|edge| (edge.key(), Counts::of(edge))).collect();
@@ -149,14 +110,11 @@ impl Shadow {
             let ends = End::of(&edge.source).zip(End::of(&edge.target)).zip(edge.protocol.number());
             let Some(((source, target), protocol)) = ends else { continue };
             match decide(&mut self.plan, source, target, (protocol, edge.port)) {
-                Ok(would_be) => found.extend(findings(edge, since, &would_be)),
+                Ok(would_be) => found.extend(deviations(edge, since, &would_be)),
                 Err(_) => not_judged += 1,
             }
         }
-        // What would be stricter comes first, and of that what is seen most.
-        found.sort_by_key(|finding| (finding.would_be.verdict <= finding.was, Reverse(finding.attempts)));
-        let left_out = found.len().saturating_sub(MOST_FINDINGS);
-        found.truncate(MOST_FINDINGS);
+        let left_out = first_of(&mut found);
         Shadowed { shadowing, interactions, findings: found, left_out, not_judged }
     }
 
@@ -173,46 +131,7 @@ impl Shadow {
 
 impl Shadowing {
     fn is_about(&self, edge: &Edge) -> bool {
-        let of = |workload: &Workload| self.of.iter().any(|name| workload.is_called(name));
-        self.of.is_empty() || of(&edge.source) || of(&edge.target)
-    }
-}
-
-/// What would have been decided otherwise.
-fn findings(edge: &Edge, since: Counts, would_be: &Decided) -> Vec<Deviation> {
-    let finding = |was, attempts| Deviation {
-        source: edge.source.clone(),
-        target: edge.target.clone(),
-        protocol: edge.protocol,
-        port: edge.port,
-        was,
-        would_be: would_be.clone(),
-        attempts,
-        last_seen: edge.last_seen,
-    };
-    if since.attempts == [0; 3] && would_be.verdict == Verdict::Deny {
-        return vec![finding(Verdict::Allow, 0)];
-    }
-    let otherwise = VERDICTS.into_iter().zip(since.attempts);
-    let otherwise = otherwise.filter(|(was, attempts)| *attempts > 0 && *was != would_be.verdict);
-    otherwise.map(|(was, attempts)| finding(was, attempts)).collect()
-}
-
-impl Counts {
-    fn of(edge: &Edge) -> Self {
-        let verdicts = edge.verdicts;
-        Self {
-            attempts: [verdicts.allow, verdicts.audit, verdicts.deny],
-            packets: edge.packets_sent + edge.packets_received,
-        }
-    }
-
-    fn minus(self, before: Self) -> Self {
-        let mut attempts = self.attempts;
-        for (count, before) in attempts.iter_mut().zip(before.attempts) {
-            *count = count.saturating_sub(before);
-        }
-        Self { attempts, packets: self.packets.saturating_sub(before.packets) }
+        is_chosen(edge, &self.of)
     }
 }
 
@@ -221,6 +140,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Policies,
+        event::Verdict,
         interaction::Verdicts,
         metrics::samples::edge,
         policy::{samples, samples::OPEN},

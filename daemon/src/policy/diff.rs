@@ -12,7 +12,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cofferdam_common::policy::{EGRESS, service, why};
+use cofferdam_common::policy::{EGRESS, Judgement, service, why};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -250,11 +250,34 @@ pub fn decide(
     plan: &mut Plan,
     source: End<'_>,
     target: End<'_>,
-    (protocol, port): (u8, u16),
+    packet: (u8, u16),
 ) -> Result<Decided, TooLarge> {
-    let (source, target) = (Party::of(&source, plan)?, Party::of(&target, plan)?);
-    let [sends, receives] = judge_ends(plan, &source, &target, service(protocol, port));
+    let [sends, receives] = judge_both(plan, source, target, packet)?;
     Ok(Decided::of(plan, Reason::of(both(sends, receives))))
+}
+
+/// What a plan decides of one interaction at each of its ends: whether the source may send, and whether the target may receive.
+///
+/// # Errors
+/// There is no room for whoever is at one of its ends.
+pub fn decide_ends(
+    plan: &mut Plan,
+    source: End<'_>,
+    target: End<'_>,
+    packet: (u8, u16),
+) -> Result<[Decided; 2], TooLarge> {
+    let judgements = judge_both(plan, source, target, packet)?;
+    Ok(judgements.map(|judgement| Decided::of(plan, Reason::of(judgement))))
+}
+
+fn judge_both(
+    plan: &mut Plan,
+    source: End<'_>,
+    target: End<'_>,
+    (protocol, port): (u8, u16),
+) -> Result<[Judgement; 2], TooLarge> {
+    let (source, target) = (Party::of(&source, plan)?, Party::of(&target, plan)?);
+    Ok(judge_ends(plan, &source, &target, service(protocol, port)))
 }
 
 impl Change {

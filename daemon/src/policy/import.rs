@@ -3,8 +3,6 @@
 //! What comes out never allows more than what goes in. What cannot be told in a policy is *missing*, and said with its
 //! place. docs/policy.md ("Importing") tells what is different here than there.
 
-mod write;
-
 mod page;
 
 mod kubernetes;
@@ -13,12 +11,12 @@ mod network_policy;
 
 mod compose;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use self::{page::Page, write::Document};
-use super::{document, folder::Set, model::Mode};
+use self::page::Page;
+use super::{document, model::Mode, write};
 use crate::config::{Problem, Text};
 
 /// A file to import.
@@ -127,19 +125,9 @@ pub fn import(files: &[File], options: &Options) -> Result<Imported, Problem> {
         }
     }
     documents.extend(projects.documents(&mut findings));
-    give_names(&mut documents);
-    let text = write::text(&findings.absent, &documents, options.mode)
-        .map_err(|error| Problem::unreadable(Path::new("output"), "policies", &error))?;
-    Set::default().add_text(Path::new("output"), text.clone())?;
+    let absent: Vec<_> = findings.absent.iter().map(|absent| format!("Missing: {absent}")).collect();
+    let text = write::checked(&absent, documents, options.mode)?;
     Ok(Imported { text, missing: findings.missing, notes: findings.notes })
-}
-
-/// Each policy has a name of its own.
-fn give_names(documents: &mut [Document]) {
-    let mut names = write::Names::default();
-    for document in documents {
-        document.name = names.give(&document.name);
-    }
 }
 
 #[cfg(test)]

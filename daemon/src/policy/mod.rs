@@ -42,6 +42,8 @@ pub mod expect;
 
 pub mod diff;
 
+pub(crate) mod write;
+
 pub mod import;
 
 #[cfg(test)]

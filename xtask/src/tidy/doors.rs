@@ -24,7 +24,17 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap", &["cli", "", "config::options"]),
     ("fnv", &["policy::names"]),
     ("globset", &["config::select"]),
-    ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
+    (
+        "ipnet",
+        &[
+            "config::outside",
+            "attribution::outside",
+            "attribution::scope",
+            "baseline::learn::fold",
+            "policy",
+            "sensor::policy",
+        ],
+    ),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
     ("lru", &["attribution::names", "history::store"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
@@ -39,7 +49,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.
-    ("serde_saphyr", &["config::problem", "policy::document", "policy::expect", "policy::import"]),
+    (
+        "serde_saphyr",
+        &["config::problem", "policy::document", "policy::expect", "policy::import", "policy::write"],
+    ),
     ("strsim", &["config::problem"]),
     ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),

@@ -15,6 +15,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Whose calls are counted is the configuration's to say and the kernel's to be told.
     ("syscall", &["config", "event", "sensor::counts"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),
+    ("history", &["interaction"]),
+    // Pure: what was seen becomes policies, and policies are asked about it.
+    ("baseline", &["config", "event", "history", "interaction", "policy"]),
     // Pure: what the kernel is told comes of documents and workloads alone.
     ("policy", &["config", "event"]),
     // What the policies say is put into the kernel's maps, for whoever lives here; and what others would say is told by what
@@ -25,6 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "attribution",
             "config",
             "event",
+            "history",
             "interaction",
             "policy",
             // What workloads were told is valid until some time of the kernel's.
@@ -76,6 +80,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "baseline",
             "event",
             "history",
             "interaction",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::*;
 
 /// The doors of a daemon with a folder of its own that has `old.yaml`.
-struct Scene {
-    doors: Doors,
+pub(super) struct Scene {
+    pub(super) doors: Doors,
     folder: PathBuf,
 }
 
@@ -18,7 +18,7 @@ impl Doors {
 }
 
 impl Scene {
-    async fn new(name: &str) -> Self {
+    pub(super) async fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("cofferdam-change-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -31,13 +31,13 @@ impl Scene {
         Self { doors: Doors::open(view).await, folder }
     }
 
-    async fn json(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
+    pub(super) async fn json(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
         let (status, text) = self.doors.post(path, body.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{text}");
         serde_json::from_str(&text).expect("JSON")
     }
 
-    async fn refused(&self, path: &str, body: &str) -> (u16, String) {
+    pub(super) async fn refused(&self, path: &str, body: &str) -> (u16, String) {
         let (status, text) = self.doors.post(path, body.to_owned()).await;
         let problem: Problem = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} {text}"));
         (status.as_u16(), problem.error)

@@ -86,7 +86,7 @@ fn text(shadowed: &Shadowed, now: Timestamp, for_people: bool) -> String {
 }
 
 /// `shop/web -> shop/db  tcp/5432: allow -> deny (shop#1, FILE:4)  seen 3 times, the last 41 s ago`
-fn line(finding: &Deviation, now: Timestamp, for_people: bool) -> String {
+pub(super) fn line(finding: &Deviation, now: Timestamp, for_people: bool) -> String {
     let Deviation { source, target, protocol, port, was, would_be, attempts, last_seen } = finding;
     let rule = would_be.rule.as_ref().map_or_else(|| "the default".to_owned(), named);
     let seen = match attempts {

@@ -13,9 +13,8 @@ use super::{
     Findings, Options,
     network_policy::{Object, Reader},
     page::Page,
-    write::Document,
 };
-use crate::config::Problem;
+use crate::{config::Problem, policy::write::Document};
 
 /// Of which version a policy is.
 const VERSION: &str = "networking.k8s.io/v1";

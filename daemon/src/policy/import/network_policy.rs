@@ -17,9 +17,11 @@ use self::{
 use super::{
     Findings, Options,
     page::{Loose, Page},
+};
+use crate::policy::{
+    model::{self, Direction, Services},
     write::{Document, Entry, Keys, Peer, Rule},
 };
-use crate::policy::model::{self, Direction, Services};
 
 /// Longest name of a namespace, in bytes (a label of RFC 1123).
 const NAMESPACE_LIMIT: usize = 63;

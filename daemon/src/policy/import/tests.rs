@@ -18,7 +18,7 @@ use cofferdam_common::{
 use super::*;
 use crate::{
     event::Workload,
-    policy::{Plan, check, samples},
+    policy::{Plan, check, folder::Set, samples},
 };
 
 fn options() -> Options {

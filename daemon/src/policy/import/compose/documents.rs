@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Called, Network, Project, Projects, Service, Stand, networks::sharing};
 use crate::policy::{
-    import::{
-        Findings,
-        write::{Document, Entry, Group, Names, Peer, Rule},
-    },
+    import::Findings,
     model::{Direction, Protocol, Services},
+    write::{Document, Entry, Group, Names, Peer, Rule},
 };
 
 /// All peers outside, and who runs on this host outside of containers.

@@ -1,15 +1,19 @@
-//! What was imported -> the text of policies (docs/policy.md). What is written by hand here are keys that are always the
-//! same; all else goes through serde.
+//! What was imported or learned -> the text of policies (docs/policy.md). What is written by hand here are keys that are
+//! always the same; all else goes through serde.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::Serialize;
 use serde_saphyr::{FlowMap, SerializeError};
 
-use crate::{
-    event::is_hostile,
-    policy::model::{Direction, Mode, Services},
+use super::{
+    folder::Set,
+    model::{Direction, Mode, Services},
 };
+use crate::{config::Problem, event::is_hostile};
 
 /// Longest name of a policy or a group, in bytes.
 const NAME_LIMIT: usize = 63;
@@ -20,44 +24,44 @@ const PORTS_LIMIT: usize = 256;
 
 /// A policy.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// What a reader should know of it.
-    pub(super) comments: Vec<String>,
-    pub(super) name: String,
-    pub(super) groups: Vec<Group>,
-    pub(super) rules: Vec<Rule>,
+    pub(crate) comments: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// A name for peers.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) comments: Vec<String>,
-    pub(super) name: String,
-    pub(super) peers: Vec<Peer>,
+pub(crate) struct Group {
+    pub(crate) comments: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// A rule, which only allows.
 #[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) comments: Vec<String>,
-    pub(super) name: String,
-    pub(super) direction: Direction,
-    pub(super) subjects: Vec<Peer>,
-    pub(super) allow: Vec<Entry>,
+pub(crate) struct Rule {
+    pub(crate) comments: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) direction: Direction,
+    pub(crate) subjects: Vec<Peer>,
+    pub(crate) allow: Vec<Entry>,
 }
 
 /// The other side, and over what.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) comments: Vec<String>,
-    pub(super) peers: Vec<Peer>,
-    pub(super) services: Vec<Services>,
+pub(crate) struct Entry {
+    pub(crate) comments: Vec<String>,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) services: Vec<Services>,
 }
 
 /// Who is at one end, as it is written.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(untagged)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     /// `any`, or a name.
     Text(String),
     /// Keys and values.
@@ -65,60 +69,76 @@ pub(super) enum Peer {
 }
 
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) unit: Option<String>,
+    pub(crate) unit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) group: Option<String>,
+    pub(crate) group: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cidr: Option<String>,
+    pub(crate) cidr: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) except: Vec<String>,
+    pub(crate) except: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dns: Option<String>,
 }
 
 impl Peer {
-    pub(super) fn any() -> Self {
+    pub(crate) fn any() -> Self {
         Self::Text("any".to_owned())
     }
 
-    pub(super) fn group(name: &str) -> Self {
+    pub(crate) fn group(name: &str) -> Self {
         Self::Keys(Keys { group: Some(name.to_owned()), ..Keys::default() })
     }
 
-    pub(super) fn unit(pattern: &str) -> Self {
+    pub(crate) fn unit(pattern: &str) -> Self {
         Self::Keys(Keys { unit: Some(pattern.to_owned()), ..Keys::default() })
     }
 
-    pub(super) fn network(cidr: &str) -> Self {
+    pub(crate) fn network(cidr: &str) -> Self {
         Self::Keys(Keys { cidr: Some(cidr.to_owned()), ..Keys::default() })
     }
 
+    pub(crate) fn dns(pattern: &str) -> Self {
+        Self::Keys(Keys { dns: Some(pattern.to_owned()), ..Keys::default() })
+    }
+
     /// Whoever runs on this host outside of containers.
-    pub(super) fn node() -> Vec<Self> {
+    pub(crate) fn node() -> Vec<Self> {
         vec![Self::Text("host".to_owned()), Self::unit("*")]
     }
 }
 
 impl Entry {
-    pub(super) fn new(peers: Vec<Peer>, services: Vec<Services>) -> Self {
+    pub(crate) fn new(peers: Vec<Peer>, services: Vec<Services>) -> Self {
         Self { comments: Vec::new(), peers, services }
     }
 
     /// Everything with these.
-    pub(super) fn all(peers: Vec<Peer>) -> Self {
+    pub(crate) fn all(peers: Vec<Peer>) -> Self {
         Self::new(peers, vec![Services::ALL])
     }
 
-    pub(super) fn because(self, comment: &str) -> Self {
+    pub(crate) fn because(self, comment: &str) -> Self {
         Self { comments: vec![comment.to_owned()], ..self }
     }
 
     /// As several, where there are more peers or ports than one may have.
-    pub(super) fn split(self) -> Vec<Self> {
+    pub(crate) fn split(self) -> Vec<Self> {
         let part = |(peers, services): (&[Peer], &[Services])| Self::new(peers.to_vec(), services.to_vec());
         let pairs = self
             .peers
@@ -164,11 +184,11 @@ impl<'a, T> OneOrMany<'a, T> {
 
 /// Names that are given to one thing each.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeSet<String>);
+pub(crate) struct Names(BTreeSet<String>);
 
 impl Names {
     /// This name, or one like it that is none yet and not too long.
-    pub(super) fn give(&mut self, wanted: &str) -> String {
+    pub(crate) fn give(&mut self, wanted: &str) -> String {
         let fits = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
         let wanted: String = wanted.chars().map(|it| if fits(it) { it } else { '-' }).collect();
         let cut =
@@ -181,10 +201,29 @@ impl Names {
     }
 }
 
-/// The text of some policies, one after the other. What is `absent` as a whole is told before them.
-pub(super) fn text(absent: &[String], documents: &[Document], mode: Mode) -> Result<String, SerializeError> {
+/// The text of some policies, one after the other, after what is to be said of all. Each has a name of its own then.
+///
+/// # Errors
+/// What comes of them is no set of policies: it is too large.
+pub(crate) fn checked(
+    comments: &[String],
+    mut documents: Vec<Document>,
+    mode: Mode,
+) -> Result<String, Problem> {
+    let mut names = Names::default();
+    for document in &mut documents {
+        document.name = names.give(&document.name);
+    }
+    let output = Path::new("output");
+    let text =
+        text(comments, &documents, mode).map_err(|error| Problem::unreadable(output, "policies", &error))?;
+    Set::default().add_text(output, text.clone())?;
+    Ok(text)
+}
+
+fn text(comments: &[String], documents: &[Document], mode: Mode) -> Result<String, SerializeError> {
     let mut lines = Lines::default();
-    absent.iter().for_each(|absent| lines.comments(0, &[format!("Missing: {absent}")]));
+    lines.comments(0, comments);
     let texts: Result<Vec<_>, _> = documents.iter().map(|document| document.text(mode)).collect();
     Ok(lines.0 + &texts?.join("---\n"))
 }
