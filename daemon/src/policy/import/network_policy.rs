@@ -85,7 +85,7 @@ impl<'a, 'f> Reader<'a, 'f> {
                 rules.push(self.rule(spec, direction, &namespace, subjects.clone()));
             }
         }
-        let labelled = |peer: &Peer| matches!(peer, Peer::from(Keys { labels, .. }) if !labels.is_empty());
+        let labelled = |peer: &Peer| matches!(peer, Peer::Keys(keys) if !keys.labels.is_empty());
         let named = |rule: &Rule| {
             rule.subjects.iter().chain(rule.allow.iter().flat_map(|entry| &entry.peers)).any(labelled)
         };
@@ -139,7 +139,7 @@ impl<'a, 'f> Reader<'a, 'f> {
     fn rule(&mut self, spec: &Spec, direction: Direction, namespace: &str, subjects: Vec<Peer>) -> Rule {
         let mut allow = Vec::new();
         let mut entry = |peers: Vec<Peer>, services: Vec<Services>| {
-            let block = peers.iter().any(|peer| matches!(peer, Peer::from(Keys { cidr: Some(_), .. })));
+            let block = peers.iter().any(|peer| matches!(peer, Peer::Keys(keys) if keys.cidr.is_some()));
             let entry = Entry::new(peers, services);
             allow.extend(if block { entry.because(BLOCK) } else { entry }.split());
         };
