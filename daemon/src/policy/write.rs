@@ -65,7 +65,7 @@ pub(crate) enum Peer {
     /// `any`, or a name.
     Text(String),
     /// Keys and values.
-    Keys(Keys),
+    Keys(Box<Keys>),
 }
 
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -96,25 +96,31 @@ pub(crate) struct Keys {
     pub(crate) dns: Option<String>,
 }
 
+impl From<Keys> for Peer {
+    fn from(keys: Keys) -> Self {
+        Self::Keys(keys.into())
+    }
+}
+
 impl Peer {
     pub(crate) fn any() -> Self {
         Self::Text("any".to_owned())
     }
 
     pub(crate) fn group(name: &str) -> Self {
-        Self::Keys(Keys { group: Some(name.to_owned()), ..Keys::default() })
+        Keys { group: Some(name.to_owned()), ..Keys::default() }.into()
     }
 
     pub(crate) fn unit(pattern: &str) -> Self {
-        Self::Keys(Keys { unit: Some(pattern.to_owned()), ..Keys::default() })
+        Keys { unit: Some(pattern.to_owned()), ..Keys::default() }.into()
     }
 
     pub(crate) fn network(cidr: &str) -> Self {
-        Self::Keys(Keys { cidr: Some(cidr.to_owned()), ..Keys::default() })
+        Keys { cidr: Some(cidr.to_owned()), ..Keys::default() }.into()
     }
 
     pub(crate) fn dns(pattern: &str) -> Self {
-        Self::Keys(Keys { dns: Some(pattern.to_owned()), ..Keys::default() })
+        Keys { dns: Some(pattern.to_owned()), ..Keys::default() }.into()
     }
 
     /// Whoever runs on this host outside of containers.

@@ -27,7 +27,7 @@ pub(super) const MOST_NAMES: usize = 512;
 ///
 /// More than [`FEW_NAMES`] below one domain become `*.domain`; of more than [`MANY_NAMES`] that are left, all that have a
 /// domain in common that somebody can register. A name that nobody else has is itself.
-pub(super) fn names(names: BTreeSet<NamePattern>) -> BTreeMap<NamePattern, BTreeSet<NamePattern>> {
+pub(super) fn names(names: &BTreeSet<NamePattern>) -> BTreeMap<NamePattern, BTreeSet<NamePattern>> {
     let folded = below(names.iter().map(|name| (name, parent(name.as_str()))), FEW_NAMES);
     if folded.len() <= MANY_NAMES {
         return folded;
@@ -143,7 +143,7 @@ mod tests {
 
     fn patterns(of: &[&str]) -> Vec<String> {
         let of = of.iter().map(|name| NamePattern::try_from((*name).to_owned()).unwrap());
-        names(of.collect()).into_keys().map(|pattern| pattern.to_string()).collect()
+        names(&of.collect()).into_keys().map(|pattern| pattern.to_string()).collect()
     }
 
     fn cidrs(of: impl IntoIterator<Item = String>) -> Vec<String> {

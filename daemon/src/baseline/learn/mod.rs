@@ -114,7 +114,7 @@ pub fn learn(past: &[Past], options: &Options) -> Result<Learned, Problem> {
     let explained = flows(kept.iter().map(|(_, sum)| *sum));
     let documents = documents(&kept, &seen.subjects);
     let workloads = documents.values().map(BTreeMap::len).sum();
-    let documents: Vec<_> = documents.into_iter().map(|(name, subjects)| document(&name, subjects)).collect();
+    let documents: Vec<_> = documents.into_iter().map(|(name, subjects)| document(name, subjects)).collect();
     let rules = documents.iter().map(|document| document.rules.len()).sum();
     let text = checked(&comments(&left_out, options), documents, options.mode)?;
     Ok(Learned { text, rules, workloads, flows: all, explained, left_out })

@@ -98,7 +98,7 @@ fn folded(
 ) -> Vec<(Peer, String, Sum)> {
     let named = peers.keys().filter_map(|(_, name)| name.clone());
     let patterns = match direction {
-        Direction::Egress => fold::names(named.collect()),
+        Direction::Egress => fold::names(&named.collect()),
         Direction::Ingress => BTreeMap::new(),
     };
     let patterns = if patterns.len() > MOST_NAMES { BTreeMap::new() } else { patterns };

@@ -93,7 +93,7 @@ fn container(workload: &Workload) -> Option<Here> {
             service: Some(Pattern::literal(service)?),
             ..Keys::default()
         };
-        return Some(Here { policy: project.clone(), name: service.clone(), peer: Peer::Keys(keys) });
+        return Some(Here { policy: project.clone(), name: service.clone(), peer: Peer::from(keys) });
     }
     if let Some(place) = &workload.kubernetes {
         return pod(place, &workload.labels);
@@ -104,12 +104,12 @@ fn container(workload: &Workload) -> Option<Here> {
         return by_name(name);
     }
     if let Some((label, labels)) = OTHERS.iter().find_map(|key| labelled(key, &workload.labels)) {
-        return Some(Here::of(&label, Peer::Keys(Keys { labels, ..Keys::default() })));
+        return Some(Here::of(&label, Peer::from(Keys { labels, ..Keys::default() })));
     }
     match &workload.image {
         Some(image) => Some(Here::of(
             image,
-            Peer::Keys(Keys { image: Some(Pattern::literal(image)?), ..Keys::default() }),
+            Peer::from(Keys { image: Some(Pattern::literal(image)?), ..Keys::default() }),
         )),
         None => by_name(name),
     }
@@ -119,7 +119,7 @@ fn pod(place: &Kubernetes, labels: &BTreeMap<String, String>) -> Option<Here> {
     let Kubernetes { namespace, pod, .. } = place;
     let keys = Keys { namespace: Some(Pattern::literal(namespace)?), ..Keys::default() };
     let here =
-        |name: &str, keys| Here { policy: namespace.clone(), name: name.to_owned(), peer: Peer::Keys(keys) };
+        |name: &str, keys| Here { policy: namespace.clone(), name: name.to_owned(), peer: Peer::from(keys) };
     if let Some((mut name, mut wanted)) = APPLICATION.iter().find_map(|key| labelled(key, labels)) {
         if wanted.contains_key(APPLICATION[0])
             && let Some((component, more)) = labelled(COMPONENT, labels)
@@ -139,7 +139,7 @@ fn pod(place: &Kubernetes, labels: &BTreeMap<String, String>) -> Option<Here> {
 }
 
 fn by_name(name: &str) -> Option<Here> {
-    Some(Here::of(name, Peer::Keys(Keys { name: Some(Pattern::literal(name)?), ..Keys::default() })))
+    Some(Here::of(name, Peer::from(Keys { name: Some(Pattern::literal(name)?), ..Keys::default() })))
 }
 
 /// A unit. Of those that systemd numbers (`session-3.scope`, `run-r8c1….service`), all.
@@ -152,7 +152,7 @@ fn unit(name: &str) -> Option<Here> {
         _ => Pattern::literal(name)?,
     };
     let called = if numbered.is_some() { pattern.clone() } else { name.to_owned() };
-    Some(Here::of(&called, Peer::Keys(Keys { unit: Some(pattern), ..Keys::default() })))
+    Some(Here::of(&called, Peer::from(Keys { unit: Some(pattern), ..Keys::default() })))
 }
 
 /// A peer outside; nothing for a network to which the configuration gives a name.

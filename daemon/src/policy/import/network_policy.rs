@@ -85,7 +85,7 @@ impl<'a, 'f> Reader<'a, 'f> {
                 rules.push(self.rule(spec, direction, &namespace, subjects.clone()));
             }
         }
-        let labelled = |peer: &Peer| matches!(peer, Peer::Keys(Keys { labels, .. }) if !labels.is_empty());
+        let labelled = |peer: &Peer| matches!(peer, Peer::Keys(keys) if !keys.labels.is_empty());
         let named = |rule: &Rule| {
             rule.subjects.iter().chain(rule.allow.iter().flat_map(|entry| &entry.peers)).any(labelled)
         };
@@ -139,7 +139,7 @@ impl<'a, 'f> Reader<'a, 'f> {
     fn rule(&mut self, spec: &Spec, direction: Direction, namespace: &str, subjects: Vec<Peer>) -> Rule {
         let mut allow = Vec::new();
         let mut entry = |peers: Vec<Peer>, services: Vec<Services>| {
-            let block = peers.iter().any(|peer| matches!(peer, Peer::Keys(Keys { cidr: Some(_), .. })));
+            let block = peers.iter().any(|peer| matches!(peer, Peer::Keys(keys) if keys.cidr.is_some()));
             let entry = Entry::new(peers, services);
             allow.extend(if block { entry.because(BLOCK) } else { entry }.split());
         };
@@ -233,7 +233,7 @@ impl<'a, 'f> Reader<'a, 'f> {
             self.missing(written, &format!("{key}.except"), &message);
             return None;
         }
-        Some(Peer::Keys(Keys { cidr: Some(cidr.to_string()), except, ..Keys::default() }))
+        Some(Peer::from(Keys { cidr: Some(cidr.to_string()), except, ..Keys::default() }))
     }
 
     fn parsed(&mut self, written: &Spanned<String>, key: &str) -> Option<IpNet> {
@@ -279,7 +279,7 @@ impl<'a, 'f> Reader<'a, 'f> {
 }
 
 fn pod(namespace: &str, labels: Labels) -> Peer {
-    Peer::Keys(Keys { namespace: Some(namespace.to_owned()), labels, ..Keys::default() })
+    Peer::from(Keys { namespace: Some(namespace.to_owned()), labels, ..Keys::default() })
 }
 
 /// Whether this is a name that a namespace can have. It is no pattern.

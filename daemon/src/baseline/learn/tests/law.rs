@@ -47,18 +47,16 @@ fn service_of(protocol: Protocol, port: u16) -> (Protocol, u16) {
     (protocol, if protocol.has_ports() { port } else { 0 })
 }
 
+/// The two ends, protocol and port by their places in the lists, and flows, failures, denials and days.
+type Drawn = ((usize, usize), usize, usize, (u64, u64, u64, u64));
+
 fn pasts() -> impl Strategy<Value = Vec<Past>> {
     let everybody = everybody();
     let ends = (0..everybody.len(), 0..everybody.len());
     let counts = (0_u64..3, 0_u64..3, 0_u64..3, 1_u64..4);
     let one = (ends, 0..PROTOCOLS.len(), 0..PORTS.len(), counts);
     proptest::collection::vec(one, 0..60).prop_map(move |all| {
-        let past = |((source, target), protocol, port, (flows, failed, deny, days)): (
-            (usize, usize),
-            usize,
-            usize,
-            (u64, u64, u64, u64),
-        )| {
+        let past = |((source, target), protocol, port, (flows, failed, deny, days)): Drawn| {
             let (protocol, port) = service_of(PROTOCOLS[protocol], PORTS[port]);
             let seen = past(&everybody[source], &everybody[target], protocol, port);
             let edge = Edge {
