@@ -61,10 +61,19 @@ impl Stage {
 
     /// [`Stage::start`] with more arguments of `cofferdam run`.
     fn start_with(node: &Node, docker: &Docker, settings: &str, arguments: &[&str]) -> Result<Self> {
+        Self::begin(node, docker, settings, "", arguments)
+    }
+
+    /// [`Stage::start`] with these lines in the configuration.
+    fn start_configured(node: &Node, docker: &Docker, settings: &str, lines: &str) -> Result<Self> {
+        Self::begin(node, docker, settings, lines, &[])
+    }
+
+    fn begin(node: &Node, docker: &Docker, settings: &str, lines: &str, arguments: &[&str]) -> Result<Self> {
         let policies = node.directory().join("policies");
         fs::create_dir_all(&policies)?;
         let config = node.directory().join("config.yaml");
-        configure(&config, &policies, settings, "")?;
+        configure(&config, &policies, settings, lines)?;
         let arguments = [&["--config", config.to_str().context("a path in UTF-8")?], arguments].concat();
         let daemon = Daemon::start_with(docker, &arguments)?;
         Ok(Self { config, policies, loads: loads(&daemon), daemon })

@@ -28,6 +28,7 @@ use crate::{
 
 mod baseline;
 mod change;
+mod history;
 
 /// The daemon's two doors, open in a temporary place.
 struct Doors {

@@ -256,7 +256,20 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
     fs::remove_file(&path).unwrap();
     let shown = config.effective(&origins);
     insta::assert_snapshot!(shown.replace(path.to_str().unwrap(), FILE), @r##"
+    anomalies:
+      deploy_hours: 4                                # default
+      enabled: true                                  # default
+      fan_out: 20                                    # default
+      forget_days: 30                                # default
+      learn_hours: 24                                # default
+      resolve_minutes: 60                            # default
     dns_names: true                                  # default
+    history:
+      enabled: true                                  # default
+      flush_seconds: 10                              # default
+      folder: "/var/lib/cofferdam"                   # default
+      keep_days: 30                                  # default
+      megabytes: 512                                 # default
     limits:
       flow_ring_bytes: 4194304                       # default
       flows: 2048                                    # /etc/cofferdam/config.yaml

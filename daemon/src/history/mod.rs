@@ -17,6 +17,9 @@ mod read;
 mod store;
 
 #[cfg(test)]
+pub(crate) mod samples;
+
+#[cfg(test)]
 mod tests;
 
 use std::{

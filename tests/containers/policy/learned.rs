@@ -4,10 +4,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use cofferdam_tests::{Container, Docker, Options};
+use cofferdam::event::{Alert, AlertKind};
+use cofferdam_tests::{Container, Daemon, Docker, Options, command::wait_for};
+use jiff::Timestamp;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
-use super::{Stage, known_as};
+use super::{SOON, Stage, known_as};
 use crate::{alone, docker};
 
 /// The services, and where each listens.
@@ -61,6 +67,11 @@ const FOREIGN: [(&str, &str, u16); 22] = [
     ("stranger", "api", 9_000),
 ];
 
+const SETTINGS: &str = ", at_stop: clear";
+const RECORDED: &str = "history: {flush_seconds: 1}\n";
+/// Nothing is new that was seen until then, and all else is.
+const LEARNED: &str = "anomalies: {learn_hours: 0}\n";
+
 /// The shop, a replica, and two who do not belong to it.
 fn scene(docker: &Docker) -> Result<BTreeMap<&'static str, Container>> {
     docker.network("shop", &[])?;
@@ -97,8 +108,9 @@ fn what_was_learned_is_enforced_without_a_denial_and_what_is_foreign_is_denied()
     let _turn = alone()?;
     let (node, docker) = docker()?;
     let all = scene(&docker)?;
-    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    let mut stage = Stage::start_configured(&node, &docker, SETTINGS, RECORDED)?;
     run(&all)?;
+    wait_until_written(&stage.daemon)?;
 
     let file = node.directory().join("learned.yaml");
     let path = file.display().to_string();
@@ -111,14 +123,62 @@ fn what_was_learned_is_enforced_without_a_denial_and_what_is_foreign_is_denied()
 
     stage.enforce(&text)?;
     run(&all).with_context(|| format!("{text}\n{}", stage.daemon.log()))?;
+    wait_until_written(&stage.daemon)?;
     let denied = stage.daemon.ask(&["policy", "coverage", "--format", "json", "--exit-code"])?;
     let denied: Value = serde_json::from_str(&denied)?;
     ensure!(denied["uncovered"] == Value::Array(Vec::new()), "{denied}");
     let edges = stage.daemon.map()?;
     ensure!(edges.iter().all(|edge| edge.verdicts.deny == 0), "{text}");
 
+    stage.configure(SETTINGS, &format!("{RECORDED}{LEARNED}"))?;
+    kill(Pid::from_raw(stage.daemon.pid().cast_signed()), Signal::SIGHUP)?;
+    wait_for("the configuration to be read", SOON, || {
+        stage.daemon.log().contains("configuration reloaded").then_some(())
+    })?;
     for (from, to, port) in FOREIGN {
         ensure!(connections(&all, from, to, port)? == 0, "{from} -> {to} {port} passed\n{text}");
     }
-    run(&all)
+    run(&all)?;
+    wait_until_alerted(&stage.daemon)
+}
+
+/// Waits until what has been counted stands in the history.
+fn wait_until_written(daemon: &Daemon) -> Result<()> {
+    let now = Timestamp::now();
+    let written = |daemon: &Daemon| -> Result<Timestamp> {
+        Ok(serde_json::from_value(daemon.status()?["history"]["written_at"].clone())?)
+    };
+    wait_for("the history to be written", SOON, || (written(daemon).ok()? > now).then_some(()))
+}
+
+/// Waits until there is an alert about each foreign interaction, by itself or as a part of a scan, and none about a usual one.
+fn wait_until_alerted(daemon: &Daemon) -> Result<()> {
+    let name = |service: &str| match service {
+        "backup2" => "shop/backup".to_owned(),
+        "runner" => "ci/runner".to_owned(),
+        "stranger" => service.to_owned(),
+        other => format!("shop/{other}"),
+    };
+    let mut missing = Vec::new();
+    let told = wait_for("the alerts", SOON, || {
+        let alerts: Vec<Alert> = serde_json::from_str(&daemon.ask(&["alerts", "--json"]).ok()?).ok()?;
+        let is_told = |from: &str, to: &str, port| {
+            alerts.iter().any(|alert| {
+                let is_it = alert.target.as_ref().is_some_and(|target| target.name == name(to))
+                    && alert.port.is_none_or(|told| told == port);
+                alert.source.name == name(from) && (is_it || alert.kind == AlertKind::FanOut)
+            })
+        };
+        missing = FOREIGN.into_iter().filter(|(from, to, port)| !is_told(from, to, *port)).collect();
+        missing.is_empty().then_some(alerts)
+    });
+    let alerts = told.with_context(|| format!("nobody is warned of {missing:?}; {}", daemon.log()))?;
+    for (from, to, port) in USUAL {
+        let is_it = |alert: &&Alert| {
+            let target = alert.target.as_ref().map(|target| target.name.as_str());
+            (&*alert.source.name, target, alert.port) == (&*name(from), Some(&*name(to)), Some(port))
+        };
+        ensure!(!alerts.iter().any(|alert| is_it(&alert)), "{from} -> {to} {port} is usual: {alerts:#?}");
+    }
+    Ok(())
 }

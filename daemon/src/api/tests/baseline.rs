@@ -4,13 +4,15 @@ use super::{change::Scene, *};
 use crate::{
     baseline::{coverage::Coverage, diff::Difference},
     enforcement::Simulated,
+    history::samples::Written,
 };
 
 const SPAN: &str = "since=2000-01-01T00:00:00Z&until=2200-01-01T00:00:00Z";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_are_asked_about_what_was_seen_and_nothing_changes() {
-    let scene = Scene::new("simulate").await;
+    let written = Written::new(&[], Vec::new());
+    let scene = Scene::with_history("simulate", Arc::clone(&written.history)).await;
     let text = "policy: new\nmode: enforce\nrules: [{to: host, allow: []}]\n";
     let body = serde_json::json!({
         "files": [{"name": "new.yaml", "text": text}],
@@ -33,7 +35,9 @@ async fn policies_are_asked_about_what_was_seen_and_nothing_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn coverage_and_what_is_new_are_about_a_span() {
-    let doors = Doors::open(samples::view(hooks())).await;
+    let written = Written::new(&samples::view(hooks()).edges().expect("the map"), Vec::new());
+    let view = View { history: Arc::clone(&written.history), ..samples::view(hooks()) };
+    let doors = Doors::open(view).await;
     let covered: Within<Coverage> = doors.json(&format!("/v1/policy/coverage?{SPAN}")).await;
     // Both ends of the only interaction are outside.
     assert_eq!((covered.found.interactions, covered.found.is_whole()), (0, true));

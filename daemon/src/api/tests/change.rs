@@ -19,6 +19,10 @@ impl Doors {
 
 impl Scene {
     pub(super) async fn new(name: &str) -> Self {
+        Self::with_history(name, Arc::default()).await
+    }
+
+    pub(super) async fn with_history(name: &str, history: Arc<crate::history::History>) -> Self {
         let folder = std::env::temp_dir().join(format!("cofferdam-change-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -26,7 +30,7 @@ impl Scene {
         let config =
             Policies { folder: FullPath::of(folder.to_str().expect("a path")), ..Policies::default() };
         let in_force = crate::enforcement::InForce::new(config, None);
-        let view = View { policies: in_force.into(), ..samples::view(hooks()) };
+        let view = View { policies: in_force.into(), history, ..samples::view(hooks()) };
         view.policies.reload(&view.attribution).expect("it is read");
         Self { doors: Doors::open(view).await, folder }
     }
