@@ -18,6 +18,8 @@ mod problem;
 
 mod values;
 
+mod alerts;
+
 mod outside;
 
 mod select;
@@ -35,6 +37,7 @@ mod show;
 mod in_force;
 
 pub use self::{
+    alerts::{Address, Alerts, Few, Field, Header, LONGEST_BODY, LogFile, Syslog, Template, TokenFile, Webhook},
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
@@ -78,6 +81,8 @@ pub struct Config {
     pub syscalls: Selection,
     /// Who may interact with whom.
     pub policies: Policies,
+    /// Whom alerts are sent to.
+    pub alerts: Alerts,
 }
 
 /// Where container runtimes are. None need exist.
@@ -145,6 +150,7 @@ impl Default for Config {
             dns_names: true,
             syscalls: Selection::default(),
             policies: Policies::default(),
+            alerts: Alerts::default(),
         }
     }
 }

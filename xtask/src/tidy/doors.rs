@@ -8,6 +8,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("anstream", &["cli", ""]),
     ("axum", &["api"]),
     ("aya", &["sensor"]),
+    ("backon", &["notify"]),
     ("bollard", &["attribution::runtime::docker"]),
     ("btfparse", &["sensor"]),
     ("clap_complete", &["cli"]),
@@ -26,6 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("globset", &["config::select"]),
     ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
+    ("minijinja", &["config::alerts::template"]),
     ("lru", &["attribution::names"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
     // the features.
@@ -33,8 +35,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     // What a policy may be, and the selectors and runtimes that it names.
     ("schemars", &["policy::document", "config::select", "event::workload"]),
+    // Who posts; and what is an URL, and what a header, as the configuration says them.
+    ("reqwest", &["notify::http", "config::alerts"]),
     ("resolv_conf", &["config::resolvers"]),
     ("rustix", &["cut"]),
+    ("rustls", &["notify::http"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.

@@ -35,9 +35,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cut", &["attribution", "enforcement"]),
     // Who they are, what they may, and by which links.
     ("canary", &["attribution", "links", "policy"]),
-    // Of the event, what a selector selects, and which characters are hostile.
-    ("config", &["event"]),
+    // Of the event, what a selector selects, and which characters are hostile. Of the alert, what templates have.
+    ("config", &["alert", "event"]),
     ("sink", &["event", "interaction", "metrics"]),
+    // Who is told, and what.
+    ("notify", &["alert", "config", "event"]),
     (
         "metrics",
         &[
@@ -47,6 +49,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "attribution",
             "config",
             "enforcement",
+            "notify",
             "policy",
             "sensor::counts",
             "sink",
@@ -62,6 +65,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "event",
             "interaction",
             "metrics",
+            "notify",
             "sensor::clock",
             "sensor::counts",
             "sensor::features",
