@@ -37,7 +37,7 @@ mod show;
 mod in_force;
 
 pub use self::{
-    alerts::{Address, Alerts, Few, Field, Header, LONGEST_BODY, LogFile, Syslog, Template, TokenFile, Webhook},
+    alerts::{Address, Alerts, Few, Field, Header, LogFile, Syslog, Template, TokenFile, Webhook},
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},

@@ -14,7 +14,7 @@ mod template;
 
 pub use self::{
     syslog::Syslog,
-    template::{LONGEST_BODY, Template},
+    template::Template,
 };
 use crate::event::is_hostile;
 

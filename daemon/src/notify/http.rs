@@ -53,7 +53,8 @@ impl Http {
             let token = self.tokens.run(move || token(&path)).await?.map_err(Failure::passing)?;
             headers.insert(AUTHORIZATION, secret(&format!("Bearer {token}"))?);
         }
-        let request = self.client()?.post(self.door.url.clone()).headers(headers).body(body);
+        let url = self.door.url.clone();
+        let request = self.client()?.post(url).headers(headers).body(body);
         let mut answer = request.send().await.map_err(|error| failure(&error))?;
         let status = answer.status();
         // A connection is used again only once its answer was read.

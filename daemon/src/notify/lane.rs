@@ -203,8 +203,8 @@ impl Lane {
             match delivered.unwrap_or_else(late) {
                 Ok(()) => {
                     lock(&self.queue).told();
-                    self.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     self.well();
+                    self.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     pause = pauses.build();
                 }
                 Err(failure) => {
@@ -214,8 +214,8 @@ impl Lane {
                         let lost = lock(&self.queue).lost();
                         self.drop_some(lost as u64);
                     }
-                    self.failed.fetch_add(1, Ordering::Relaxed);
                     self.ill(&failure);
+                    self.failed.fetch_add(1, Ordering::Relaxed);
                     time::sleep(pause.next().unwrap_or(pace.longest_pause)).await;
                 }
             }

@@ -6,14 +6,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, value::Serde};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::alert::{Alert, AlertKind, AlertState, Severity};
 
 /// Longest text that a template may make, in bytes.
-pub const LONGEST_BODY: usize = 256 << 10;
+const LONGEST_BODY: usize = 256 << 10;
 /// Longest template, in bytes.
 const TEMPLATE_LIMIT: usize = 64 << 10;
 /// Most steps of a template: one that never ends is stopped.
@@ -63,7 +63,7 @@ impl Template {
         let environment = compiled(&self.0).map_err(|error| told(&error))?;
         let mut body = Bounded(Vec::new());
         let template = environment.get_template(NAME).map_err(|error| told(&error))?;
-        let rendered = template.render_to_write(value, &mut body).map(drop);
+        let rendered = template.render_captured_to(Serde(value), &mut body).map(drop);
         if body.is_full() {
             return Err(format!("the text is longer than {LONGEST_BODY} bytes"));
         }
