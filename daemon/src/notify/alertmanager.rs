@@ -117,7 +117,29 @@ mod tests {
             let runbook = runbook(alert.kind);
             serde_json::to_string_pretty(&posted(alert, "host1", &runbook, now)).unwrap()
         };
-        insta::assert_snapshot!(shown(&alert("a1")), @"");
+        insta::assert_snapshot!(shown(&alert("a1")), @r#"
+        {
+          "labels": {
+            "alert_id": "a1",
+            "alertname": "CofferdamNewEdge",
+            "instance": "host1",
+            "job": "cofferdam",
+            "port": "5432",
+            "protocol": "tcp",
+            "severity": "warning",
+            "source": "shop/web",
+            "target": "shop/db"
+          },
+          "annotations": {
+            "description": "shop/web talks to shop/db, tcp/5432, for the first time in 14 days",
+            "runbook_url": "https://github.com/cofferdam/cofferdam/blob/main/docs/anomalies.md#new_edge",
+            "summary": "new edge: shop/web to shop/db"
+          },
+          "startsAt": "2026-11-27T09:59:00Z",
+          "endsAt": "2026-11-27T10:04:00Z",
+          "generatorURL": "https://github.com/cofferdam/cofferdam/blob/main/docs/anomalies.md#new_edge"
+        }
+        "#);
         let before = shown(&alert("a1"));
         let after = shown(&Alert { state: AlertState::Resolved, ..alert("a1") });
         assert_eq!(after, before.replace("2026-11-27T10:04:00Z", "2026-11-27T10:00:00Z"), "it ends now");

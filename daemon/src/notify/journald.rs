@@ -124,7 +124,23 @@ mod tests {
     fn an_entry_has_a_field_for_each_thing_that_one_looks_for() {
         let shown: String =
             read(&entry(&alert("a1"))).iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r"
+        MESSAGE=shop/web talks to shop/db, tcp/5432, for the first time in 14 days
+        PRIORITY=4
+        MESSAGE_ID=af5838ee090747699afafb49d8a7fc6e
+        SYSLOG_IDENTIFIER=cofferdam
+        COFFERDAM_ALERT_ID=a1
+        COFFERDAM_KIND=new_edge
+        COFFERDAM_SEVERITY=warning
+        COFFERDAM_STATE=open
+        COFFERDAM_SOURCE=shop/web
+        COFFERDAM_TARGET=shop/db
+        COFFERDAM_PROTOCOL=tcp
+        COFFERDAM_PORT=5432
+        COFFERDAM_COUNT=3
+        CONTAINER_ID=f00df00df00df00df00df00df00df00df00df00df00df00df00df00df00df00d
+        CONTAINER_NAME=shop-web-1
+        ");
     }
 
     #[test]

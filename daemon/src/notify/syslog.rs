@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_message_is_one_of_rfc_5424() {
-        insta::assert_snapshot!(shown(&alert("a1"), "host1"), @"");
+        insta::assert_snapshot!(shown(&alert("a1"), "host1"), @r#"<28>1 2026-11-27T10:00:00.123456Z host1 cofferdam 77 new_edge [cofferdam@32473 alert_id="a1" kind="new_edge" severity="warning" state="open" source="shop/web" target="shop/db" protocol="tcp" port="5432" count="3" container_id="f00df00df00df00df00df00df00df00df00df00df00df00df00df00df00df00d" container_name="shop-web-1"] shop/web talks to shop/db, tcp/5432, for the first time in 14 days"#);
     }
 
     #[test]
