@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Who is told by it: nobody.
-const SETTINGS: &str = "route: {receiver: nobody, group_by: [alertname, instance, source]}\nreceivers: [{name: nobody}]\n";
+const SETTINGS: &str =
+    "route: {receiver: nobody, group_by: [alertname, instance, source]}\nreceivers: [{name: nobody}]\n";
 
 /// Alertmanager on a node, that tells nobody. Stopped when dropped.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ impl Alertmanager {
         let mut command = node.command("prometheus-alertmanager");
         command.arg("--config.file").arg(&settings).arg("--storage.path").arg(directory.join("data"));
         // The second: it looks for no others.
-        command.args([format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address=".to_owned()]);
+        command
+            .args([format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address=".to_owned()]);
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
         let alertmanager = Self { node: node.clone(), child, url: format!("http://127.0.0.1:{port}") };
@@ -70,7 +72,12 @@ impl Alertmanager {
     ///
     /// # Errors
     /// When that is not so within the time.
-    pub fn wait_until(&self, alertname: &str, fires: bool, within: Duration) -> anyhow::Result<Option<Value>> {
+    pub fn wait_until(
+        &self,
+        alertname: &str,
+        fires: bool,
+        within: Duration,
+    ) -> anyhow::Result<Option<Value>> {
         let what = format!("{alertname} that {}", if fires { "fires" } else { "fires no more" });
         wait_for(&what, within, || {
             let alerts = self.alerts().ok()?;

@@ -18,11 +18,11 @@ use crate::{
     config::{Config, Given, InForce, Source},
     enforcement,
     metrics::{Metrics, samples},
+    notify::Notify,
     sensor::{
         counts::{Calls, Counters, Counts, Family, HookStatus, Hooks},
         features::Features,
     },
-    notify::Notify,
     sink::EventStream,
     syscall::accounts::Accounts,
     view::{Heartbeat, View},

@@ -12,10 +12,7 @@ mod syslog;
 
 mod template;
 
-pub use self::{
-    syslog::Syslog,
-    template::Template,
-};
+pub use self::{syslog::Syslog, template::Template};
 use crate::event::is_hostile;
 
 /// Most receivers of one kind: each has a task and a queue of its own.
@@ -298,7 +295,9 @@ impl TryFrom<String> for TokenFile {
     fn try_from(text: String) -> Result<Self, String> {
         let credential = !text.contains('/') && ![".", ".."].contains(&&*text);
         if !(credential || text.starts_with('/')) || is_no_path(&text) {
-            return Err("must be a path that begins with /, or the name of a credential of systemd".to_owned());
+            return Err(
+                "must be a path that begins with /, or the name of a credential of systemd".to_owned()
+            );
         }
         Ok(Self(text))
     }

@@ -50,13 +50,16 @@ impl Receive for Alertmanager {
     async fn deliver(&mut self, alerts: &[Arc<Alert>]) -> Result<(), Failure> {
         let now = Timestamp::now();
         let runbooks: Vec<_> = alerts.iter().map(|alert| runbook(alert.kind)).collect();
-        let posted = alerts.iter().zip(&runbooks).map(|(alert, runbook)| posted(alert, &self.host, runbook, now));
+        let posted =
+            alerts.iter().zip(&runbooks).map(|(alert, runbook)| posted(alert, &self.host, runbook, now));
         let body = serde_json::to_vec(&posted.collect::<Vec<_>>()).map_err(Failure::lasting)?;
         self.http.post(body, "application/json").await
     }
 }
 
 fn posted<'a>(alert: &Alert, host: &str, runbook: &'a str, now: Timestamp) -> Posted<'a> {
+    // Alertmanager takes none that ends before it began, as one does whose clock was put back.
+    let now = now.max(alert.began);
     let target = alert.target.as_deref();
     let of = |what: Option<String>| what.unwrap_or_default();
     // What has no value is no label to Alertmanager.
@@ -86,7 +89,7 @@ fn posted<'a>(alert: &Alert, host: &str, runbook: &'a str, now: Timestamp) -> Po
         starts_at: alert.began,
         ends_at: match alert.state {
             AlertState::Open => now.checked_add(OPEN_FOR).unwrap_or(now),
-            AlertState::Acknowledged | AlertState::Resolved => now.max(alert.began),
+            AlertState::Acknowledged | AlertState::Resolved => now,
         },
         generator_url: runbook,
     }
@@ -135,7 +138,7 @@ mod tests {
             "runbook_url": "https://github.com/cofferdam/cofferdam/blob/main/docs/anomalies.md#new_edge",
             "summary": "new edge: shop/web to shop/db"
           },
-          "startsAt": "2026-11-27T09:59:00Z",
+          "startsAt": "2020-01-05T09:59:00Z",
           "endsAt": "2026-11-27T10:04:00Z",
           "generatorURL": "https://github.com/cofferdam/cofferdam/blob/main/docs/anomalies.md#new_edge"
         }
@@ -153,7 +156,7 @@ mod tests {
         let names: Vec<_> = posted.labels.keys().copied().collect();
         assert_eq!(names, ["alert_id", "alertname", "instance", "job", "severity", "source"]);
         assert_eq!(posted.annotations["summary"], "new edge: shop/web");
-        assert_eq!(posted.ends_at, posted.starts_at.max(posted.ends_at), "never before it began");
+        assert!(posted.ends_at > posted.starts_at, "never before it began");
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn secret(value: &str) -> Result<HeaderValue, Failure> {
 
 /// Reads a token. Says why there is none, and never what is in the file.
 fn token(path: &Path) -> Result<String, String> {
-    let broken = |why: &dyn std::fmt::Display| format!("the token in {} cannot be read: {why}", path.display());
+    let broken =
+        |why: &dyn std::fmt::Display| format!("the token in {} cannot be read: {why}", path.display());
     if !std::fs::metadata(path).map_err(|error| broken(&error))?.is_file() {
         return Err(broken(&"it is no file"));
     }
@@ -131,7 +132,10 @@ fn token(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| broken(&error))?;
     file.take(TOKEN_LIMIT + 1).read_to_string(&mut text).map_err(|error| broken(&error))?;
     let token = text.trim();
-    if token.is_empty() || text.len() as u64 > TOKEN_LIMIT || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if token.is_empty()
+        || text.len() as u64 > TOKEN_LIMIT
+        || !token.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(broken(&"it is empty, too long, or no single word of ASCII"));
     }
     Ok(token.to_owned())

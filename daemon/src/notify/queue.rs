@@ -173,7 +173,11 @@ mod tests {
             assert!(put(&mut queue, "a", AlertState::Open));
             assert_eq!(taken(&mut queue, 9), "a open ");
             assert!(put(&mut queue, "a", AlertState::Resolved));
-            if fails { queue.untold() } else { queue.told() }
+            if fails {
+                queue.untold()
+            } else {
+                queue.told()
+            }
             assert_eq!(taken(&mut queue, 9), "a resolved ");
             queue.told();
             queue.repeat();

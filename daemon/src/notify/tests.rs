@@ -30,8 +30,7 @@ fn start(alerts: &str, pace: Pace, journal: &Path) -> (Notify, CancellationToken
     let config = Config::parse(Path::new("test.yaml"), &format!("alerts: {alerts}"))
         .unwrap_or_else(|problem| panic!("{problem}"));
     let cancel = CancellationToken::new();
-    let notify =
-        Notify::start_at(&config.alerts, "host1", &Handle::current(), cancel.clone(), pace, journal);
+    let notify = Notify::start_at(&config.alerts, "host1", &Handle::current(), cancel.clone(), pace, journal);
     (notify, cancel)
 }
 
@@ -188,7 +187,8 @@ async fn a_webhook_is_sent_the_alert_with_headers_and_a_token_that_is_read_each_
 #[tokio::test]
 async fn without_its_token_nothing_is_sent_and_it_is_said_why() {
     let (address, requests) = server(&[FINE]);
-    let notify = started(&format!("{{webhooks: [{{url: \"http://{address}\", token_file: /nonexistent/t}}]}}"));
+    let notify =
+        started(&format!("{{webhooks: [{{url: \"http://{address}\", token_file: /nonexistent/t}}]}}"));
     notify.send(&alert("a1"));
     let status = until(&notify, |status| status.failed > 1).await;
     let error = status.last_error.unwrap();
@@ -213,7 +213,8 @@ async fn a_webhook_is_sent_what_its_template_makes() {
 #[tokio::test]
 async fn what_fails_is_tried_again_and_counted_and_an_error_is_harmless() {
     let (address, requests) = server(&[BROKEN, BROKEN, FINE]);
-    let slow = Pace { first_pause: Duration::from_millis(300), longest_pause: Duration::from_millis(300), ..PACE };
+    let slow =
+        Pace { first_pause: Duration::from_millis(300), longest_pause: Duration::from_millis(300), ..PACE };
     let place = Path::new("/nonexistent");
     let (notify, _cancel) =
         start(&format!("{{webhooks: [{{url: \"http://u:pw@{address}/secret\"}}]}}"), slow, place);

@@ -20,9 +20,13 @@ pub(super) struct Webhook {
 impl Webhook {
     /// The one that the configuration wants.
     pub(super) fn new(wanted: &Wanted, host: Arc<str>) -> Self {
-        let headers = wanted.headers.iter().map(|(name, field)| (name.name().to_owned(), field.value().to_owned()));
-        let door =
-            Door { url: wanted.url.url().clone(), token: wanted.token_file.clone(), headers: headers.collect() };
+        let headers =
+            wanted.headers.iter().map(|(name, field)| (name.name().to_owned(), field.value().to_owned()));
+        let door = Door {
+            url: wanted.url.url().clone(),
+            token: wanted.token_file.clone(),
+            headers: headers.collect(),
+        };
         Self {
             http: Http::new(door),
             content_type: wanted.content_type.value().to_owned(),

@@ -33,7 +33,11 @@ impl TryFrom<String> for Syslog {
             None if text.is_empty() => Ok(Self::Off),
             None => {
                 let path: FullPath = text.parse().map_err(|_| refused())?;
-                if text.contains(is_hostile) { Err(refused()) } else { Ok(Self::Socket(path.path().to_owned())) }
+                if text.contains(is_hostile) {
+                    Err(refused())
+                } else {
+                    Ok(Self::Socket(path.path().to_owned()))
+                }
             }
         }
     }
@@ -50,7 +54,8 @@ fn port(text: &str) -> Option<String> {
             (1..=253).contains(&host.len()) && host.bytes().all(letter)
         }
     };
-    let numbered = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let numbered =
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
     (named && numbered).then(|| text.to_owned())
 }
 
@@ -81,8 +86,18 @@ mod tests {
             assert_eq!(Syslog::try_from(text.to_owned()).map(String::from), Ok(text.to_owned()));
         }
         let bad = [
-            "dev/log", "udp://", "udp://a", "udp://a:0", "udp://:1", "tcp://a:b", "tcp://a b:1", "http://a:1",
-            "tcp://a:+1", "tcp://[x]:1", "tcp://u@a:1", "/dev/lo\ng",
+            "dev/log",
+            "udp://",
+            "udp://a",
+            "udp://a:0",
+            "udp://:1",
+            "tcp://a:b",
+            "tcp://a b:1",
+            "http://a:1",
+            "tcp://a:+1",
+            "tcp://[x]:1",
+            "tcp://u@a:1",
+            "/dev/lo\ng",
         ];
         for bad in bad {
             assert!(Syslog::try_from(bad.to_owned()).is_err(), "{bad}");

@@ -83,7 +83,8 @@ fn compiled(text: &str) -> Result<Environment<'_>, Error> {
 }
 
 fn told(error: &Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), |why| format!("{}: {why}", error.kind()));
+    let what =
+        error.detail().map_or_else(|| error.kind().to_string(), |why| format!("{}: {why}", error.kind()));
     match error.line() {
         Some(line) => format!("line {line} of the template: {what}"),
         None => what,
@@ -202,10 +203,7 @@ mod tests {
             {% if target %}{{ target.name }} {{ protocol }}/{{ port }}{% endif %} {{ count }} {{ acknowledged }} \
             {{ source.labels.team | default('nobody') }}";
         let text = template(text, false).unwrap().render("host1", &alert()).unwrap();
-        assert_eq!(
-            text,
-            "host1 new_edge warning open shop/\"web\" none shop/db tcp/5432 3 none nobody"
-        );
+        assert_eq!(text, "host1 new_edge warning open shop/\"web\" None shop/db tcp/5432 3 None nobody");
     }
 
     #[test]
@@ -244,6 +242,25 @@ mod tests {
             ("{% include 'other' %}", false),
         ];
         let all = all.map(|(text, json)| format!("{text:?}\n    {}\n", template(text, json).unwrap_err()));
-        insta::assert_snapshot!(all.join(""), @"");
+        insta::assert_snapshot!(all.join(""), @r##"
+        "{{ sentence"
+            line 1 of the template: syntax error: unexpected end of input, expected end of variable block
+        "a\n{% if %}"
+            line 2 of the template: syntax error: unexpected end of block
+        "{{ sentense }}"
+            of an alert with all fields: line 1 of the template: undefined value
+        "{{ target.name }}"
+            of an alert without a target: line 1 of the template: undefined value
+        "{{ sentence | shout }}"
+            of an alert with all fields: line 1 of the template: unknown filter: filter shout is unknown
+        "{\"text\": \"{{ sentence }}\"}"
+            of an alert with all fields, the template makes no JSON (expected `,` or `}` at line 1 column 17); texts need `| tojson`, without quotes
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
+            of an alert with all fields: line 1 of the template: engine ran out of fuel
+        "{% for a in range(9999) %}{{ '0123456789' * 9 }}{% endfor %}"
+            of an alert with all fields: the text is longer than 262144 bytes
+        "{% include 'other' %}"
+            line 1 of the template: syntax error: unknown statement include
+        "##);
     }
 }

@@ -18,7 +18,8 @@ fn all_receivers_are_read() {
         \u{20}     template: '{{ sentence }}'\n      token_file: hook\n\
         \u{20} journald: true\n  syslog: udp://127.0.0.1:514\n  file: /var/log/cofferdam/alerts.json\n";
     let alerts = parse(text).unwrap();
-    let urls: Vec<_> = alerts.alertmanagers.iter().map(|address| address.join("/api/v2/alerts").to_string()).collect();
+    let urls: Vec<_> =
+        alerts.alertmanagers.iter().map(|address| address.join("/api/v2/alerts").to_string()).collect();
     assert_eq!(urls, ["http://a:9093/api/v2/alerts", "https://u:p@b/prefix/api/v2/alerts"]);
     assert_eq!(alerts.alertmanager_token_file.path(), Some("/etc/token".into()));
     let [plain, full] = alerts.webhooks.iter().collect::<Vec<_>>().try_into().unwrap();
@@ -64,7 +65,42 @@ fn what_is_wrong_is_told_with_its_place_and_without_what_stands_there() {
     ];
     let all = texts.map(|text| format!("{text:?}\n    {}\n", parse(text).unwrap_err()));
     let all = all.join("");
-    insta::assert_snapshot!(all, @"");
+    insta::assert_snapshot!(all, @r##"
+    "alerts:\n  alertmanagers: [alertmanager]"
+        config.yaml:2:19: `alerts.alertmanagers[0]`: is no URL as in http://alertmanager:9093: relative URL without a base
+    "alerts:\n  alertmanagers: [\"ftp://u:password@a\"]"
+        config.yaml:2:19: `alerts.alertmanagers[0]`: is no URL as in http://alertmanager:9093: it begins neither with http:// nor with https://
+    "alerts:\n  alertmanagers: [\"http://u:password@\"]"
+        config.yaml:2:19: `alerts.alertmanagers[0]`: is no URL as in http://alertmanager:9093: empty host
+    "alerts:\n  alertmanagers: http://a"
+        config.yaml:2:18: `alerts.alertmanagers`: expected a list
+    "alerts:\n  alertmanager_token_file: some/where"
+        config.yaml:2:28: `alerts.alertmanager_token_file`: must be a path that begins with /, or the name of a credential of systemd
+    "alerts:\n  webhooks: [{}]"
+        config.yaml:2:14: `alerts.webhooks[0]`: lacks `url`
+    "alerts:\n  webhooks: [{url: \"http://a\", method: PUT}]"
+        config.yaml:2:32: `alerts.webhooks[0].method`: unknown field `method`, expected one of url, headers, content_type, template, token_file
+    "alerts:\n  webhooks: [{url: \"http://a\", headers: {\"a b\": x}}]"
+        config.yaml:2:42: `alerts.webhooks[0].headers.a b`: is no name of a header of HTTP
+    "alerts:\n  webhooks: [{url: \"http://a\", headers: {Host: x}}]"
+        config.yaml:2:42: `alerts.webhooks[0].headers.Host`: the header `host` cannot be set here
+    "alerts:\n  webhooks: [{url: \"http://a\", headers: {X-Key: \"password\\nX: y\"}}]"
+        config.yaml:2:49: `alerts.webhooks[0].headers.X-Key`: is no value of a header of HTTP
+    "alerts:\n  webhooks:\n    - url: http://a\n      template: \"{{ sentence\""
+        config.yaml:4:17: `alerts.webhooks[0].template`: line 1 of the template: syntax error: unexpected end of input, expected end of variable block
+    "alerts:\n  webhooks:\n    - url: http://a\n      template: |\n        {{ kind }}\n        {{ sentense }}\n      content_type: text/plain"
+        config.yaml:3:7: `alerts.webhooks[0]`: of an alert with all fields: line 2 of the template: undefined value
+    "alerts:\n  webhooks:\n    - url: http://a\n      template: '{\"text\": \"{{ sentence }}\"}'"
+        config.yaml:3:7: `alerts.webhooks[0]`: of an alert with all fields, the template makes no JSON (expected `,` or `}` at line 1 column 17); texts need `| tojson`, without quotes
+    "alerts:\n  journald: often"
+        config.yaml:2:13: `alerts.journald`: invalid boolean (true or false expected)
+    "alerts:\n  syslog: http://a"
+        config.yaml:2:11: `alerts.syslog`: must be a socket as /dev/log, or udp://HOST:PORT, or tcp://HOST:PORT
+    "alerts:\n  file: alerts.json"
+        config.yaml:2:9: `alerts.file`: must be the path of a file, from / on
+    "alerts:\n  files: /a"
+        config.yaml:2:3: `alerts.files`: unknown field `files`, expected one of alertmanagers, alertmanager_token_file, webhooks, journald, syslog, file; did you mean `file`?
+    "##);
 }
 
 #[test]
