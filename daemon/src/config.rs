@@ -18,6 +18,8 @@ mod problem;
 
 mod values;
 
+mod alerts;
+
 mod outside;
 
 mod select;
@@ -39,6 +41,7 @@ mod history;
 mod in_force;
 
 pub use self::{
+    alerts::{Address, Alerts, Few, Field, Header, LogFile, Syslog, Template, TokenFile, Webhook},
     anomalies::Anomalies,
     history::History,
     in_force::{InForce, Report},
@@ -84,6 +87,8 @@ pub struct Config {
     pub syscalls: Selection,
     /// Who may interact with whom.
     pub policies: Policies,
+    /// Whom alerts are sent to.
+    pub alerts: Alerts,
     /// What is called unusual.
     pub anomalies: Anomalies,
     /// What is kept of what has happened.
@@ -155,6 +160,7 @@ impl Default for Config {
             dns_names: true,
             syscalls: Selection::default(),
             policies: Policies::default(),
+            alerts: Alerts::default(),
             anomalies: Anomalies::default(),
             history: History::default(),
         }

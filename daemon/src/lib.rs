@@ -33,6 +33,8 @@ pub mod syscall;
 
 pub mod sink;
 
+pub mod notify;
+
 pub mod view;
 
 pub mod metrics;

@@ -40,6 +40,7 @@ use crate::{
     enforcement,
     event::{CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
     interaction::Edge,
+    notify::ReceiverStatus,
     sensor::counts::{Counters, HookStatus},
     sink::KINDS,
     syscall::Syscall,
@@ -88,6 +89,7 @@ struct Readings {
     dns_names: usize,
     archive_folded: u64,
     events_dropped: u64,
+    receivers: Vec<ReceiverStatus>,
     heartbeat_age: f64,
     config: Option<Report>,
     policies: enforcement::Report,
@@ -206,6 +208,7 @@ impl Metrics {
             dns_names: view.attribution.dns_names(),
             archive_folded: lock(&view.archive).folded() + view.syscalls.folded(),
             events_dropped: view.events.dropped(),
+            receivers: view.notify.receivers(),
             heartbeat_age: view.heartbeat.age().as_secs_f64(),
             config: Some(view.config.report()),
             policies: view.policies.report(),
@@ -323,6 +326,11 @@ impl Metrics {
             page.count(&metric::EVENTS, &[kind], counter.load(Ordering::Relaxed));
         }
         page.count(&metric::EVENTS_DROPPED, &["stream"], readings.events_dropped);
+        for receiver in &readings.receivers {
+            page.count(&metric::ALERTS_SENT, &[&receiver.name], receiver.sent);
+            page.count(&metric::ALERT_FAILURES, &[&receiver.name], receiver.failed);
+            page.count(&metric::ALERTS_DROPPED, &[&receiver.name], receiver.dropped);
+        }
         for (name, counter) in family::NAMES.into_iter().zip(&self.delivered) {
             page.count(&metric::RECORDS_DELIVERED, &[name], counter.load(Ordering::Relaxed));
         }

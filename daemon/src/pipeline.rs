@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::Context as _;
 use cofferdam_common::{ids::CgroupId, network::FlowRecord, record::family};
+use nix::sys::utsname::uname;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -37,6 +38,7 @@ use crate::{
     event::{Alert, Event, EventKind, Lost, SCHEMA_VERSION},
     history::{self, Inlet},
     metrics::Metrics,
+    notify::Notify,
     sensor::{
         self,
         budgets::{Allowance, Allowances, Missing},
@@ -136,6 +138,9 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     attribution.name_outside(Networks::new(config.outside.networks()));
     attribution.seed().context("cannot look at what runs already")?;
 
+    let cancel = CancellationToken::new();
+    let host = uname().context("cannot ask what this host is called")?;
+    let host = host.nodename().to_string_lossy();
     let view = View {
         attribution: Arc::clone(&attribution),
         counts: ledger.clone(),
@@ -148,6 +153,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         features: Arc::new(features),
         metrics: Arc::new(Metrics::new()),
         events: EventStream::new(),
+        notify: Notify::start(&config.alerts, &host, tasks.handle(), cancel.clone()),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, config.clone())),
         policies: Arc::new(enforcement::InForce::new(
@@ -156,7 +162,6 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         )),
         heartbeat: Heartbeat::default(),
     };
-    let cancel = CancellationToken::new();
     let (inject, injected) = sync_channel(INJECTED_LIMIT);
     let (inlet, outlet) = history::inlet();
     // Cancelled when nothing happens any more that is to be recorded.

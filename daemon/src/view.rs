@@ -27,6 +27,7 @@ use crate::{
         proxy::{self, Published},
     },
     metrics::Metrics,
+    notify::Notify,
     sensor::{
         clock::Clock,
         counts::{Counters, Counts, Hooks, Use},
@@ -61,6 +62,8 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     /// Where events can be listened to.
     pub events: EventStream,
+    /// Whom alerts are sent to.
+    pub notify: Notify,
     /// The configuration that is in force.
     pub config: Arc<InForce>,
     /// The policies that are in force.

@@ -4,6 +4,7 @@
 #![expect(clippy::tests_outside_test_module, reason = "this binary is tests only")]
 #![expect(clippy::print_stdout, reason = "what was measured, for who asks with --nocapture")]
 
+mod alertmanager;
 mod cgroups;
 mod churn;
 mod config;

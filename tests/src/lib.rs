@@ -29,6 +29,7 @@ pub mod edges;
 pub mod flood;
 pub mod foreign;
 
+pub mod alertmanager;
 pub mod prometheus;
 
 pub mod socket;

@@ -19,6 +19,7 @@ use crate::{
     config::{Config, Given, InForce, Source},
     enforcement,
     metrics::{Metrics, samples},
+    notify::Notify,
     sensor::{
         counts::{Calls, Counters, Counts, Family, HookStatus, Hooks},
         features::Features,
@@ -127,6 +128,7 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         features: Arc::new(features()),
         metrics: Arc::new(Metrics::new()),
         events: EventStream::new(),
+        notify: Notify::default(),
         started: Instant::now(),
         config: Arc::new(InForce::new(source, Config::default())),
         policies: Arc::new(enforcement::InForce::new(crate::config::Policies::default(), None)),

@@ -131,7 +131,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
-        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls, policies, anomalies, history
+        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls, policies, anomalies, history, alerts
     "dns_names: maybe"
         config.yaml:1:12: `dns_names`: invalid boolean (true or false expected)
     "outside: [1]"
@@ -256,6 +256,13 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
     fs::remove_file(&path).unwrap();
     let shown = config.effective(&origins);
     insta::assert_snapshot!(shown.replace(path.to_str().unwrap(), FILE), @r##"
+    alerts:
+      alertmanager_token_file: ""                    # default
+      alertmanagers: []                              # default
+      file: ""                                       # default
+      journald: false                                # default
+      syslog: ""                                     # default
+      webhooks: []                                   # default
     anomalies:
       deploy_hours: 4                                # default
       enabled: true                                  # default

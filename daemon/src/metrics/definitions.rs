@@ -87,6 +87,12 @@ metrics! {
         "Events that the pipeline made."
     EVENTS_DROPPED: COUNTER "cofferdam_events_dropped_total" ["sink"];
         "Events that a sink was too slow for."
+    ALERTS_SENT: COUNTER "cofferdam_alerts_sent_total" ["receiver"];
+        "Alerts that a receiver took, those that it was told again included."
+    ALERT_FAILURES: COUNTER "cofferdam_alerts_send_failures_total" ["receiver"];
+        "Tries to send alerts that failed; they are tried again."
+    ALERTS_DROPPED: COUNTER "cofferdam_alerts_dropped_total" ["receiver"];
+        "Alerts that a receiver will never be told: too many waited for it, or it refused them for good."
     RECORDS_ISSUED: COUNTER "cofferdam_records_issued_total" ["family"];
         "Records that hooks wanted to send to the daemon."
     RECORDS_DELIVERED: COUNTER "cofferdam_records_delivered_total" ["family"];

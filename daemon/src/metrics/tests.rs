@@ -42,6 +42,17 @@ fn readings() -> Readings {
         dns_names: 7,
         archive_folded: 0,
         events_dropped: 0,
+        receivers: vec![ReceiverStatus {
+            name: "webhook-2".to_owned(),
+            kind: "webhook".to_owned(),
+            place: "http://127.0.0.1:8080".to_owned(),
+            sent: 5,
+            failed: 7,
+            dropped: 0,
+            waiting: 1,
+            last_error: Some("it answered 500".to_owned()),
+            since: "2026-11-24T10:00:00Z".parse().expect("a time"),
+        }],
         heartbeat_age: 0.25,
         config: Some(Report {
             file: "/etc/cofferdam/config.yaml".to_owned(),
@@ -60,6 +71,15 @@ fn readings() -> Readings {
             problem: Some("it is broken".to_owned()),
             ..enforcement::Report::default()
         },
+    }
+}
+
+#[test]
+fn alerts_are_counted_by_receiver_from_the_start() {
+    let text = render(&Metrics::new(), &readings());
+    for (name, count) in [("sent", 5.0), ("send_failures", 7.0), ("dropped", 0.0)] {
+        let series = format!("cofferdam_alerts_{name}_total{{receiver=\"webhook-2\"}}");
+        assert_eq!(value(&text, &series), Some(count), "{text}");
     }
 }
 

@@ -7,8 +7,15 @@ use anyhow::{Result, ensure};
 use crate::shell;
 
 /// Services that come with our packages and that apt starts where nothing forbids it.
-const SERVICES: [&str; 6] =
-    ["docker.socket", "docker", "containerd", "podman.socket", "prometheus", "auditd"];
+const SERVICES: [&str; 7] = [
+    "docker.socket",
+    "docker",
+    "containerd",
+    "podman.socket",
+    "prometheus",
+    "prometheus-alertmanager",
+    "auditd",
+];
 
 /// Installs packages; updates the lists once, and only if something is to be installed.
 #[derive(Default)]

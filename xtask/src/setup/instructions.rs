@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Need, TOOLS, bpf};
 
 /// What Fedora calls Debian's packages, where the names differ.
-const FEDORA: [(&str, &str); 7] = [
+const FEDORA: [(&str, &str); 8] = [
     ("docker.io", "moby-engine"),
     ("busybox-static", "busybox"),
     ("qemu-system-x86", "qemu-system-x86-core"),
@@ -13,6 +13,7 @@ const FEDORA: [(&str, &str); 7] = [
     ("iproute2", "iproute"),
     ("xz-utils", "xz"),
     ("prometheus", "golang-github-prometheus"),
+    ("prometheus-alertmanager", "golang-github-prometheus-alertmanager"),
 ];
 
 /// The commands for `needs`, for each kind of system.

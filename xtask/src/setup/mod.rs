@@ -93,6 +93,8 @@ const TOOLS: &[Tool] = &[
     tool("dnsmasq", "dnsmasq-base", Need::Containers),
     tool("prometheus", "prometheus", Need::Containers),
     tool("promtool", "prometheus", Need::Containers),
+    tool("prometheus-alertmanager", "prometheus-alertmanager", Need::Containers),
+    tool("amtool", "prometheus-alertmanager", Need::Containers),
     tool("dot", "graphviz", Need::Containers),
     tool("c++", "g++", Need::Fuzzing),
     tool("qemu-system-x86_64", "qemu-system-x86", Need::VirtualMachine),

@@ -8,6 +8,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("anstream", &["cli", ""]),
     ("axum", &["api"]),
     ("aya", &["sensor"]),
+    ("backon", &["notify"]),
     ("bollard", &["attribution::runtime::docker"]),
     ("btfparse", &["sensor"]),
     ("clap_complete", &["cli"]),
@@ -37,15 +38,19 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
     ("lru", &["attribution::names", "history::store"]),
+    ("minijinja", &["config::alerts::template"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
     // the features.
     ("procfs", &["attribution", "cut", "metrics", "sensor::features"]),
     ("prometheus", &["metrics"]),
     // What a policy may be, and the selectors and runtimes that it names.
     ("schemars", &["policy::document", "config::select", "event::workload"]),
+    // Who posts; and what is an URL, and what a header, as the configuration says them.
+    ("reqwest", &["notify::http", "config::alerts"]),
     ("resolv_conf", &["config::resolvers"]),
     ("rusqlite", &["history"]),
     ("rustix", &["cut"]),
+    ("rustls", &["notify::http"]),
     ("sd_notify", &["pipeline"]),
     ("serde_path_to_error", &["config::problem"]),
     // Texts are read in one place; what is read there knows its place in the text. One place writes them.

@@ -41,9 +41,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cut", &["attribution", "enforcement"]),
     // Who they are, what they may, and by which links.
     ("canary", &["attribution", "links", "policy"]),
-    // Of the event, what a selector selects, and which characters are hostile.
-    ("config", &["event"]),
+    // Of the event, what a selector selects, and which characters are hostile. Of the alert, what templates have.
+    ("config", &["alert", "event"]),
     ("sink", &["event", "interaction", "metrics"]),
+    // Who is told, and what.
+    ("notify", &["alert", "config", "event"]),
     (
         "metrics",
         &[
@@ -54,6 +56,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "attribution",
             "config",
             "enforcement",
+            "notify",
             "policy",
             "sensor::counts",
             "sink",
@@ -70,6 +73,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "history",
             "interaction",
             "metrics",
+            "notify",
             "sensor::clock",
             "sensor::counts",
             "sensor::features",
