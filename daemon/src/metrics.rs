@@ -2,6 +2,7 @@
 //!
 //! `definitions` is the list. Nothing here waits for anything but a short lock that is never held over I/O.
 
+mod anomalies;
 mod bounded;
 mod daemon;
 mod definitions;
@@ -38,7 +39,7 @@ use crate::{
     attribution::{ContainerState, DNS_OUTCOMES, Overflows, RuntimeState, RuntimeStatus},
     config::Report,
     enforcement,
-    event::{CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
+    event::{Alert, CgroupChange, CgroupEvent, Event, EventKind, Lost, Workload, WorkloadKind},
     interaction::Edge,
     notify::ReceiverStatus,
     sensor::counts::{Counters, HookStatus},
@@ -94,6 +95,7 @@ struct Readings {
     config: Option<Report>,
     policies: enforcement::Report,
     history: crate::history::Report,
+    alerts: Vec<Alert>,
 }
 
 impl Default for Metrics {
@@ -213,6 +215,7 @@ impl Metrics {
             config: Some(view.config.report()),
             policies: view.policies.report(),
             history: view.history.report(),
+            alerts: view.alerts.list(),
         };
         self.render(&readings, begun)
     }
@@ -266,6 +269,7 @@ impl Metrics {
         }
         policies::write(&mut page, &readings.policies);
         history::write(&mut page, &readings.history);
+        anomalies::write(&mut page, &readings.alerts);
         page.add(&metric::HEARTBEAT_AGE, &[], readings.heartbeat_age);
         page.add(&metric::SCRAPE_DURATION, &[], begun.elapsed().as_secs_f64());
         page.text().unwrap_or_else(|error| {

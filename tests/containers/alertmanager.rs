@@ -5,8 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context;
 use cofferdam::{
     config::Config,
-    event::{Alert, AlertKind, AlertState, Severity},
-    event::{Protocol, Workload, WorkloadKind},
+    event::{Alert, AlertKind, AlertState, Protocol, Severity, Workload, WorkloadKind},
     notify::Notify,
 };
 use cofferdam_tests::{Node, alertmanager::Alertmanager};

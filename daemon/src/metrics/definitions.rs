@@ -117,6 +117,8 @@ metrics! {
         "Whether the hook is attached: 1 or 0."
     HOOK_FAILURES: COUNTER "cofferdam_hook_failures_total" ["reason"];
         "What hooks could not do."
+    ANOMALY: GAUGE "cofferdam_anomaly" ["anomaly", "severity", "source", "target"] limit LIMIT;
+        "Alerts that are open: what is unusual, how bad it is, who does it and to whom; target is empty where it is about many."
     HISTORY_WRITTEN: COUNTER "cofferdam_history_rows_written_total" [];
         "Rows that were written into the history: interactions by the minute, and events."
     HISTORY_FAILURES: COUNTER "cofferdam_history_write_failures_total" [];

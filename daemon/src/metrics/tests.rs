@@ -61,6 +61,7 @@ fn readings() -> Readings {
             needs_restart: Vec::new(),
         }),
         history: crate::history::Report::default(),
+        alerts: vec![alert()],
         policies: enforcement::Report {
             verified: Some(verified()),
             generation: 17,
@@ -72,6 +73,22 @@ fn readings() -> Readings {
             ..enforcement::Report::default()
         },
     }
+}
+
+fn alert() -> Alert {
+    match events::alert().kind {
+        EventKind::Alert(alert) => *alert,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_alert_is_a_series_while_it_is_open() {
+    let series = r#"cofferdam_anomaly{anomaly="new_edge",severity="critical",source="shop/web",target="shop/db"}"#;
+    let mut readings = readings();
+    assert_eq!(value(&render(&Metrics::new(), &readings), series), Some(1.0));
+    readings.alerts = vec![Alert { state: AlertState::Resolved, ..alert() }];
+    assert_eq!(value(&render(&Metrics::new(), &readings), series), None);
 }
 
 #[test]

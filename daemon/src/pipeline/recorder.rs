@@ -14,7 +14,7 @@ use super::{Injected, trouble::Trouble};
 use crate::{
     baseline::anomaly::{State, Turn},
     config,
-    event::{DnsAnswer, EventKind},
+    event::{AlertState, DnsAnswer, EventKind},
     history::{self, Batch, Bounds, Outlet, Store, is_kept},
     interaction::Edge,
     view::View,
@@ -102,6 +102,9 @@ impl Recorder<'_> {
                 if let Err(error) = state.and_then(|state| self.view.alerts.restore(state)) {
                     tracing::warn!("what was learned before does not fit, so it is learned anew: {error:#}");
                 }
+                // Whoever is told again and again of what is open goes on being told.
+                let open = self.view.alerts.list().into_iter().filter(|alert| alert.state == AlertState::Open);
+                open.for_each(|alert| self.view.notify.send(&alert));
             }
             // It is tried again, and told, when there is something to write.
             Err(error) => self.view.history.failed(format!("{error:#}")),
@@ -163,10 +166,11 @@ impl Recorder<'_> {
         let answers = std::mem::take(&mut self.answers);
         (self.missed, self.lossy) = (missed, false);
         for alert in self.view.alerts.turn(&Turn { now, gained, answers: &answers, lossy }) {
-            if alert.state == crate::event::AlertState::Open && alert.count == 1 {
+            if alert.state == AlertState::Open && alert.count == 1 {
                 tracing::warn!(alert = alert.id, severity = %alert.severity, "{}", alert.sentence);
             }
-            // Once the loop has ended nobody is told any more.
+            self.view.notify.send(&alert);
+            // Once the loop has ended it makes no events any more.
             let _ = self.loop_.send(Injected::Alert(Box::new(alert)));
         }
     }

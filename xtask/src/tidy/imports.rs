@@ -42,10 +42,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Who they are, what they may, and by which links.
     ("canary", &["attribution", "links", "policy"]),
     // Of the event, what a selector selects, and which characters are hostile. Of the alert, what templates have.
-    ("config", &["alert", "event"]),
+    ("config", &["event"]),
     ("sink", &["event", "interaction", "metrics"]),
     // Who is told, and what.
-    ("notify", &["alert", "config", "event"]),
+    ("notify", &["config", "event"]),
     (
         "metrics",
         &[
