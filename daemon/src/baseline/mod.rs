@@ -1,1 +1,3 @@
 //! What is usual between workloads: policies that say so, and what is not.
+
+pub mod anomaly;
