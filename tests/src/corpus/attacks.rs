@@ -306,9 +306,16 @@ fn outside(link: &super::host::Link) -> Option<usize> {
 /// Services that one never talks to, at the port where they serve or at that of a shell.
 fn others(chance: &mut Chance, host: &Host, from: usize, count: usize) -> Vec<(usize, u16)> {
     let knows = |to: usize| host.links.iter().any(|link| link.from == from && link.to == Peer::Service(to));
-    let mut strange: Vec<usize> = (0..host.services.len()).filter(|to| *to != from && !knows(*to)).collect();
+    let all = (0..host.services.len()).filter(|to| *to != from);
+    let (mut strange, known): (Vec<usize>, Vec<usize>) = all.partition(|to| !knows(*to));
+    // Whoever talks to all services anyway does so at another port.
+    let shell = strange.is_empty();
+    if shell {
+        strange = known;
+    }
     chance.shuffle(&mut strange);
-    let port = |chance: &mut Chance, to: usize| if chance.happens(0.3) { 22 } else { own_port(host, to) };
+    let port =
+        |chance: &mut Chance, to: usize| if shell || chance.happens(0.3) { 22 } else { own_port(host, to) };
     strange.into_iter().take(count).map(|to| (to, port(chance, to))).collect()
 }
 

@@ -95,7 +95,9 @@ impl Host {
 
     /// A peer outside that nobody knows yet.
     pub(super) fn stranger(&mut self, chance: &mut Chance, named: bool) -> usize {
-        let networks = (0..chance.between(1, 5)).map(|_| network(chance)).collect();
+        // An address that somebody wrote down does not change.
+        let many = if named { chance.between(1, 5) } else { 1 };
+        let networks = (0..many).map(|_| network(chance)).collect();
         let names = if named { names(chance) } else { Vec::new() };
         self.outside.push(Outside { names, networks });
         self.outside.len() - 1
@@ -163,9 +165,11 @@ impl Host {
             }
             match role {
                 Role::Web => {
-                    drop(self.link(proxy, Peer::Service(index), 8080, Pace::Season(40.0), 500_000.0))
+                    self.link(proxy, Peer::Service(index), 8080, Pace::Season(40.0), 500_000.0);
                 }
-                Role::Worker => drop(self.link(index, Peer::Service(mail), 25, Pace::Season(4.0), 40_000.0)),
+                Role::Worker => {
+                    self.link(index, Peer::Service(mail), 25, Pace::Season(4.0), 40_000.0);
+                }
                 _ => (),
             }
             if self.services[index].name == "db" {

@@ -17,7 +17,10 @@ mod attacks;
 
 mod score;
 
-use cofferdam::baseline::anomaly::{Detector, Settings, Turn};
+use cofferdam::{
+    alert::Acknowledgement,
+    baseline::anomaly::{Detector, Settings, Turn},
+};
 use jiff::Timestamp;
 
 use self::{attacks::Attacks, chance::Chance, changes::Changes, host::Host};
@@ -49,9 +52,18 @@ impl Size {
     pub const SMALL: Self = Self { projects: 2, days: 12, attacks: 1 };
 }
 
+/// Whether anybody looks at the alerts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Operator {
+    /// Each morning at nine; what is of no attack is acknowledged.
+    Looks,
+    /// Nobody does.
+    Absent,
+}
+
 /// Makes the corpus of a seed, drives it through a detector turn by turn, and counts.
 #[must_use]
-pub fn evaluate(seed: u64, size: Size, settings: Settings) -> Score {
+pub fn evaluate(seed: u64, size: Size, settings: Settings, operator: Operator) -> Score {
     let mut chance = Chance::new(seed);
     let mut host = Host::new(&mut chance, size.projects);
     let mut changes = Changes::plan(&mut chance, &host, size.days);
@@ -66,6 +78,12 @@ pub fn evaluate(seed: u64, size: Size, settings: Settings) -> Score {
         let turn = Turn { now, gained: &gained.edges, answers: &gained.answers, lossy: false };
         for alert in detector.turn(&turn) {
             score.alert(&alert, minute, &attacks.all);
+        }
+        if operator == Operator::Looks && minute % DAY == 9 * 60 {
+            for id in score.to_acknowledge() {
+                let ack = Acknowledgement { by: 0, at: now, reason: "it is normal".to_owned() };
+                detector.acknowledge(&id, ack);
+            }
         }
     }
     score.close(&attacks.all);

@@ -28,6 +28,8 @@ pub struct Score {
     /// Attacks that were not noticed.
     pub missed: Vec<String>,
     open: BTreeSet<String>,
+    /// What nobody has looked at yet and is of no attack.
+    pending: BTreeSet<String>,
     /// When each attack was noticed first, at all and by name.
     noticed: BTreeMap<usize, (i64, Option<i64>)>,
 }
@@ -74,11 +76,19 @@ impl Score {
         if opened && explained {
             self.explained += 1;
         } else if opened {
+            self.pending.insert(alert.id.clone());
             let (day, hour) = (minute / 1_440, minute / 60 % 24);
             let Alert { kind, severity, sentence, .. } = alert;
             let seed = self.seed;
-            self.unexplained.push(format!("seed {seed}, day {day}, {hour} h: {severity} {kind}: {sentence}"));
+            self.unexplained.push(format!("seed {seed}, day {day}, {hour} h: {kind}, {severity}: {sentence}"));
         }
+    }
+
+    /// What is of no attack and not acknowledged yet.
+    pub(super) fn to_acknowledge(&mut self) -> BTreeSet<String> {
+        let pending = std::mem::take(&mut self.pending);
+        self.open.retain(|id| !pending.contains(id));
+        pending
     }
 
     /// Counts the attacks.

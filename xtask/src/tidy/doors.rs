@@ -22,7 +22,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper_util", &["api", "cli", "attribution::runtime::docker"]),
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
-    ("fnv", &["policy::names"]),
+    ("fnv", &["baseline::anomaly::names", "policy::names"]),
     ("globset", &["config::select"]),
     ("ipnet", &["config::outside", "attribution::outside", "attribution::scope", "policy", "sensor::policy"]),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),

@@ -10,6 +10,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sensor", &["metrics"]),
     ("event", &[]),
     ("interaction", &["event", "sensor::clock"]),
+    // Pure: what is normal, and what is not, comes of edges and answers alone.
+    ("alert", &["event"]),
+    ("baseline", &["alert", "event", "interaction"]),
     // Whose calls are counted is the configuration's to say and the kernel's to be told.
     ("syscall", &["config", "event", "sensor::counts"]),
     ("attribution", &["event", "metrics", "sensor::clock", "sensor::record"]),

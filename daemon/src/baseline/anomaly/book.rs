@@ -126,6 +126,16 @@ impl Book {
         open.filter(|kept| kept.alert.kind == kind).map(|kept| kept.subject.clone()).collect()
     }
 
+    /// Whether it is open of somebody that much leaves, and to whom.
+    pub(super) fn tells_whither(&self, subject: &str) -> bool {
+        self.kept.values().any(|kept| {
+            kept.alert.state == AlertState::Open
+                && kept.alert.kind == AlertKind::Exfiltration
+                && kept.subject == subject
+                && !kept.about.is_empty()
+        })
+    }
+
     /// Somebody has looked at it.
     pub(super) fn acknowledge(&mut self, id: &str, ack: Acknowledgement) -> Option<Kept> {
         let kept = self.kept.get_mut(id)?;

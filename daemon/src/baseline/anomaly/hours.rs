@@ -125,7 +125,7 @@ impl Usual {
         };
         let (Some(most), true) = (days.last(), days.len() >= DAYS) else { return usual };
         // As far again above the largest day as that is above the middle: heavy tails get more room.
-        let room = (most / days[days.len() / 2]).clamp(2.0, 8.0);
+        let room = (most / days[days.len() / 2]).clamp(2.5, 12.0);
         usual.day = Some((most * room) as u64);
         let mut same: Vec<u8> = back
             .iter()
@@ -150,7 +150,7 @@ fn highest(all: &[u8], same: &[u8]) -> Option<f64> {
         let largest = f64::from(sorted[sorted.len() - 1]);
         let high = f64::from(sorted[sorted.len() * 9 / 10]);
         // At least four times the largest; where the tail is heavy, as far again as the last tenth reaches.
-        largest + (largest - high).clamp(2.0 * STEPS, 5.0 * STEPS)
+        largest + (largest - high).clamp(2.0 * STEPS, 7.0 * STEPS)
     };
     if same.len() < ENOUGH {
         return Some(room(all));
@@ -179,8 +179,7 @@ fn large_f(steps: f64) -> f64 {
     (steps / STEPS).exp2() - 1.0
 }
 
-#[expect(clippy::ptr_arg, reason = "the form that serde calls")]
-fn to_hex<S: Serializer>(bytes: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+fn to_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
     let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     serializer.serialize_str(&text)

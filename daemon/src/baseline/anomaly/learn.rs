@@ -18,11 +18,10 @@ impl Detector {
         for (name, gains) in gains {
             for gain in gains {
                 if names::is_subject(&gain.target) {
-                    let target = self.subject(&gain.peer, now);
-                    target.seen(now, names::image(&gain.target), names::project(&gain.target));
+                    self.subject(&gain.peer, now).seen(now, &gain.target);
                 }
                 let subject = self.subject(name, now);
-                subject.seen(now, names::image(&gain.source), names::project(&gain.source));
+                subject.seen(now, &gain.source);
                 subject.count(gain, now, turn, &settings);
             }
         }

@@ -162,7 +162,8 @@ impl Detector {
         for (name, gains) in gains {
             let (Some(subject), Some(each)) = (world.subjects.get(name), judged.get(name)) else { continue };
             let tried = || gains.iter().zip(each).filter(|(_, judged)| judged.tried).map(|(gain, _)| gain);
-            findings.extend(tried().next().and_then(|gain| world.fan_out(name, subject, gain)));
+            let failing = tried().any(Gain::is_failing);
+            findings.extend(tried().next().and_then(|gain| world.fan_out(name, subject, gain, failing)));
             findings.extend(tried().filter(|gain| !gain.is_outside()).filter_map(|gain| world.fan_in(gain)));
         }
         findings.extend(world.odd_questions());
@@ -188,7 +189,10 @@ impl Detector {
             recent && is_part(kept.alert.kind, &kept.subject, &kept.about)
         }));
         for finding in single {
-            if !is_part(finding.kind, &finding.subject, &finding.about) {
+            let told_already = finding.kind == AlertKind::Exfiltration
+                && finding.about.is_empty()
+                && self.book.tells_whither(&finding.subject);
+            if !told_already && !is_part(finding.kind, &finding.subject, &finding.about) {
                 told.extend(self.book.raise(finding, at));
             }
         }

@@ -82,21 +82,20 @@ pub(super) fn peer(workload: &Workload) -> String {
 
 /// A pod's name without what its owner generates: the hashes of a replica set, or the number of a stateful set.
 fn without_generated(pod: &str) -> &str {
-    let drop = |name: &'_ str, fits: fn(&str) -> bool| -> Option<usize> {
-        let (head, tail) = name.rsplit_once('-')?;
-        fits(tail).then_some(head.len())
-    };
-    if let Some(length) = drop(pod, |tail| tail.bytes().all(|byte| byte.is_ascii_digit())) {
-        return &pod[..length];
-    }
     let random = |tail: &str| {
         tail.len() == 5 && tail.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
     };
-    let Some(length) = drop(pod, random) else { return pod };
     let hash =
         |tail: &str| (8..=10).contains(&tail.len()) && tail.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let shorter = &pod[..length];
-    drop(shorter, hash).map_or(shorter, |length| &shorter[..length])
+    let number = |tail: &str| !tail.is_empty() && tail.bytes().all(|byte| byte.is_ascii_digit());
+    match pod.rsplit_once('-') {
+        Some((head, tail)) if random(tail) => match head.rsplit_once('-') {
+            Some((owner, tail)) if hash(tail) => owner,
+            _ => head,
+        },
+        Some((head, tail)) if number(tail) => head,
+        _ => pod,
+    }
 }
 
 /// The part of a DNS name that somebody registered, as far as that can be told without a list of all suffixes.
@@ -130,7 +129,8 @@ fn network(address: IpAddr, scope: Option<Scope>) -> String {
     }
 }
 
-fn clip(name: &str) -> String {
+/// A name as it is kept.
+pub(super) fn clip(name: &str) -> String {
     name[..name.floor_char_boundary(LONGEST)].to_owned()
 }
 

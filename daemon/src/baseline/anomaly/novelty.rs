@@ -92,44 +92,31 @@ impl World<'_> {
         if let Some(reason) = fresh(target, image).filter(|_| learned) {
             return Some(reason);
         }
-        let project = subject.project.as_deref()?;
-        self.other_target(subject, target, gain, project)
-            .or_else(|| self.other_source(name, gain, project))
-            .map(|other| Reason::StandsIn(other.to_owned()))
+        self.stands_in(name, subject, target, gain).map(|other| Reason::StandsIn(other.to_owned()))
     }
 
-    /// Whether the target does the work of a known one: the same image, project and service, as after a failover.
-    fn other_target<'a>(
-        &self,
+    /// Who is known for just that, of the same image and project: another target or another source, as after a failover;
+    /// or the target, the other way round.
+    fn stands_in<'a>(
+        &'a self,
+        name: &str,
         subject: &'a Subject,
         target: &Subject,
-        gain: &Gain,
-        project: &str,
+        gain: &'a Gain,
     ) -> Option<&'a str> {
-        let image = names::image(&gain.target)?;
-        let alike = |name: &str| {
-            self.subjects.get(name).is_some_and(|other| {
-                other.project.as_deref() == Some(project) && other.images.contains_key(image)
-            })
+        let knows = |one: &Subject, peer: &str| one.peers.get(peer).is_some_and(|peer| peer.knows(gain.service));
+        if target.is_like(&gain.source) && knows(target, name) {
+            return Some(&gain.peer);
+        }
+        let mut targets = subject.peers.keys().filter(|peer| **peer != gain.peer && knows(subject, peer));
+        let other = |peer: &&String| self.subjects.get(*peer).is_some_and(|other| other.is_like(&gain.target));
+        if let Some(other) = targets.find(other) {
+            return Some(other);
+        }
+        let does = |(other, known): &(&String, &Subject)| {
+            *other != name && known.is_like(&gain.source) && knows(known, &gain.peer)
         };
-        let known = subject.peers.iter().filter(|(_, peer)| peer.knows(gain.service));
-        (target.project.as_deref() == Some(project))
-            .then(|| known.map(|(name, _)| name.as_str()).find(|name| *name != gain.peer && alike(name)))
-            .flatten()
-    }
-
-    /// Whether the source does the work of another one: the same image and project, and that one is known for it.
-    fn other_source(&self, name: &str, gain: &Gain, project: &str) -> Option<&str> {
-        let image = names::image(&gain.source)?;
-        let alike = |other: &Subject| {
-            other.project.as_deref() == Some(project)
-                && other.images.contains_key(image)
-                && other.peers.get(&gain.peer).is_some_and(|peer| peer.knows(gain.service))
-        };
-        self.subjects
-            .iter()
-            .find(|(other, known)| *other != name && alike(known))
-            .map(|(other, _)| other.as_str())
+        self.subjects.iter().find(does).map(|(other, _)| other.as_str())
     }
 
     fn finding(

@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn a_clock_is_told_from_people() {
         let clock = began((0..20).map(|beat| beat * 300 + (beat * 7_919) % 60));
-        assert_eq!(clock.beats(10).map(|beat| (beat.every / 10, beat.count)), Some((30, 20)));
+        let beat = clock.beats(10).unwrap();
+        assert!((290..310).contains(&beat.every) && beat.count == 20, "{beat:?}");
         let people = began((0..20).map(|visit: i64| visit.pow(2) * 40 + (visit * 7_919) % 900));
         assert_eq!(people.beats(10), None);
     }

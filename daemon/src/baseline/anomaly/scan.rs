@@ -14,15 +14,15 @@ use crate::alert::{AlertKind, Severity};
 const BLATANT: usize = 5;
 
 impl World<'_> {
-    /// Whether what a workload has tried is a scan; `gain` is some of it.
-    pub(super) fn fan_out(&self, name: &str, subject: &Subject, gain: &Gain) -> Option<Finding> {
+    /// Whether what a workload has tried is a scan; `gain` is some of it, and whether any of it failed just now.
+    pub(super) fn fan_out(&self, name: &str, subject: &Subject, gain: &Gain, failing: bool) -> Option<Finding> {
         let (tries, now, settings) = (&subject.tries, self.now, self.settings);
         let young = subject.is_young(now, settings);
         let factor = if young { BLATANT } else { 1 };
         let source = &gain.source;
         let failed = |span: i64, least: usize| {
             let count = tries.failed(now - span);
-            (count >= least * factor).then(|| {
+            (failing && count >= least * factor).then(|| {
                 let span = words::span(span);
                 let what =
                     format!("{source} tried {count} hosts and ports in {span} that it never used before");

@@ -8,11 +8,13 @@ use super::{
     callers::Callers,
     gain::{Gain, Service},
     hours::Hours,
+    names,
     questions::Questions,
     rhythm::Rhythm,
     settings::{DAY, HOUR, Settings},
     tries::Tries,
 };
+use crate::event::Workload;
 
 /// Peers that are learned of one workload. Of more, the one that was silent longest is forgotten.
 const PEERS: usize = 256;
@@ -35,6 +37,8 @@ pub(super) struct Subject {
     pub(super) last: i64,
     /// When each of its images was seen first and last.
     pub(super) images: BTreeMap<String, (i64, i64)>,
+    /// By which name its image was last asked for.
+    pub(super) image: Option<String>,
     /// Whom it belongs to.
     pub(super) project: Option<String>,
     pub(super) peers: BTreeMap<String, Peer>,
@@ -73,6 +77,7 @@ impl Subject {
             since: now,
             last: now,
             images: BTreeMap::new(),
+            image: None,
             project: None,
             peers: BTreeMap::new(),
             left: Hours::default(),
@@ -83,13 +88,17 @@ impl Subject {
         }
     }
 
-    /// It was seen, made of an image.
-    pub(super) fn seen(&mut self, now: i64, image: Option<&str>, project: Option<&str>) {
+    /// It was seen.
+    pub(super) fn seen(&mut self, now: i64, workload: &Workload) {
         self.last = now;
-        if self.project.as_deref() != project && project.is_some() {
-            self.project = project.map(str::to_owned);
-        }
-        let Some(image) = image else { return };
+        let note = |known: &mut Option<String>, told: Option<&str>| {
+            if told.is_some() && known.as_deref() != told {
+                *known = told.map(names::clip);
+            }
+        };
+        note(&mut self.project, names::project(workload));
+        note(&mut self.image, workload.image.as_deref());
+        let Some(image) = names::image(workload) else { return };
         if let Some((_, last)) = self.images.get_mut(image) {
             *last = now;
             return;
@@ -113,10 +122,13 @@ impl Subject {
         (*first > self.since).then_some(now - first)
     }
 
-    /// Whether any image of it is so new that what is new comes of it.
-    pub(super) fn was_deployed(&self, now: i64, settings: &Settings) -> bool {
-        let fresh = |(first, _): &(i64, i64)| *first > self.since && now - first < settings.deploy();
-        self.images.values().any(fresh)
+    /// Whether it is made of the same as a workload, in the same project.
+    pub(super) fn is_like(&self, workload: &Workload) -> bool {
+        let (project, image) = (names::project(workload), workload.image.as_deref());
+        let same = names::image(workload).is_some_and(|digest| self.images.contains_key(digest));
+        project.is_some()
+            && self.project.as_deref() == project
+            && (same || (image.is_some() && self.image.as_deref() == image))
     }
 
     /// Whether new peers outside are usual for it, as for a crawler or a mail server.
