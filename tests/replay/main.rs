@@ -2,6 +2,7 @@
 #![expect(clippy::tests_outside_test_module, reason = "this binary is tests only")]
 #![expect(clippy::expect_used, reason = "a test that cannot go on says where and why")]
 
+mod anomalies;
 mod commands;
 mod config;
 mod scenes;

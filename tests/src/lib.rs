@@ -5,6 +5,8 @@
 
 pub mod command;
 
+pub mod corpus;
+
 mod bpffs;
 
 mod node;

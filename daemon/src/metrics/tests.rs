@@ -5,7 +5,7 @@ use cofferdam_common::network::{LedgerKey, LedgerRow, VERDICT_DENY};
 use super::*;
 use crate::{
     enforcement::{Finding, Look, Outcome, Shadowed, Tried, What},
-    event::{RuleName, Runtime},
+    event::{AlertState, RuleName, Runtime},
     interaction::{Verdicts, denials::Denials},
     sink::samples as events,
 };
@@ -84,7 +84,8 @@ fn alert() -> Alert {
 
 #[test]
 fn an_alert_is_a_series_while_it_is_open() {
-    let series = r#"cofferdam_anomaly{anomaly="new_edge",severity="critical",source="shop/web",target="shop/db"}"#;
+    let series =
+        r#"cofferdam_anomaly{anomaly="new_edge",severity="critical",source="shop/web",target="shop/db"}"#;
     let mut readings = readings();
     assert_eq!(value(&render(&Metrics::new(), &readings), series), Some(1.0));
     readings.alerts = vec![Alert { state: AlertState::Resolved, ..alert() }];

@@ -22,8 +22,10 @@ use crate::{
 
 /// How often events are taken over, and at which the thread notices that it shall stop.
 const TICK: Duration = Duration::from_millis(250);
-/// How often it is looked for what is too old or too much, and what was learned is written down.
-const KEEP_HOUSE_EVERY: Duration = Duration::from_mins(1);
+/// How often it is looked for what is too old or too much.
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
+/// How often what was learned is written down, which is some megabytes on a host with many workloads.
+const LEARNED_EVERY: Duration = Duration::from_mins(10);
 /// Answers of the DNS that are looked through in one turn; of more, nothing is learned in that turn.
 const MOST_ANSWERS: usize = 20_000;
 /// Under which name the history keeps what was learned.
@@ -46,7 +48,8 @@ pub(super) fn keep(
         answers: Vec::new(),
         missed: 0,
         lossy: false,
-        kept_house: Instant::now(),
+        pruned: Instant::now(),
+        learned: Instant::now(),
         trouble: Trouble::default(),
     };
     // A file is looked through when it is opened, which may take seconds.
@@ -80,7 +83,8 @@ struct Recorder<'a> {
     missed: u64,
     /// Whether something is missing since the last turn.
     lossy: bool,
-    kept_house: Instant,
+    pruned: Instant,
+    learned: Instant,
     trouble: Trouble,
 }
 
@@ -103,7 +107,8 @@ impl Recorder<'_> {
                     tracing::warn!("what was learned before does not fit, so it is learned anew: {error:#}");
                 }
                 // Whoever is told again and again of what is open goes on being told.
-                let open = self.view.alerts.list().into_iter().filter(|alert| alert.state == AlertState::Open);
+                let open =
+                    self.view.alerts.list().into_iter().filter(|alert| alert.state == AlertState::Open);
                 open.for_each(|alert| self.view.notify.send(&alert));
             }
             // It is tried again, and told, when there is something to write.
@@ -142,11 +147,14 @@ impl Recorder<'_> {
             self.batch = Batch::default();
             return;
         }
-        let keep_house = is_last || self.kept_house.elapsed() >= KEEP_HOUSE_EVERY;
-        if keep_house && let Ok(json) = serde_json::to_string(&self.view.alerts.state()) {
-            self.batch.set_state(LEARNED, json);
+        if is_last || self.learned.elapsed() >= LEARNED_EVERY {
+            self.learned = Instant::now();
+            match serde_json::to_string(&self.view.alerts.state()) {
+                Ok(json) => self.batch.set_state(LEARNED, json),
+                Err(error) => tracing::error!(%error, "what was learned cannot be written down"),
+            }
         }
-        let written = self.write(now, keep_house);
+        let written = self.write(now);
         if let Err(error) = &written {
             self.view.history.failed(format!("{error:#}"));
             if history::is_damage(error) {
@@ -175,7 +183,7 @@ impl Recorder<'_> {
         }
     }
 
-    fn write(&mut self, now: Timestamp, keep_house: bool) -> anyhow::Result<()> {
+    fn write(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if self.store.is_none() {
             self.store = Some(self.opened()?);
         }
@@ -183,8 +191,8 @@ impl Recorder<'_> {
         store.write(&self.batch)?;
         self.view.history.wrote(self.batch.len(), now, store);
         self.batch = Batch::default();
-        if keep_house {
-            self.kept_house = Instant::now();
+        if self.pruned.elapsed() >= PRUNE_EVERY {
+            self.pruned = Instant::now();
             store.prune(now)?;
         }
         Ok(())

@@ -23,7 +23,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper_util", &["api", "cli", "attribution::runtime::docker"]),
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
-    ("fnv", &["policy::names"]),
+    ("fnv", &["baseline::anomaly::names", "policy::names"]),
     ("globset", &["config::select"]),
     (
         "ipnet",

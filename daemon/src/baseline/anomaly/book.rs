@@ -1,0 +1,218 @@
+//! The alerts that are kept: one for each cause, however often it comes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    gain::Service,
+    names,
+    settings::{DAY, MINUTE, Settings},
+};
+use crate::event::{Acknowledgement, Alert, AlertKind, AlertState, Severity, Workload};
+
+/// Alerts that are kept. Of more, resolved ones go first, and of those the oldest.
+pub(super) const KEPT: usize = 1_000;
+/// For how long resolved ones are kept, in seconds.
+const RESOLVED: i64 = 7 * DAY;
+/// One that goes on is told of again after so many seconds.
+const AGAIN: i64 = 10 * MINUTE;
+/// What was acknowledged is news again when it is so many times as much.
+const MORE: u64 = 4;
+
+/// Something anomalous within a turn.
+#[derive(Debug)]
+pub(super) struct Finding {
+    /// What the workload that it is about is learned as: of it nothing is learned meanwhile.
+    pub(super) subject: String,
+    pub(super) kind: AlertKind,
+    pub(super) severity: Severity,
+    pub(super) source: Arc<Workload>,
+    pub(super) target: Option<Arc<Workload>>,
+    pub(super) service: Option<Service>,
+    /// What the peer is learned as, or which domain or measure it is about.
+    pub(super) about: String,
+    /// How much, where that counts; else zero.
+    pub(super) level: u64,
+    pub(super) sentence: String,
+}
+
+/// An alert, and what it is about.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Kept {
+    pub(super) alert: Alert,
+    pub(super) subject: String,
+    pub(super) about: String,
+    pub(super) level: u64,
+    /// When it was last told of, in seconds.
+    told: i64,
+}
+
+/// The alerts, by their id.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Book {
+    kept: BTreeMap<String, Kept>,
+}
+
+impl Finding {
+    /// The same whenever it comes.
+    fn id(&self) -> String {
+        let service = self.service.map(|(protocol, port)| protocol.service(port)).unwrap_or_default();
+        let number = names::number([self.kind.name(), &self.subject, &self.about, &service]);
+        format!("{number:016x}")
+    }
+}
+
+impl Book {
+    /// Takes a finding in; what is to be told of it.
+    pub(super) fn raise(&mut self, finding: Finding, at: Timestamp) -> Option<Alert> {
+        let id = finding.id();
+        let Some(kept) = self.kept.get_mut(&id) else {
+            self.make_room();
+            let kept = Kept::new(id.clone(), finding, at);
+            let alert = kept.alert.clone();
+            self.kept.insert(id, kept);
+            return Some(alert);
+        };
+        kept.again(finding, at)
+    }
+
+    /// Resolves what was not seen for long, and forgets what was resolved long ago.
+    pub(super) fn resolve(&mut self, at: Timestamp, settings: &Settings) -> Vec<Alert> {
+        let age = |kept: &Kept| at.as_second() - kept.alert.last_seen.as_second();
+        let mut resolved = Vec::new();
+        for kept in self.kept.values_mut() {
+            if kept.alert.state == AlertState::Open && age(kept) >= settings.resolve() {
+                kept.alert.state = AlertState::Resolved;
+                resolved.push(kept.alert.clone());
+            }
+        }
+        self.kept.retain(|_, kept| match kept.alert.state {
+            AlertState::Open => true,
+            AlertState::Acknowledged => age(kept) < settings.forget(),
+            AlertState::Resolved => age(kept) < RESOLVED,
+        });
+        resolved
+    }
+
+    /// Resolves open ones that are part of another one.
+    pub(super) fn fold(&mut self, is_part: impl Fn(&Kept) -> bool) -> Vec<Alert> {
+        let mut folded = Vec::new();
+        for kept in self.kept.values_mut() {
+            if kept.alert.state == AlertState::Open && is_part(kept) {
+                kept.alert.state = AlertState::Resolved;
+                folded.push(kept.alert.clone());
+            }
+        }
+        folded
+    }
+
+    /// Of whom nothing may be learned: what is only worth to know stops nobody.
+    pub(super) fn suspects(&self) -> BTreeSet<String> {
+        let open = self.kept.values().filter(|kept| kept.alert.state == AlertState::Open);
+        open.filter(|kept| kept.alert.severity > Severity::Info).map(|kept| kept.subject.clone()).collect()
+    }
+
+    /// Whom an open alert of a kind is about.
+    pub(super) fn open(&self, kind: AlertKind) -> BTreeSet<String> {
+        let open = self.kept.values().filter(|kept| kept.alert.state == AlertState::Open);
+        open.filter(|kept| kept.alert.kind == kind).map(|kept| kept.subject.clone()).collect()
+    }
+
+    /// Whether it is open of somebody that much leaves, and to whom.
+    pub(super) fn tells_whither(&self, subject: &str) -> bool {
+        self.kept.values().any(|kept| {
+            kept.alert.state == AlertState::Open
+                && kept.alert.kind == AlertKind::Exfiltration
+                && kept.subject == subject
+                && !kept.about.is_empty()
+        })
+    }
+
+    /// Somebody has looked at it.
+    pub(super) fn acknowledge(&mut self, id: &str, ack: Acknowledgement) -> Option<Kept> {
+        let kept = self.kept.get_mut(id)?;
+        kept.alert.state = AlertState::Acknowledged;
+        kept.alert.acknowledged = Some(ack);
+        Some(kept.clone())
+    }
+
+    pub(super) fn alerts(&self) -> Vec<Alert> {
+        self.kept.values().map(|kept| kept.alert.clone()).collect()
+    }
+
+    pub(super) fn fits(&self) -> bool {
+        self.kept.len() <= KEPT
+    }
+
+    fn make_room(&mut self) {
+        if self.kept.len() >= KEPT {
+            let rank = |kept: &Kept| match kept.alert.state {
+                AlertState::Resolved => 0,
+                AlertState::Open => 1,
+                AlertState::Acknowledged => 2,
+            };
+            let first = self
+                .kept
+                .iter()
+                .min_by_key(|(_, kept)| (rank(kept), kept.alert.severity, kept.alert.last_seen));
+            let first = first.map(|(id, _)| id.clone());
+            first.map(|first| self.kept.remove(&first));
+        }
+    }
+}
+
+impl Kept {
+    fn new(id: String, finding: Finding, at: Timestamp) -> Self {
+        let Finding { subject, kind, severity, source, target, service, about, level, sentence } = finding;
+        let (protocol, port) = service.unzip();
+        let alert = Alert {
+            id,
+            kind,
+            severity,
+            source,
+            target,
+            protocol,
+            port,
+            sentence,
+            began: at,
+            last_seen: at,
+            count: 1,
+            state: AlertState::Open,
+            acknowledged: None,
+        };
+        Self { alert, subject, about, level, told: at.as_second() }
+    }
+
+    fn again(&mut self, finding: Finding, at: Timestamp) -> Option<Alert> {
+        let alert = &mut self.alert;
+        let news = match alert.state {
+            AlertState::Acknowledged if self.level > 0 && finding.level / MORE >= self.level => true,
+            AlertState::Acknowledged => {
+                alert.last_seen = at;
+                return None;
+            }
+            AlertState::Resolved => true,
+            AlertState::Open => finding.severity > alert.severity || at.as_second() - self.told >= AGAIN,
+        };
+        // What is worse stays so while it is open; what came again is as bad as it is now.
+        let worse = alert.state != AlertState::Open || finding.severity >= alert.severity;
+        if worse {
+            (alert.severity, alert.sentence) = (finding.severity, finding.sentence);
+        }
+        if alert.state == AlertState::Acknowledged {
+            alert.acknowledged = None;
+        }
+        (alert.state, alert.last_seen) = (AlertState::Open, at);
+        alert.count = alert.count.saturating_add(1);
+        self.level = self.level.max(finding.level);
+        news.then(|| {
+            self.told = at.as_second();
+            self.alert.clone()
+        })
+    }
+}
