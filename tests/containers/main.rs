@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "what was measured, for who asks with --nocapture")]
 
 mod alertmanager;
+mod anomalies;
 mod cgroups;
 mod churn;
 mod config;

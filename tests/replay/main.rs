@@ -5,6 +5,7 @@
 mod anomalies;
 mod commands;
 mod config;
+mod history;
 mod scenes;
 mod stream;
 

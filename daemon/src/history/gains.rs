@@ -60,15 +60,15 @@ impl Gains {
     }
 }
 
-/// What `row` has more than it had. One that has less begins anew.
+/// What `row` has more than it had, unless it has begun anew.
 fn gain(row: &LedgerRow, before: &LedgerRow) -> LedgerRow {
-    if row.attempts < before.attempts || row.first_seen > before.last_seen {
+    if row.first_seen != before.first_seen {
         return *row;
     }
     let more = u64::saturating_sub;
     let (volume, failed) = (&row.volume, &row.failed);
     LedgerRow {
-        attempts: row.attempts - before.attempts,
+        attempts: more(row.attempts, before.attempts),
         flows: more(row.flows, before.flows),
         volume: Volume {
             bytes_sent: more(volume.bytes_sent, before.volume.bytes_sent),
@@ -116,6 +116,17 @@ mod tests {
         assert_eq!(counts(&gains.look(&[row(1, 3), row(2, 1)])), [(1, 3, 30), (2, 1, 10)]);
         assert_eq!(counts(&gains.look(&[row(1, 3), row(2, 5)])), [(2, 4, 40)]);
         assert_eq!(counts(&gains.look(&[row(1, 3), row(2, 5)])), []);
+    }
+
+    #[test]
+    fn a_row_whose_last_packet_came_before_its_first_by_a_coarser_clock_is_told_once() {
+        let mut gains = Gains::default();
+        let row = |count| {
+            let (key, row) = row(1, count);
+            (key, LedgerRow { first_seen: 7, last_seen: 5, ..row })
+        };
+        assert_eq!(counts(&gains.look(&[row(2)])), [(1, 2, 20)]);
+        assert_eq!(counts(&gains.look(&[row(6)])), [(1, 4, 40)]);
     }
 
     #[test]

@@ -13,8 +13,9 @@ use crate::{
     sink::Filter,
 };
 
-/// Most interactions, and most events, that one answer has.
+/// Most interactions that one answer has.
 pub const MOST_PAST: usize = 100_000;
+/// Most events that one answer has.
 pub const MOST_EVENTS: usize = 20_000;
 
 /// Most services of a pair that are told.

@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use cofferdam::{
-    alert::AlertKind,
-    event::{Scope, Workload, WorkloadKind},
-};
+use cofferdam::event::{AlertKind, Scope, Workload, WorkloadKind};
 
 use super::{
     DAY, Size,

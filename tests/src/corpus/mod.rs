@@ -18,8 +18,8 @@ mod attacks;
 mod score;
 
 use cofferdam::{
-    alert::Acknowledgement,
     baseline::anomaly::{Detector, Settings, Turn},
+    event::Acknowledgement,
 };
 use jiff::Timestamp;
 

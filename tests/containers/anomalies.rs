@@ -1,0 +1,102 @@
+//! What a container never did before is an alert, which reaches an Alertmanager straight from the daemon and by way of Prometheus.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use cofferdam_tests::{
+    Daemon, Node, Options, alertmanager::Alertmanager, command::wait_for, prometheus::Prometheus,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{alone, docker};
+
+/// Longest until an alert is there: a turn of the recorder, and one of Prometheus.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Configures the daemon, and has it read that.
+fn configure(
+    node: &Node,
+    daemon: Option<&Daemon>,
+    anomalies: &str,
+    alertmanager: &Alertmanager,
+) -> Result<String> {
+    let config = node.directory().join("config.yaml");
+    let receivers = format!("alerts: {{alertmanagers: [\"{}\"]}}", alertmanager.url());
+    fs::write(&config, format!("history: {{flush_seconds: 1}}\nanomalies: {{{anomalies}}}\n{receivers}\n"))?;
+    if let Some(daemon) = daemon {
+        let before = daemon.log().matches("configuration reloaded").count();
+        kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGHUP)?;
+        wait_for("the configuration to be read", SOON, || {
+            (daemon.log().matches("configuration reloaded").count() > before).then_some(())
+        })?;
+    }
+    config.into_os_string().into_string().ok().context("a path in UTF-8")
+}
+
+#[test]
+fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_over_once_it_is_acknowledged()
+-> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    docker.network("shop", &[])?;
+    let start = |name| docker.container(name, &Options::new().on("shop").tcp("80"));
+    let (web, api, db) = (start("web")?, start("api")?, start("db")?);
+    let (to_api, to_db) = (format!("{}:80", api.address("shop")?), format!("{}:80", db.address("shop")?));
+    let alertmanager = Alertmanager::start(&node)?;
+    let config = configure(&node, None, "", &alertmanager)?;
+    let daemon = Daemon::start_with(&docker, &["--config", &config])?;
+    let prometheus = Prometheus::start(&node, &daemon)?;
+    // What it does at first is normal.
+    web.connect(&to_api)?;
+    let is_known = || {
+        let told: Value =
+            serde_json::from_str(&daemon.ask(&["map", "--since", "1h", "--json"]).ok()?).ok()?;
+        (!told.as_array()?.is_empty()).then_some(())
+    };
+    wait_for("the interaction to be learned", SOON, is_known)?;
+    configure(&node, Some(&daemon), "learn_hours: 0", &alertmanager)?;
+    web.connect(&to_api)?;
+    web.connect(&to_db)?;
+
+    let of = |daemon: &Daemon| -> Option<Vec<Value>> {
+        serde_json::from_str(&daemon.ask(&["alerts", "--of", "web", "--json"]).ok()?).ok()
+    };
+    let told = wait_for("the alert", SOON, || of(&daemon).filter(|alerts| !alerts.is_empty()))?;
+    ensure!(told.len() == 1, "web -> api is usual: {told:?}");
+    let alert = &told[0];
+    assert_eq!((&alert["anomaly"], &alert["target"]["name"]), (&"new_edge".into(), &"db".into()), "{alert}");
+    let id = alert["id"].as_str().context("an id")?.to_owned();
+
+    let fires = || {
+        let alerts = alertmanager.alerts().ok()?;
+        alerts.into_iter().find(|alert| alert["labels"]["alert_id"] == id.as_str())
+    };
+    let fired = wait_for("Alertmanager to know it", SOON, fires)?;
+    assert_eq!(
+        (&fired["labels"]["source"], &fired["labels"]["target"]),
+        (&"web".into(), &"db".into()),
+        "{fired}"
+    );
+    let rule = r#"ALERTS{alertname="CofferdamAnomaly", alertstate="firing", source="web", target="db"}"#;
+    let is_firing = || prometheus.query(rule).is_ok_and(|found| found.len() == 1);
+    wait_for("the rule to fire", SOON, || is_firing().then_some(()))?;
+
+    // Somebody has looked at it: it is over, and normal from then on.
+    let said = daemon.ask(&["alerts", "ack", &id, "--reason", "the new report"])?;
+    ensure!(said.contains("is normal from now on"), "{said}");
+    wait_for("Alertmanager to forget it", SOON, || fires().is_none().then_some(()))?;
+    wait_for("the rule to end", SOON, || (!is_firing()).then_some(()))?;
+    web.connect(&to_db)?;
+    let events = daemon.ask(&["events", "--since", "1h", "--kind", "alert"]);
+    wait_for("both to stand in the history", SOON, || {
+        let told = daemon.ask(&["events", "--since", "1h", "--kind", "alert"]).ok()?;
+        (told.lines().count() >= 2 && told.contains("acknowledged")).then_some(())
+    })
+    .with_context(|| format!("{events:?}"))?;
+    assert_eq!(of(&daemon).map(|alerts| alerts.len()), Some(0));
+    Ok(())
+}
