@@ -80,7 +80,8 @@ impl Score {
             let (day, hour) = (minute / 1_440, minute / 60 % 24);
             let Alert { kind, severity, sentence, .. } = alert;
             let seed = self.seed;
-            self.unexplained.push(format!("seed {seed}, day {day}, {hour} h: {kind}, {severity}: {sentence}"));
+            self.unexplained
+                .push(format!("seed {seed}, day {day}, {hour} h: {kind}, {severity}: {sentence}"));
         }
     }
 

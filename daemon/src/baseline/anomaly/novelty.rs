@@ -104,12 +104,14 @@ impl World<'_> {
         target: &Subject,
         gain: &'a Gain,
     ) -> Option<&'a str> {
-        let knows = |one: &Subject, peer: &str| one.peers.get(peer).is_some_and(|peer| peer.knows(gain.service));
+        let knows =
+            |one: &Subject, peer: &str| one.peers.get(peer).is_some_and(|peer| peer.knows(gain.service));
         if target.is_like(&gain.source) && knows(target, name) {
             return Some(&gain.peer);
         }
         let mut targets = subject.peers.keys().filter(|peer| **peer != gain.peer && knows(subject, peer));
-        let other = |peer: &&String| self.subjects.get(*peer).is_some_and(|other| other.is_like(&gain.target));
+        let other =
+            |peer: &&String| self.subjects.get(*peer).is_some_and(|other| other.is_like(&gain.target));
         if let Some(other) = targets.find(other) {
             return Some(other);
         }

@@ -15,7 +15,13 @@ const BLATANT: usize = 5;
 
 impl World<'_> {
     /// Whether what a workload has tried is a scan; `gain` is some of it, and whether any of it failed just now.
-    pub(super) fn fan_out(&self, name: &str, subject: &Subject, gain: &Gain, failing: bool) -> Option<Finding> {
+    pub(super) fn fan_out(
+        &self,
+        name: &str,
+        subject: &Subject,
+        gain: &Gain,
+        failing: bool,
+    ) -> Option<Finding> {
         let (tries, now, settings) = (&subject.tries, self.now, self.settings);
         let young = subject.is_young(now, settings);
         let factor = if young { BLATANT } else { 1 };

@@ -87,7 +87,7 @@ impl Watch {
             edge(&container("web", 1), &outside("203.0.113.9", Some("api.stripe.com")), 443, 1),
             edge(&container("worker", 1), &container("queue", 1), 5672, 1),
         ];
-        for _ in 0..days * 144 {
+        for _ in 0..=days * 144 {
             let told = watch.turn(10 * MINUTE, &usual);
             assert_eq!(told, []);
         }
@@ -163,7 +163,7 @@ fn a_deploy_brings_an_edge_and_a_redeploy_alone_is_none() {
         ]
     );
     // It is learned, and what comes long after the deploy is not of it.
-    assert_eq!(watch.turn(5 * HOUR, &[edge(&web, &queue, 5672, 1)]).len(), 1, "it is resolved");
+    assert_eq!(watch.turn(5 * HOUR, &[edge(&web, &queue, 5672, 1)]), []);
     let told = watch.turn(10, &[edge(&web, &queue, 22, 1)]);
     assert_eq!(told[0].severity, Severity::Critical, "{told:?}");
 }
@@ -212,7 +212,7 @@ fn what_a_policy_denies_is_told_too_and_not_learned() {
     // It is told again after ten minutes, not before; when it ends; and when it comes again.
     assert_eq!(watch.turn(5 * MINUTE, &[denied.clone()]), []);
     assert_eq!(watch.turn(5 * MINUTE, &[denied.clone()])[0].count, 3);
-    assert_eq!(watch.turn(HOUR, &[])[0].state, AlertState::Resolved);
+    assert_eq!(watch.turn(DAY, &[])[0].state, AlertState::Resolved);
     assert_eq!(watch.turn(HOUR, &[denied])[0].state, AlertState::Open);
 }
 
@@ -236,7 +236,7 @@ fn an_attacker_teaches_nothing_while_an_alert_is_open() {
     for _ in 0..50 {
         watch.turn(HOUR / 2, &[edge(&web, &target, 443, 1)]);
     }
-    watch.turn(2 * HOUR, &[]);
+    watch.turn(2 * DAY, &[]);
     let told = watch.turn(HOUR, &[edge(&web, &target, 443, 1)]);
     assert_eq!(told[0].state, AlertState::Open);
 }
@@ -293,7 +293,7 @@ fn a_blatant_scan_is_told_even_of_who_is_still_learned() {
     let mut watch = Watch::new();
     let hosts: Vec<_> = (2..250).map(|host| outside(&format!("172.18.0.{host}"), None)).collect();
     let scan: Vec<_> = hosts.iter().map(|host| refused(&container("web", 1), host, 22)).collect();
-    assert_eq!(watch.turn(10, &scan[..50]), []);
+    assert_eq!(watch.turn(10, &scan[..40]), []);
     assert_eq!(watch.turn(10, &scan)[0].kind, AlertKind::FanOut);
 }
 
@@ -359,10 +359,10 @@ fn a_beacon_and_a_pool_are_told() {
          the same image (sha256:0001…): likely a compromise",
             "open warning new_destination #1: shop/worker has never talked to outside pool.example (192.0.2.4) in 7 days; now \
          tcp/3333, once, from the same image (sha256:0001…): likely a compromise",
-            "open critical long_lived #1: shop/worker has held a connection to outside pool.example (192.0.2.4), which is new to it \
-         since 60 minutes, for 60 minutes",
             "open critical beacon #1: shop/web connects to outside 198.51.100.7, which is new to it since 60 minutes, as regularly \
          as a clock: 13 times in 60 minutes, every 5 minutes, to within 0 seconds",
+            "open critical long_lived #1: shop/worker has held a connection to outside pool.example (192.0.2.4), which is new to it \
+         since 60 minutes, for 60 minutes",
         ]
     );
 }
