@@ -112,17 +112,6 @@ async fn the_status_says_how_it_is_in_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn interactions_are_a_list_of_edges() {
-    let doors = Doors::open(samples::view(hooks())).await;
-    let edges: Vec<Edge> = doors.json("/v1/interactions").await;
-    let [edge] = edges.as_slice() else { panic!("{edges:?}") };
-    assert_eq!((edge.port, edge.flows, edge.bytes_received), (443, 3, 20));
-    assert_eq!(edge.target.name, "203.0.113.7");
-    let none: Vec<crate::attribution::Container> = doors.json("/v1/containers").await;
-    assert!(none.is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_tells_why_a_hook_was_refused() {
     let doors = Doors::open(samples::view(hooks())).await;
     let health: Health = doors.json("/v1/doctor").await;

@@ -14,6 +14,8 @@ mod past;
 
 mod read;
 
+mod rows;
+
 mod store;
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! What was written is there, in each state of the file and of the disk.
+
 use std::{
     fs,
     path::{Path, PathBuf},

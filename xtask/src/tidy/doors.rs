@@ -37,7 +37,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
-    ("lru", &["attribution::names", "history::store"]),
+    ("lru", &["attribution::names", "history"]),
     ("minijinja", &["config::alerts::template"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
     // the features.

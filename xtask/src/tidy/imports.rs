@@ -67,6 +67,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "view",
         &[
             "attribution",
+            "baseline",
             "config",
             "enforcement",
             "event",

@@ -1,10 +1,21 @@
-//! What has happened, over real sockets.
+//! Who talks to whom, and did in a time that has passed, over real sockets.
 
 use super::*;
 use crate::{history::samples::Written, metrics::samples::edge};
 
 fn view(written: &Written) -> View {
     View { history: Arc::clone(&written.history), ..samples::view(hooks()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interactions_are_a_list_of_edges() {
+    let doors = Doors::open(samples::view(hooks())).await;
+    let edges: Vec<Edge> = doors.json("/v1/interactions").await;
+    let [edge] = edges.as_slice() else { panic!("{edges:?}") };
+    assert_eq!((edge.port, edge.flows, edge.bytes_received), (443, 3, 20));
+    assert_eq!(edge.target.name, "203.0.113.7");
+    let none: Vec<crate::attribution::Container> = doors.json("/v1/containers").await;
+    assert!(none.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

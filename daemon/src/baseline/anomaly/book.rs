@@ -21,6 +21,8 @@ pub(super) const KEPT: usize = 1_000;
 const RESOLVED: i64 = 7 * DAY;
 /// One that goes on is told of again after so many seconds.
 const AGAIN: i64 = 10 * MINUTE;
+/// What is new is resolved after so many seconds of silence at the least: it may be done once a day.
+const SILENT: i64 = DAY;
 /// What was acknowledged is news again when it is so many times as much.
 const MORE: u64 = 4;
 
@@ -86,7 +88,7 @@ impl Book {
         let age = |kept: &Kept| at.as_second() - kept.alert.last_seen.as_second();
         let mut resolved = Vec::new();
         for kept in self.kept.values_mut() {
-            if kept.alert.state == AlertState::Open && age(kept) >= settings.resolve() {
+            if kept.alert.state == AlertState::Open && age(kept) >= kept.lasts(settings) {
                 kept.alert.state = AlertState::Resolved;
                 resolved.push(kept.alert.clone());
             }
@@ -186,6 +188,18 @@ impl Kept {
             acknowledged: None,
         };
         Self { alert, subject, about, level, told: at.as_second() }
+    }
+
+    /// For how many seconds it must not be seen to be resolved. What is new is not over because it is silent, nor is what
+    /// leaves within a day.
+    fn lasts(&self, settings: &Settings) -> i64 {
+        match self.alert.kind {
+            AlertKind::NewEdge
+            | AlertKind::NewService
+            | AlertKind::NewDestination
+            | AlertKind::Exfiltration => SILENT.max(settings.resolve()),
+            _ => settings.resolve(),
+        }
     }
 
     fn again(&mut self, finding: Finding, at: Timestamp) -> Option<Alert> {

@@ -42,8 +42,9 @@ pub(super) struct Usual {
     pub(super) day: Option<u64>,
     /// What a day has in the middle.
     pub(super) middle_day: u64,
-    /// All that the last 23 full hours had.
+    /// All that the last 23 full hours had, and the largest of them.
     before: u64,
+    largest: u64,
 }
 
 impl Hours {
@@ -81,9 +82,10 @@ impl Hours {
         self.now
     }
 
-    /// What came within the last 24 hours.
+    /// What came within the last 24 hours, but for the largest of these: that is judged by itself.
     pub(super) fn day(&self) -> u64 {
-        self.now.saturating_add(self.usual().before)
+        let Usual { before, largest, .. } = self.usual();
+        self.now.saturating_add(before) - largest.max(self.now)
     }
 
     pub(super) fn usual(&self) -> Usual {
@@ -116,9 +118,10 @@ impl Usual {
             .filter(|sum| *sum > 0.0)
             .collect();
         days.sort_by(f64::total_cmp);
-        let before = back[..23].iter().map(|byte| large(byte & !TAINTED)).sum::<f64>();
+        let last: Vec<u64> = back[..23].iter().map(|byte| large(byte & !TAINTED) as u64).collect();
         let mut usual = Self {
-            before: before as u64,
+            before: last.iter().fold(0, |sum, hour| sum.saturating_add(*hour)),
+            largest: last.iter().copied().max().unwrap_or_default(),
             middle: all.get(all.len() / 2).map_or(0, |middle| large(*middle) as u64),
             middle_day: days.get(days.len() / 2).map_or(0, |middle| *middle as u64),
             ..Self::default()
@@ -221,7 +224,7 @@ mod tests {
         let usual = after(14, |_| 1_000_000).usual();
         let room = usual.hour.unwrap();
         assert!((3_500_000..4_800_000).contains(&room), "{room}");
-        assert!((40_000_000..60_000_000).contains(&usual.day.unwrap()), "{usual:?}");
+        assert!((55_000_000..70_000_000).contains(&usual.day.unwrap()), "{usual:?}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::{
     settings::{HOUR, MINUTE},
 };
 
-/// Intervals that are kept.
-const KEPT: usize = 32;
+/// Intervals that are kept: an hour of the shortest.
+const KEPT: usize = 128;
 /// Intervals before anything is said.
 const ENOUGH: usize = 12;
 /// The shortest interval that is no mere conversation, in seconds.
