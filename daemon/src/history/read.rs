@@ -59,7 +59,7 @@ pub(super) fn interactions(path: &Path, since: Timestamp, until: Timestamp) -> a
         let sql = "SELECT source, target, protocol, port, via FROM edge WHERE id = ?1";
         let mut find = connection.prepare(sql)?;
         for id in ids {
-            let ends = find.query_row([id], |row| Ends::of(row));
+            let ends = find.query_row([id], Ends::of);
             // Both come of one state of the file, so that there is one.
             let (ends, sum) = (ends?, sums[&id]);
             let source = workload(connection, ends.source, &mut workloads)?;

@@ -34,6 +34,16 @@ impl Folder {
         Store::open(&self.0, Bounds { bytes, days: 30 }).unwrap()
     }
 
+    /// All that lies in it now, in another.
+    fn copied(&self) -> Self {
+        let copy = Self::new();
+        fs::create_dir_all(&copy.0).unwrap();
+        for entry in fs::read_dir(&self.0).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), copy.0.join(entry.file_name())).unwrap();
+        }
+        copy
+    }
+
     fn file(&self) -> PathBuf {
         self.0.join(FILE_NAME)
     }
@@ -147,7 +157,7 @@ fn a_later_daemon_goes_on_where_one_ended_without_a_word() {
     batch.set_state("learned", "{}".to_owned());
     store.write(&batch).unwrap();
     // As a kill leaves it: with its log beside it.
-    std::mem::forget(store);
+    let folder = folder.copied();
     let (mut store, aside) = folder.open();
     store.write(&gained(1, 4, at(TEN))).unwrap();
     let history = folder.history(&store);

@@ -97,11 +97,13 @@ struct Standing {
 
 impl Failure {
     /// It may go well another time.
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn passing(why: impl ToString) -> Self {
         Self { why: why.to_string(), again: true }
     }
 
     /// It never will.
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn lasting(why: impl ToString) -> Self {
         Self { why: why.to_string(), again: false }
     }

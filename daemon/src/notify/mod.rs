@@ -85,25 +85,25 @@ impl Notify {
         for (at, address) in alertmanagers.iter().enumerate() {
             let receiver = Alertmanager::new(address, &config.alertmanager_token_file, host.clone());
             let queue = Queue::new(STANDING, true);
-            start.lane("alertmanager", numbered(at, alertmanagers.len()), address, queue, receiver);
+            start.lane("alertmanager", &numbered(at, alertmanagers.len()), address, queue, receiver);
         }
         for (at, webhook) in config.webhooks.iter().enumerate() {
             let receiver = Webhook::new(webhook, host.clone());
             let queue = Queue::new(WAITING, false);
-            start.lane("webhook", numbered(at, config.webhooks.len()), &webhook.url, queue, receiver);
+            start.lane("webhook", &numbered(at, config.webhooks.len()), &webhook.url, queue, receiver);
         }
         if config.journald {
             let receiver = Journald::new(journal.to_owned());
-            start.lane("journald", String::new(), &journal.display(), Queue::new(WAITING, false), receiver);
+            start.lane("journald", "", &journal.display(), Queue::new(WAITING, false), receiver);
         }
         if config.syslog != SyslogPlace::Off {
             let receiver = Syslog::new(config.syslog.clone(), host.clone());
-            start.lane("syslog", String::new(), &config.syslog, Queue::new(WAITING, false), receiver);
+            start.lane("syslog", "", &config.syslog, Queue::new(WAITING, false), receiver);
         }
         if let Some(path) = config.file.path() {
             let place = path.display().to_string();
             let receiver = LogFile::new(path, host);
-            start.lane("file", String::new(), &place, Queue::new(WAITING, false), receiver);
+            start.lane("file", "", &place, Queue::new(WAITING, false), receiver);
         }
         Self { lanes: start.lanes.into() }
     }
@@ -131,7 +131,7 @@ impl Starter<'_> {
     fn lane(
         &mut self,
         kind: &'static str,
-        number: String,
+        number: &str,
         place: &dyn fmt::Display,
         queue: Queue,
         receiver: impl Receive,

@@ -174,9 +174,9 @@ mod tests {
             assert_eq!(taken(&mut queue, 9), "a open ");
             assert!(put(&mut queue, "a", AlertState::Resolved));
             if fails {
-                queue.untold()
+                queue.untold();
             } else {
-                queue.told()
+                queue.told();
             }
             assert_eq!(taken(&mut queue, 9), "a resolved ");
             queue.told();

@@ -123,7 +123,7 @@ impl Recorder<'_> {
         for event in outlet.take() {
             match event.kind {
                 EventKind::DnsAnswer(answer) if self.answers.len() < MOST_ANSWERS => {
-                    self.answers.push(answer)
+                    self.answers.push(answer);
                 }
                 EventKind::DnsAnswer(_) => self.lossy = true,
                 ref kind if is_kept(kind) => lost += self.batch.add_event(event),
