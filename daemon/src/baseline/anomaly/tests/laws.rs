@@ -103,3 +103,16 @@ fn whatever_comes_there_are_bounds() {
     assert!(watch.detector.alerts().len() <= book::KEPT);
     assert!(watch.detector.subjects.values().all(Subject::fits));
 }
+
+#[test]
+fn an_edge_of_three_weeks_takes_less_than_four_kilobytes_of_json() {
+    let mut watch = Watch::new();
+    let edges: Vec<_> = (0..100)
+        .map(|n| edge(&container(&format!("s{}", n / 20), 1), &container(&format!("t{}", n % 20), 1), 443, 1))
+        .collect();
+    for _ in 0..22 * 24 {
+        watch.turn(HOUR, &edges);
+    }
+    let size = serde_json::to_string(&watch.detector.state()).unwrap().len();
+    assert!(size < 400_000, "{size}");
+}

@@ -18,7 +18,7 @@ fn much_that_leaves_is_told_and_the_backup_of_each_night_is_not() {
     assert_eq!(
         lines(&told),
         [
-            "open warning exfiltration #1: shop/web sent 800 MB to outside s3.storage.example (198.51.100.7) within an hour; 1015 B \
+            "open warning exfiltration #1: shop/web sent 800 MB to outside s3.storage.example (198.51.100.7) within an hour; 1023 B \
          are usual"
         ]
     );
