@@ -68,7 +68,6 @@ fn peak_memory() -> Result<String> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what was measured, for who asks with --nocapture")]
 fn what_policies_would_have_decided_equals_what_each_row_says_by_itself() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("cofferdam-simulate-{}", std::process::id()));
     let folder = Folder(folder);

@@ -86,7 +86,7 @@ impl Score {
     }
 
     /// What is of no attack and not acknowledged yet.
-    pub(super) fn to_acknowledge(&mut self) -> BTreeSet<String> {
+    pub(super) fn acknowledged_today(&mut self) -> BTreeSet<String> {
         let pending = std::mem::take(&mut self.pending);
         self.open.retain(|id| !pending.contains(id));
         pending

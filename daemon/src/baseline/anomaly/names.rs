@@ -101,7 +101,7 @@ fn without_generated(pod: &str) -> &str {
 /// The part of a DNS name that somebody registered, as far as that can be told without a list of all suffixes.
 pub(super) fn domain(name: &str) -> String {
     let name = clip(name.trim_end_matches('.')).to_ascii_lowercase();
-    let is_below = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.ends_with('.'));
+    let is_below = |suffix: &str| name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
     if SHARED.into_iter().any(is_below) {
         return name;
     }
