@@ -6,7 +6,9 @@ use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
     enforcement::{self, Verified},
+    event::AlertState,
     history,
+    notify::ReceiverStatus,
     sensor::{
         counts::{Counters, HookStatus},
         features::Features,
@@ -79,6 +81,12 @@ pub struct Status {
     /// The history.
     #[serde(default)]
     pub history: history::Report,
+    /// Alerts that are open.
+    #[serde(default)]
+    pub open_alerts: u64,
+    /// Whom alerts are sent to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<ReceiverStatus>,
     /// Workloads whose system calls are counted; absent while none are selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscall_workloads: Option<u64>,
@@ -179,6 +187,8 @@ impl Status {
             hooks_refused: count(hooks.iter().filter(|hook| hook.is_missing())),
             hooks_off: count(hooks.iter().filter(|hook| hook.off.is_some())),
             history: view.history.report(),
+            open_alerts: count(view.alerts.list().iter().filter(|alert| alert.state == AlertState::Open)),
+            receivers: view.notify.receivers(),
             syscall_workloads: view.syscalls.counting().map(|workloads| workloads as u64),
         })
     }

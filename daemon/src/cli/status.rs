@@ -88,6 +88,7 @@ fn text(status: &Status) -> String {
         troubles(status),
     );
     text += &policies(&status.policies);
+    text += &alerts(status);
     text += &history(&status.history);
     if let Some(problem) = &status.config.problem {
         let problem = printable(problem);
@@ -100,6 +101,26 @@ fn text(status: &Status) -> String {
     if !status.config.needs_restart.is_empty() {
         let keys = status.config.needs_restart.join(", ");
         let _ = writeln!(text, "  {NOTABLE}restart needed{NOTABLE:#} for: {}", printable(&keys));
+    }
+    text
+}
+
+/// Alerts that are open, and who is not told of them.
+fn alerts(status: &Status) -> String {
+    let mut text = match status.open_alerts {
+        0 => String::new(),
+        open => format!("  {NOTABLE}{} open{NOTABLE:#} → cofferdam alerts\n", plural(open, "alert")),
+    };
+    for receiver in &status.receivers {
+        let name = printable(&receiver.name);
+        if let Some(error) = &receiver.last_error {
+            let place = printable(&receiver.place);
+            text += &format!("  {BAD}alerts not sent{BAD:#} to {name} ({place}): {}\n", printable(error));
+        }
+        if receiver.dropped > 0 {
+            text +=
+                &format!("  {NOTABLE}{} dropped{NOTABLE:#} for {name}\n", plural(receiver.dropped, "alert"));
+        }
     }
     text
 }
@@ -284,6 +305,7 @@ mod tests {
         config::Report,
         enforcement::{Cuts, Finding, Look, Mended, Outcome, Verified, What},
         event::Runtime,
+        notify::ReceiverStatus,
     };
 
     fn status() -> Status {
@@ -317,6 +339,8 @@ mod tests {
             },
             policies: enforcement::Report::default(),
             history: history::Report::default(),
+            open_alerts: 0,
+            receivers: Vec::new(),
             hooks_attached: 8,
             hooks_refused: 1,
             hooks_off: 1,
@@ -506,6 +530,27 @@ mod tests {
         Cofferdam 0.1.0 · stalled: the pipeline does not turn · up 12 s · kernel 6.12.8 · no container runtime
           14 containers (2 privileged)   31 interactions   syscalls off   1,204 records lost   30,000 records shed   3 events dropped   1 unattributed   1 hook unavailable → cofferdam doctor
         "#);
+    }
+
+    #[test]
+    fn open_alerts_are_told_and_so_is_who_does_not_get_them() {
+        let mut status = status();
+        status.open_alerts = 2;
+        status.receivers = vec![ReceiverStatus {
+            name: "webhook-2".to_owned(),
+            kind: "webhook".to_owned(),
+            place: "http://127.0.0.1:8080".to_owned(),
+            sent: 5,
+            failed: 7,
+            dropped: 3,
+            waiting: 1,
+            last_error: Some("it answered 500".to_owned()),
+            since: "2026-11-24T10:00:00Z".parse().expect("a time"),
+        }];
+        let shown = anstream::adapter::strip_str(&text(&status)).to_string();
+        let lines = "  2 alerts open → cofferdam alerts\n  alerts not sent to webhook-2 (http://127.0.0.1:8080): it answered 500\n  \
+                     3 alerts dropped for webhook-2\n";
+        assert!(shown.contains(lines), "{shown}");
     }
 
     #[test]

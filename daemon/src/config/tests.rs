@@ -131,7 +131,7 @@ fn a_problem_is_told_with_its_place_and_key() {
     "limits:\n  flows: 2048\n  flows: 2048"
         config.yaml:3:3: `limits`: duplicate mapping key `flows` is not allowed here
     "foo: 1"
-        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls, policies, anomalies, history, alerts
+        config.yaml:1:1: `foo`: unknown field `foo`, expected one of listen, runtimes, limits, outside, dns_names, syscalls, policies, alerts, anomalies, history
     "dns_names: maybe"
         config.yaml:1:12: `dns_names`: invalid boolean (true or false expected)
     "outside: [1]"

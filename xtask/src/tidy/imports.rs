@@ -90,6 +90,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "history",
             "interaction",
             "metrics",
+            "notify",
             "view",
             "attribution",
             "config",

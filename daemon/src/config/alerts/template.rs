@@ -122,14 +122,14 @@ static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
     // Others choose names: quotes and lines in them must not break what is made of them.
     let name = "shop/\"web\\\"\n";
     let full = json!({
-        "host": "host", "id": "0123456789abcdef", "kind": AlertKind::NewEdge, "severity": Severity::Warning,
+        "host": "host", "id": "0123456789abcdef", "anomaly": AlertKind::NewEdge, "severity": Severity::Warning,
         "source": workload(name), "target": workload(name), "protocol": "tcp", "port": 5432,
         "sentence": format!("{name} talks to {name}"), "began": Timestamp::UNIX_EPOCH,
         "last_seen": Timestamp::UNIX_EPOCH, "count": 1, "state": AlertState::Acknowledged,
         "acknowledged": {"by": 0, "at": Timestamp::UNIX_EPOCH, "reason": name},
     });
     let mut bare = json!({
-        "host": "host", "id": "0123456789abcdef", "kind": AlertKind::OddDns, "severity": Severity::Info,
+        "host": "host", "id": "0123456789abcdef", "anomaly": AlertKind::OddDns, "severity": Severity::Info,
         "source": {"kind": "host", "name": "host"}, "sentence": "odd", "began": Timestamp::UNIX_EPOCH,
         "last_seen": Timestamp::UNIX_EPOCH, "count": 1, "state": AlertState::Open,
     });
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_template_has_each_field_of_an_alert_and_those_that_it_lacks_as_none() {
-        let text = "{{ host }} {{ kind }} {{ severity }} {{ state }} {{ source.name }} {{ source.image }} \
+        let text = "{{ host }} {{ anomaly }} {{ severity }} {{ state }} {{ source.name }} {{ source.image }} \
             {% if target %}{{ target.name }} {{ protocol }}/{{ port }}{% endif %} {{ count }} {{ acknowledged }} \
             {{ source.labels.team | default('nobody') }}";
         let text = template(text, false).unwrap().render("host1", &alert()).unwrap();

@@ -56,7 +56,7 @@ fn what_is_wrong_is_told_with_its_place_and_without_what_stands_there() {
         "alerts:\n  webhooks: [{url: \"http://a\", headers: {Host: x}}]",
         "alerts:\n  webhooks: [{url: \"http://a\", headers: {X-Key: \"password\\nX: y\"}}]",
         "alerts:\n  webhooks:\n    - url: http://a\n      template: \"{{ sentence\"",
-        "alerts:\n  webhooks:\n    - url: http://a\n      template: |\n        {{ kind }}\n        {{ sentense }}\n      content_type: text/plain",
+        "alerts:\n  webhooks:\n    - url: http://a\n      template: |\n        {{ anomaly }}\n        {{ sentense }}\n      content_type: text/plain",
         "alerts:\n  webhooks:\n    - url: http://a\n      template: '{\"text\": \"{{ sentence }}\"}'",
         "alerts:\n  journald: often",
         "alerts:\n  syslog: http://a",
@@ -88,7 +88,7 @@ fn what_is_wrong_is_told_with_its_place_and_without_what_stands_there() {
         config.yaml:2:49: `alerts.webhooks[0].headers.X-Key`: is no value of a header of HTTP
     "alerts:\n  webhooks:\n    - url: http://a\n      template: \"{{ sentence\""
         config.yaml:4:17: `alerts.webhooks[0].template`: line 1 of the template: syntax error: unexpected end of input, expected end of variable block
-    "alerts:\n  webhooks:\n    - url: http://a\n      template: |\n        {{ kind }}\n        {{ sentense }}\n      content_type: text/plain"
+    "alerts:\n  webhooks:\n    - url: http://a\n      template: |\n        {{ anomaly }}\n        {{ sentense }}\n      content_type: text/plain"
         config.yaml:3:7: `alerts.webhooks[0]`: of an alert with all fields: line 2 of the template: undefined value
     "alerts:\n  webhooks:\n    - url: http://a\n      template: '{\"text\": \"{{ sentence }}\"}'"
         config.yaml:3:7: `alerts.webhooks[0]`: of an alert with all fields, the template makes no JSON (expected `,` or `}` at line 1 column 17); texts need `| tojson`, without quotes
