@@ -164,12 +164,12 @@ fn failover(host: &mut Host, project: usize) {
         if host.services[link.from].project == shared && link.port == 9100 {
             continue;
         }
-        if let Peer::Service(to) = link.to {
-            if to == db || to == standby {
-                link.to = Peer::Service(swap(to));
-                if link.from == db || link.from == standby {
-                    link.from = swap(link.from);
-                }
+        if let Peer::Service(to) = link.to
+            && (to == db || to == standby)
+        {
+            link.to = Peer::Service(swap(to));
+            if link.from == db || link.from == standby {
+                link.from = swap(link.from);
             }
         }
     }

@@ -102,7 +102,7 @@ fn without_generated(pod: &str) -> &str {
 pub(super) fn domain(name: &str) -> String {
     let name = clip(name.trim_end_matches('.')).to_ascii_lowercase();
     let is_below = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.ends_with('.'));
-    if SHARED.iter().any(|suffix| is_below(&suffix)) {
+    if SHARED.iter().any(is_below) {
         return name;
     }
     let labels: Vec<&str> = name.rsplit('.').collect();
