@@ -214,7 +214,13 @@ impl Attack {
             Goal::Known(_) => "to a peer that it is used to".to_owned(),
             Goal::Outside(Some(name), ..) => format!("to {name}"),
             Goal::Outside(None, address, _) => format!("to {address}"),
-            Goal::Inside(targets) => format!("to {} services", targets.len()),
+            Goal::Inside(targets) => {
+                let name = |(index, port): &(usize, u16)| {
+                    let service = &host.services[*index];
+                    format!("{}/{} {port}", service.project_name, service.name)
+                };
+                format!("to {}", targets.iter().map(name).collect::<Vec<_>>().join(", "))
+            }
             Goal::Addresses(_) => format!("each {every:.1} minutes"),
             Goal::Domain(domain) => domain.clone(),
         };

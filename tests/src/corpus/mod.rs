@@ -80,7 +80,7 @@ pub fn evaluate(seed: u64, size: Size, settings: Settings, operator: Operator) -
             score.alert(&alert, minute, &attacks.all);
         }
         if operator == Operator::Looks && minute % DAY == 9 * 60 {
-            for id in score.acknowledged_today() {
+            for id in score.take_normal() {
                 let ack = Acknowledgement { by: 0, at: now, reason: "it is normal".to_owned() };
                 detector.acknowledge(&id, ack);
             }

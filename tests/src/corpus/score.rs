@@ -30,6 +30,8 @@ pub struct Score {
     open: BTreeSet<String>,
     /// What nobody has looked at yet and is of no attack.
     pending: BTreeSet<String>,
+    /// Attacks of which there was an info.
+    told: BTreeSet<usize>,
     /// When each attack was noticed first, at all and by name.
     noticed: BTreeMap<usize, (i64, Option<i64>)>,
 }
@@ -55,13 +57,15 @@ impl Score {
             return;
         }
         let opened = self.open.insert(alert.id.clone());
-        if alert.severity == Severity::Info {
-            self.infos += usize::from(opened);
-            return;
-        }
         let is_of = |attack: &Attack| {
             attack.source == alert.source.name && (attack.begin..=attack.end + AFTER).contains(&minute)
         };
+        if alert.severity == Severity::Info {
+            self.infos += usize::from(opened);
+            let of = attacks.iter().enumerate().filter(|(_, attack)| opened && is_of(attack));
+            self.told.extend(of.map(|(index, _)| index));
+            return;
+        }
         let mut explained = false;
         for (index, attack) in attacks.iter().enumerate().filter(|(_, attack)| is_of(attack)) {
             explained = true;
@@ -86,7 +90,7 @@ impl Score {
     }
 
     /// What is of no attack and not acknowledged yet.
-    pub(super) fn acknowledged_today(&mut self) -> BTreeSet<String> {
+    pub(super) fn take_normal(&mut self) -> BTreeSet<String> {
         let pending = std::mem::take(&mut self.pending);
         self.open.retain(|id| !pending.contains(id));
         pending
@@ -107,7 +111,9 @@ impl Score {
             } else {
                 let Attack { kind, source, how, begin, end, .. } = attack;
                 let (seed, lasts) = (self.seed, end - begin);
-                self.missed.push(format!("seed {seed}: {kind} of {source} {how}, {lasts} minutes long"));
+                let info = if self.told.contains(&index) { "; told as an info" } else { "" };
+                self.missed
+                    .push(format!("seed {seed}: {kind} of {source} {how}, {lasts} minutes long{info}"));
             }
         }
     }
@@ -145,15 +151,16 @@ impl Score {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::from(
-            "| attack | count | noticed | by its name | noticed after | named after |\n| --- | ---: | ---: | ---: | ---: | ---: |\n",
+            "| attack | | count | noticed | by its name | noticed after | named after |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
         );
         for kind in Kind::ALL {
             let Some(of) = self.kinds.get(&kind) else { continue };
+            let loud = if kind.is_loud() { "loud" } else { "quiet" };
             let (noticed, named) = (part(of.noticed, of.all), part(of.named, of.all));
             let (until, until_named) = (middle(&of.until), middle(&of.until_named));
             let _ = writeln!(
                 text,
-                "| {kind} | {} | {noticed:.2} | {named:.2} | {until} | {until_named} |",
+                "| {kind} | {loud} | {} | {noticed:.2} | {named:.2} | {until} | {until_named} |",
                 of.all
             );
         }
