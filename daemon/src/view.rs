@@ -165,18 +165,18 @@ impl View {
     /// The map of a span of time that has passed, as far as it has been written.
     ///
     /// # Errors
-    /// There is no history, or it cannot be read.
+    /// Those of [`Self::past`].
     pub fn edges_between(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Edge>> {
-        let past = self.history.interactions(since, until)?.past;
-        Ok(proxy::join(past.into_iter().map(|past| past.edge).collect(), &self.published()))
+        let edges = self.past(since, until)?.into_iter().map(|past| past.edge).collect();
+        Ok(proxy::join(edges, &self.published()))
     }
 
     /// What interactions did in a span of time that has passed, as far as it has been written.
     ///
     /// # Errors
-    /// There is no history, or it cannot be read.
+    /// There is no history, it cannot be read, or there is more than one answer can have: a part of it would pass for all.
     pub fn past(&self, since: Timestamp, until: Timestamp) -> anyhow::Result<Vec<Past>> {
-        Ok(self.history.interactions(since, until)?.past)
+        self.history.interactions(since, until)?.whole()
     }
 
     /// The ledger, but for what the daemon's own workloads do.

@@ -6,10 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use cofferdam_tests::{
     Daemon, Node, Options, alertmanager::Alertmanager, command::wait_for, prometheus::Prometheus,
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::Value;
 
 use crate::{alone, docker};
@@ -17,23 +13,11 @@ use crate::{alone, docker};
 /// Longest until an alert is there: a turn of the recorder, and one of Prometheus.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Configures the daemon, and has it read that.
-fn configure(
-    node: &Node,
-    daemon: Option<&Daemon>,
-    anomalies: &str,
-    alertmanager: &Alertmanager,
-) -> Result<String> {
+/// Writes the configuration, and says where it is.
+fn configure(node: &Node, anomalies: &str, alertmanager: &Alertmanager) -> Result<String> {
     let config = node.directory().join("config.yaml");
     let receivers = format!("alerts: {{alertmanagers: [\"{}\"]}}", alertmanager.url());
     fs::write(&config, format!("history: {{flush_seconds: 1}}\nanomalies: {{{anomalies}}}\n{receivers}\n"))?;
-    if let Some(daemon) = daemon {
-        let before = daemon.log().matches("configuration reloaded").count();
-        kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGHUP)?;
-        wait_for("the configuration to be read", SOON, || {
-            (daemon.log().matches("configuration reloaded").count() > before).then_some(())
-        })?;
-    }
     config.into_os_string().into_string().ok().context("a path in UTF-8")
 }
 
@@ -47,7 +31,7 @@ fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_ove
     let (web, api, db) = (start("web")?, start("api")?, start("db")?);
     let (to_api, to_db) = (format!("{}:80", api.address("shop")?), format!("{}:80", db.address("shop")?));
     let alertmanager = Alertmanager::start(&node)?;
-    let config = configure(&node, None, "", &alertmanager)?;
+    let config = configure(&node, "", &alertmanager)?;
     let daemon = Daemon::start_with(&docker, &["--config", &config])?;
     let prometheus = Prometheus::start(&node, &daemon)?;
     // What it does at first is normal.
@@ -58,7 +42,8 @@ fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_ove
         (!told.as_array()?.is_empty()).then_some(())
     };
     wait_for("the interaction to be learned", SOON, is_known)?;
-    configure(&node, Some(&daemon), "learn_hours: 0", &alertmanager)?;
+    configure(&node, "learn_hours: 0", &alertmanager)?;
+    daemon.reload()?;
     web.connect(&to_api)?;
     web.connect(&to_db)?;
 

@@ -4,10 +4,6 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, ensure};
 use cofferdam_tests::{Daemon, Options, check, command::wait_for, edge};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 
 use crate::{alone, docker};
 
@@ -34,7 +30,7 @@ fn a_reload_names_peers_outside_and_a_broken_file_changes_nothing() -> anyhow::R
 
     let reload = |text: &str, said: &str| {
         fs::write(&file, text)?;
-        kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGHUP)?;
+        daemon.hang_up()?;
         wait_for(said, Duration::from_secs(5), || daemon.log().contains(said).then_some(()))
     };
     reload(

@@ -48,11 +48,15 @@ impl Scene {
     }
 }
 
-/// Flows of client and server in the last hour, as the history has them.
+/// Flows of client and server.
+fn flows(edges: &[Edge]) -> u64 {
+    let ours = edges.iter().filter(|edge| edge.source.name == "client" && edge.target.name == "server");
+    ours.map(|edge| edge.flows).sum()
+}
+
+/// Those of the last hour, as the history has them.
 fn recorded(daemon: &Daemon) -> Result<u64> {
-    let edges: Vec<Edge> = serde_json::from_str(&daemon.ask(&["map", "--since", "1h", "--json"])?)?;
-    let flows = edges.iter().filter(|edge| edge.source.name == "client" && edge.target.name == "server");
-    Ok(flows.map(|edge| edge.flows).sum())
+    Ok(flows(&serde_json::from_str::<Vec<Edge>>(&daemon.ask(&["map", "--since", "1h", "--json"])?)?))
 }
 
 fn wait_until_recorded(daemon: &Daemon, flows: u64) -> Result<()> {
@@ -110,10 +114,6 @@ fn a_full_disk_stops_nothing_but_the_history_which_catches_up() -> Result<()> {
     let problem = |status: &Value| status["history"]["problem"].as_str().map(str::to_owned);
     let said = wait_for("the status to say it", SOON, || problem(&daemon.status().ok()?))?;
     assert!(said.contains("database or disk is full"), "{said}");
-    let flows = |edges: &[Edge]| {
-        let ours = edges.iter().filter(|edge| edge.source.name == "client" && edge.target.name == "server");
-        ours.map(|edge| edge.flows).sum::<u64>()
-    };
     assert_eq!(flows(&daemon.map()?), 6, "the map goes on");
     assert!(daemon.page("/readyz").is_ok(), "it is not ready any more");
     assert!(daemon.metric("cofferdam_history_write_failures_total", &[])? > 0);

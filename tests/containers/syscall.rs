@@ -5,10 +5,6 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use anyhow::{Context, ensure};
 use cofferdam::api::Syscalls;
 use cofferdam_tests::{Daemon, Docker, Node, Options, command::wait_for};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 
 use crate::{alone, docker};
 
@@ -24,7 +20,7 @@ fn start(node: &Node, docker: &Docker, config: &str) -> anyhow::Result<Daemon> {
 /// Has the daemon read another configuration, and waits until it counts calls, or does not.
 fn reload(node: &Node, daemon: &Daemon, config: &str, counting: bool) -> anyhow::Result<()> {
     fs::write(node.directory().join("config.yaml"), config)?;
-    kill(Pid::from_raw(daemon.pid().cast_signed()), Signal::SIGHUP)?;
+    daemon.hang_up()?;
     wait_for("the selection to be in effect", SOON, || {
         (syscalls(daemon, &[]).ok()?.counting == counting).then_some(())
     })

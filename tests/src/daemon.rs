@@ -32,6 +32,9 @@ use crate::{
 /// How long the hooks may take to be attached.
 const START: Duration = Duration::from_secs(30);
 
+/// How long it may take to read its configuration.
+const RELOADED: Duration = Duration::from_secs(10);
+
 /// How long records may be on their way.
 const ACCOUNTED: Duration = Duration::from_secs(20);
 
@@ -238,6 +241,26 @@ impl Daemon {
     pub fn page(&self, path: &str) -> anyhow::Result<String> {
         let url = format!("http://{}{path}", self.listen);
         run(self.node.command("busybox").args(["wget", "-q", "-O", "-", &url]))
+    }
+
+    /// Sends it SIGHUP: it reads its configuration and its policies again.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        Ok(kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGHUP)?)
+    }
+
+    /// Has it read its configuration again, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let reloads = || self.log().matches("configuration reloaded").count();
+        let before = reloads();
+        self.hang_up()?;
+        wait_for("the configuration to be read", RELOADED, || (reloads() > before).then_some(()))
+            .with_context(|| self.log())
     }
 
     /// One scrape.

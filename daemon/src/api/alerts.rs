@@ -15,7 +15,7 @@ use super::{
     local::{App, bad},
     peer::{Peer, Permitted},
 };
-use crate::event::{Acknowledgement, Alert, AlertState};
+use crate::event::{Acknowledgement, Alert};
 
 /// Longest reason, in bytes.
 const REASON_LIMIT: usize = 1_024;
@@ -50,7 +50,7 @@ pub(super) async fn list(
     let mut alerts = blocking(app.view, |view| view.alerts.list()).await?;
     alerts.retain(|alert| {
         let is_about = |name: &String| alert.workloads().iter().any(|workload| workload.is_called(name));
-        (query.all || alert.state == AlertState::Open) && query.of.as_ref().is_none_or(is_about)
+        (query.all || alert.is_open()) && query.of.as_ref().is_none_or(is_about)
     });
     Ok(Json(alerts))
 }

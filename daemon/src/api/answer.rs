@@ -6,7 +6,6 @@ use crate::{
     attribution::{ContainerState, RuntimeStatus},
     config::Report,
     enforcement::{self, Verified},
-    event::AlertState,
     history,
     notify::ReceiverStatus,
     sensor::{
@@ -187,7 +186,7 @@ impl Status {
             hooks_refused: count(hooks.iter().filter(|hook| hook.is_missing())),
             hooks_off: count(hooks.iter().filter(|hook| hook.off.is_some())),
             history: view.history.report(),
-            open_alerts: count(view.alerts.list().iter().filter(|alert| alert.state == AlertState::Open)),
+            open_alerts: count(view.alerts.open().iter()),
             receivers: view.notify.receivers(),
             syscall_workloads: view.syscalls.counting().map(|workloads| workloads as u64),
         })

@@ -56,19 +56,23 @@ pub(super) async fn history(
     query: Result<Query<SpanQuery>, QueryRejection>,
 ) -> Answer<Json<Recorded>> {
     let Query(query) = query.map_err(bad)?;
-    let all = Span { since: Timestamp::MIN, until: Timestamp::now() };
-    let span = query.span().unwrap_or(all);
+    let span = query.span().unwrap_or_else(|| Span::new(Timestamp::MIN, None));
     Ok(Json(blocking(app.view, move |view| Recorded::of(view, span)).await??))
+}
+
+impl Span {
+    /// From then on, until now where no end is named.
+    #[must_use]
+    pub fn new(since: Timestamp, until: Option<Timestamp>) -> Self {
+        Self { since, until: until.unwrap_or_else(Timestamp::now) }
+    }
 }
 
 impl SpanQuery {
     /// From when until when; `None` where no time is named.
     pub(super) fn span(&self) -> Option<Span> {
         let named = self.since.is_some() || self.until.is_some();
-        named.then(|| Span {
-            since: self.since.unwrap_or(Timestamp::MIN),
-            until: self.until.unwrap_or_else(Timestamp::now),
-        })
+        named.then(|| Span::new(self.since.unwrap_or(Timestamp::MIN), self.until))
     }
 }
 

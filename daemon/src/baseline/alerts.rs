@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::anomaly::{Detector, Settings, State, Turn};
-use crate::event::{Acknowledgement, Alert, AlertState};
+use crate::event::{Acknowledgement, Alert};
 
 /// Alerts, and whoever finds them. Shared.
 #[derive(Debug)]
@@ -55,6 +55,12 @@ impl Alerts {
         alerts
     }
 
+    /// Those that are open, as [`Self::list`] has them.
+    #[must_use]
+    pub fn open(&self) -> Vec<Alert> {
+        self.list().into_iter().filter(Alert::is_open).collect()
+    }
+
     /// Somebody has looked at the one whose id begins so: what it is about is normal from now on.
     ///
     /// # Errors
@@ -62,7 +68,7 @@ impl Alerts {
     pub fn acknowledge(&self, id: &str, by: Acknowledgement) -> Result<Alert, NotAcknowledged> {
         let mut inner = self.lock();
         let alerts = inner.detector.alerts();
-        let mut meant = alerts.iter().filter(|it| it.state == AlertState::Open && it.id.starts_with(id));
+        let mut meant = alerts.iter().filter(|it| it.is_open() && it.id.starts_with(id));
         let meant = match (meant.next(), meant.next()) {
             (Some(one), None) if !id.is_empty() => one.id.clone(),
             (Some(_), _) => return Err(NotAcknowledged::Many),

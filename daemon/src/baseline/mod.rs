@@ -1,5 +1,7 @@
 //! What is usual between workloads: policies that say so, and what is not.
 
+mod words;
+
 pub mod learn;
 
 pub mod diff;

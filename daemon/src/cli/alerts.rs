@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     Client, Failure,
     output::{ago, is_terminal, number, plural, print, print_json, printable},
+    question,
 };
 use crate::{
     api::{Acknowledge, AlertsQuery},
@@ -60,8 +61,7 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
         Some(Command::Ack(ack)) => acknowledge(ack, client),
         None => {
             let query = AlertsQuery { all: arguments.all, of: arguments.of };
-            let query = serde_urlencoded::to_string(query).map_err(anyhow::Error::new)?;
-            let alerts: Vec<Alert> = client.get(&format!("/v1/alerts?{query}"))?;
+            let alerts: Vec<Alert> = client.get(&question("/v1/alerts", &query)?)?;
             if arguments.json {
                 print_json(&alerts)
             } else {
@@ -96,7 +96,7 @@ pub(super) fn text(alerts: &[Alert], now: Timestamp, for_people: bool) -> String
         return "There are no alerts.\n".to_owned();
     }
     let mut text: String = alerts.iter().map(|alert| shown(alert, now, for_people)).collect();
-    let open = alerts.iter().filter(|alert| alert.state == AlertState::Open).count();
+    let open = alerts.iter().filter(|alert| alert.is_open()).count();
     if open > 0 {
         text += &format!("{} open. Known and normal? cofferdam alerts ack ID\n", plural(open, "alert"));
     }

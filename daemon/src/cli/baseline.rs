@@ -1,11 +1,13 @@
 //! `cofferdam baseline`: what is usual, and what is new against it.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
     Client, Failure,
     output::{ago, is_terminal, number, plural, print, print_json, table},
+    policy::Format,
+    question,
     since::since,
 };
 use crate::{
@@ -40,20 +42,10 @@ struct Spans {
     format: Format,
 }
 
-/// For whom something is written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For machines (docs/api.md, /v1/baseline/diff).
-    Json,
-}
-
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
     let Command::Diff(Spans { since, until, format }) = &arguments.command;
-    let span = Span { since: *since, until: until.unwrap_or_else(Timestamp::now) };
-    let query = serde_urlencoded::to_string(span).map_err(anyhow::Error::new)?;
-    let found: Within<Difference> = client.get_slowly(&format!("/v1/baseline/diff?{query}"))?;
+    let span = Span::new(*since, *until);
+    let found: Within<Difference> = client.get_slowly(&question("/v1/baseline/diff", &span)?)?;
     match format {
         Format::Text => print(&text(&found.found, Timestamp::now(), is_terminal())),
         Format::Json => print_json(&found),

@@ -168,6 +168,12 @@ async fn refused(status: StatusCode, response: Response<Incoming>) -> Failure {
     }
 }
 
+/// The path of a question, with what is asked.
+pub(super) fn question(path: &str, query: &impl Serialize) -> Result<String, Failure> {
+    let query = serde_urlencoded::to_string(query).map_err(anyhow::Error::new)?;
+    Ok(format!("{path}?{query}"))
+}
+
 fn wait<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.context("cannot start")?.block_on(question))

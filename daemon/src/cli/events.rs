@@ -8,6 +8,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use super::{
     Client, Failure,
     output::{is_terminal, print, print_json_text, printable},
+    question,
     within::Within,
 };
 use crate::{
@@ -96,8 +97,7 @@ fn is_like_an_event(line: &str) -> bool {
 fn path(arguments: &Arguments) -> Result<String, Failure> {
     let kind = (!arguments.kind.is_empty()).then(|| arguments.kind.join(","));
     let Within { since, until } = arguments.within;
-    let query = serde_urlencoded::to_string(EventsQuery { since, until, of: arguments.of.clone(), kind });
-    Ok(format!("/v1/events?{}", query.map_err(anyhow::Error::new)?))
+    question("/v1/events", &EventsQuery { since, until, of: arguments.of.clone(), kind })
 }
 
 /// Time, kind, sentence. Somebody who looks needs no date.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     Client, Failure,
     output::{ago, bytes, is_terminal, number, print, print_json, printable, table},
+    question,
     within::Within,
 };
 use crate::interaction::{Edge, Failed};
@@ -26,8 +27,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
-    let query = serde_urlencoded::to_string(arguments.within.query()).map_err(anyhow::Error::new)?;
-    let edges: Vec<Edge> = client.get_slowly(&format!("/v1/interactions?{query}"))?;
+    let edges: Vec<Edge> = client.get_slowly(&question("/v1/interactions", &arguments.within.query())?)?;
     if arguments.json {
         print_json(&edges)
     } else if arguments.dot {

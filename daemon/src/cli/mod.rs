@@ -28,7 +28,7 @@ use std::{io, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use self::client::Client;
+use self::client::{Client, question};
 pub use self::{
     failure::Failure,
     log::log_to_stderr,

@@ -60,11 +60,11 @@ enum Command {
 
 /// For whom something is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people.
     #[value(alias = "human")]
     Text,
-    /// For machines (docs/policy.md).
+    /// For machines (docs/policy.md, docs/api.md).
     Json,
 }
 

@@ -11,6 +11,7 @@ use super::{
     Client, Failure, alerts,
     output::{ago, bytes, is_terminal, number, plural, print, print_json, printable},
     ps::port,
+    question,
     within::Within,
 };
 use crate::{
@@ -45,13 +46,11 @@ struct Card {
 
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
     let name = &arguments.workload;
-    let span = serde_urlencoded::to_string(arguments.within.query()).map_err(anyhow::Error::new)?;
-    let query = serde_urlencoded::to_string(AlertsQuery { all: false, of: Some(name.clone()) });
-    let query = query.map_err(anyhow::Error::new)?;
+    let about = AlertsQuery { all: false, of: Some(name.clone()) };
     let mut card = Card {
         containers: client.get("/v1/containers")?,
-        interactions: client.get_slowly(&format!("/v1/interactions?{span}"))?,
-        alerts: client.get(&format!("/v1/alerts?{query}"))?,
+        interactions: client.get_slowly(&question("/v1/interactions", &arguments.within.query())?)?,
+        alerts: client.get(&question("/v1/alerts", &about)?)?,
     };
     card.containers.retain(|container| container.workload.is_called(name));
     card.interactions.retain(|edge| edge.source.is_called(name) || edge.target.is_called(name));

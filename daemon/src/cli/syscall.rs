@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::{
     Client, Failure,
     output::{number, print, print_json, printable, table},
+    question,
 };
 use crate::{
     api::{Syscalls, SyscallsQuery},
@@ -25,9 +25,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
-    let query = serde_urlencoded::to_string(SyscallsQuery { of: arguments.workload.clone() });
-    let query = query.context("the name cannot be sent")?;
-    let syscalls: Syscalls = client.get(&format!("/v1/syscalls?{query}"))?;
+    let query = SyscallsQuery { of: arguments.workload.clone() };
+    let syscalls: Syscalls = client.get(&question("/v1/syscalls", &query)?)?;
     if arguments.json { print_json(&syscalls) } else { print(&text(&syscalls)) }
 }
 

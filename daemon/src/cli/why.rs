@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{
     Client, Failure,
     output::{ago, bytes, is_terminal, number, plural, print, print_json, printable},
+    question,
 };
 use crate::{
     api::{ExplainQuery, Explained, MOST_SEEN_AT, PairExplained, Seen},
@@ -70,8 +71,7 @@ pub(super) fn answer(
 ) -> Result<(), Failure> {
     let protocol = service.map(|(protocol, _)| protocol);
     let query = ExplainQuery { from, to, protocol, port: service.and_then(|(_, port)| port) };
-    let path = serde_urlencoded::to_string(&query).map_err(anyhow::Error::new)?;
-    let explained: Explained = client.get(&format!("/v1/policy/explain?{path}"))?;
+    let explained: Explained = client.get(&question("/v1/policy/explain", &query)?)?;
     if json { print_json(&explained) } else { print(&text(&explained, Timestamp::now(), is_terminal())) }
 }
 

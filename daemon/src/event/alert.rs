@@ -165,6 +165,12 @@ impl AlertState {
 }
 
 impl Alert {
+    /// Whether it goes on, and nobody has said that it is normal.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == AlertState::Open
+    }
+
     /// Who has to do with it.
     #[must_use]
     pub fn workloads(&self) -> Vec<&Workload> {
@@ -175,9 +181,12 @@ impl Alert {
 /// What became of it, and why it is one.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.state {
-            AlertState::Open => f.write_str(&self.sentence),
-            state => write!(f, "{state}: {}", self.sentence),
+        match (self.state, &self.acknowledged) {
+            (AlertState::Open, _) => f.write_str(&self.sentence),
+            (AlertState::Acknowledged, Some(by)) => {
+                write!(f, "acknowledged ({}): {}", by.reason, self.sentence)
+            }
+            (state, _) => write!(f, "{state}: {}", self.sentence),
         }
     }
 }

@@ -15,32 +15,50 @@ const CAPACITY: usize = 16_384;
 #[derive(Clone, Debug)]
 pub struct Inlet {
     sender: SyncSender<Event>,
-    lost: Arc<AtomicU64>,
+    missed: Arc<Missing>,
 }
 
 /// Where the recorder takes them.
 #[derive(Debug)]
 pub struct Outlet {
     receiver: Receiver<Event>,
-    lost: Arc<AtomicU64>,
+    missed: Arc<Missing>,
+}
+
+/// What found no room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Missed {
+    /// Events of which the history would tell.
+    pub kept: u64,
+    /// Answers of the DNS, which are only looked through.
+    pub answers: u64,
+}
+
+#[derive(Debug, Default)]
+struct Missing {
+    kept: AtomicU64,
+    answers: AtomicU64,
 }
 
 /// Both ends.
 #[must_use]
 pub fn inlet() -> (Inlet, Outlet) {
     let (sender, receiver) = sync_channel(CAPACITY);
-    let lost = Arc::<AtomicU64>::default();
-    (Inlet { sender, lost: Arc::clone(&lost) }, Outlet { receiver, lost })
+    let missed = Arc::<Missing>::default();
+    (Inlet { sender, missed: Arc::clone(&missed) }, Outlet { receiver, missed })
 }
 
 impl Inlet {
     /// Hands over an event of which the recorder wants to know; others cost nothing.
     pub fn offer(&self, event: &Event) {
-        if is_kept(&event.kind) || matches!(event.kind, EventKind::DnsAnswer(_)) {
-            // Once the recorder has ended nobody misses it.
-            if let Err(TrySendError::Full(_)) = self.sender.try_send(event.clone()) {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        let missed = match &event.kind {
+            EventKind::DnsAnswer(_) => &self.missed.answers,
+            kind if is_kept(kind) => &self.missed.kept,
+            _ => return,
+        };
+        // Once the recorder has ended nobody misses it.
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(event.clone()) {
+            missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -53,8 +71,9 @@ impl Outlet {
 
     /// How many found no room since this was asked last.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost.swap(0, Ordering::Relaxed)
+    pub fn missed(&self) -> Missed {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        Missed { kept: take(&self.missed.kept), answers: take(&self.missed.answers) }
     }
 }
 
@@ -64,7 +83,7 @@ pub const KEPT_KINDS: [&str; 3] = ["denial", "alert", "lost"];
 /// Whether the history tells of it.
 #[must_use]
 pub fn is_kept(kind: &EventKind) -> bool {
-    KEPT_KINDS.contains(&kind.name())
+    matches!(kind, EventKind::Denial(_) | EventKind::Alert(_) | EventKind::Lost(_))
 }
 
 #[cfg(test)]
@@ -79,6 +98,14 @@ mod tests {
         inlet.offer(&samples::exec());
         assert_eq!(outlet.take(), [samples::denial()]);
         (0..CAPACITY + 7).for_each(|_| inlet.offer(&samples::denial()));
-        assert_eq!((outlet.take().len(), outlet.lost(), outlet.lost()), (CAPACITY, 7, 0));
+        assert_eq!((outlet.take().len(), outlet.missed().kept, outlet.missed().kept), (CAPACITY, 7, 0));
+        (0..CAPACITY + 5).for_each(|_| inlet.offer(&samples::dns_answer()));
+        assert_eq!(outlet.missed(), Missed { kept: 0, answers: 5 });
+    }
+
+    #[test]
+    fn what_is_kept_is_of_the_kinds_that_are_named() {
+        let kept: Vec<_> = samples::all().iter().map(|event| event.kind.clone()).filter(is_kept).collect();
+        assert_eq!(kept.iter().map(EventKind::name).collect::<Vec<_>>(), KEPT_KINDS);
     }
 }

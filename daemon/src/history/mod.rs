@@ -38,10 +38,10 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     batch::Batch,
     gains::Gains,
-    inlet::{Inlet, KEPT_KINDS, Outlet, inlet, is_kept},
+    inlet::{Inlet, KEPT_KINDS, Missed, Outlet, inlet, is_kept},
     past::{Past, Totals},
     read::{Events, Interactions, MOST_EVENTS, MOST_PAST},
-    store::{Bounds, FILE_NAME, Store},
+    store::{Bounds, FILE_NAME, Store, is_damage},
 };
 use crate::sink::Filter;
 
@@ -174,10 +174,4 @@ impl History {
     fn lock(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a file is no sound one, so that it is to be set aside and a new one begun.
-#[must_use]
-pub fn is_damage(error: &anyhow::Error) -> bool {
-    store::is_damage(error)
 }

@@ -43,6 +43,21 @@ pub struct Events {
     pub is_cut: bool,
 }
 
+impl Interactions {
+    /// All of them.
+    ///
+    /// # Errors
+    /// There are more: a part of them would pass for all.
+    pub fn whole(self) -> anyhow::Result<Vec<Past>> {
+        let Self { past, left_out } = self;
+        anyhow::ensure!(
+            left_out == 0,
+            "there are more than {MOST_PAST} interactions: ask for a shorter time"
+        );
+        Ok(past)
+    }
+}
+
 /// What interactions did from the minute of `since` to the minute of `until`.
 ///
 /// # Errors

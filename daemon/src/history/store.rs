@@ -241,8 +241,9 @@ impl Store {
     }
 }
 
-/// Whether the file is no sound file of ours.
-pub(super) fn is_damage(error: &anyhow::Error) -> bool {
+/// Whether the file is no sound file of ours, so that it is to be set aside and a new one begun.
+#[must_use]
+pub fn is_damage(error: &anyhow::Error) -> bool {
     let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
     matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) || error.is::<Damaged>()
 }

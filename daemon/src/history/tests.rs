@@ -108,6 +108,14 @@ fn what_was_written_is_told_with_its_sums_minutes_and_days() {
 }
 
 #[test]
+fn a_part_does_not_pass_for_all() {
+    let of =
+        |left_out| Interactions { past: Vec::new(), left_out }.whole().map_err(|error| error.to_string());
+    assert_eq!(of(0), Ok(Vec::new()));
+    assert_eq!(of(1), Err("there are more than 100000 interactions: ask for a shorter time".to_owned()));
+}
+
+#[test]
 fn of_a_pair_it_tells_since_it_was_seen_first() {
     let folder = Folder::new();
     let (mut store, _) = folder.open();

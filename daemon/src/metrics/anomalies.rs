@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{definitions as metric, labels, page::Page};
-use crate::event::{Alert, AlertState};
+use crate::event::Alert;
 
 /// Those that are open. They are bounded where they are made, and those beyond the limit here are in the events and `alerts`.
 pub(super) fn write(page: &mut Page, alerts: &[Alert]) {
     let mut open = BTreeMap::<_, u64>::new();
-    for alert in alerts.iter().filter(|alert| alert.state == AlertState::Open) {
+    for alert in alerts.iter().filter(|alert| alert.is_open()) {
         let target = alert.target.as_deref().map(labels::workload).unwrap_or_default();
         let labels = [
             alert.kind.name().to_owned(),

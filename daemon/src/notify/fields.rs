@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{
-    event::WorkloadKind,
-    event::{Alert, AlertState, Severity},
-};
+use crate::event::{Alert, AlertState, Severity, WorkloadKind};
 
 /// Names and values, in this order; without those that the alert has not.
 pub(super) fn fields(alert: &Alert) -> Vec<(&'static str, Cow<'_, str>)> {
@@ -26,15 +23,6 @@ pub(super) fn fields(alert: &Alert) -> Vec<(&'static str, Cow<'_, str>)> {
         ("container_name", own_name.map(Cow::from)),
     ];
     known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// One sentence: that of the alert, and what became of it.
-pub(super) fn message(alert: &Alert) -> String {
-    match (alert.state, &alert.acknowledged) {
-        (AlertState::Open, _) => alert.sentence.clone(),
-        (AlertState::Acknowledged, Some(ack)) => format!("acknowledged ({}): {}", ack.reason, alert.sentence),
-        (state, _) => format!("{state}: {}", alert.sentence),
-    }
 }
 
 /// How bad it is by the numbers of syslog.

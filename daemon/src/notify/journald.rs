@@ -6,7 +6,7 @@ use tokio::net::UnixDatagram;
 
 use super::{
     Receive,
-    fields::{fields, message, priority, shortened},
+    fields::{fields, priority, shortened},
     lane::Failure,
 };
 use crate::event::{Alert, AlertKind};
@@ -47,7 +47,7 @@ impl Receive for Journald {
 /// An entry of the journal.
 fn entry(alert: &Alert) -> Vec<u8> {
     let mut entry = Vec::new();
-    put(&mut entry, "MESSAGE", &message(alert));
+    put(&mut entry, "MESSAGE", &alert.to_string());
     put(&mut entry, "PRIORITY", &priority(alert).to_string());
     put(&mut entry, "MESSAGE_ID", message_id(alert.kind));
     put(&mut entry, "SYSLOG_IDENTIFIER", "cofferdam");

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::event::{Alert, AlertState};
+use crate::event::Alert;
 
 /// Alerts of one receiver, by their ids.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Queue {
     pub(super) fn told(&mut self) {
         let standing = self.standing;
         self.entries.retain(|_, entry| {
-            let keep = standing && entry.alert.state == AlertState::Open;
+            let keep = standing && entry.alert.is_open();
             match entry.place {
                 Place::Leaving if keep => entry.place = Place::Told,
                 Place::Leaving => return false,
@@ -133,7 +133,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::notify::samples::alert;
+    use crate::{event::AlertState, notify::samples::alert};
 
     fn put(queue: &mut Queue, id: &str, state: AlertState) -> bool {
         queue.put(&Arc::new(Alert { state, ..alert(id) }))

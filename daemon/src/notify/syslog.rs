@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Receive,
-    fields::{fields, message, priority, shortened},
+    fields::{fields, priority, shortened},
     lane::Failure,
 };
 use crate::{
@@ -94,7 +94,7 @@ fn line(alert: &Alert, host: &str, pid: u32, now: Timestamp) -> String {
         }
         line.push('"');
     }
-    let sentence: String = harmless(&message(alert), MESSAGE_LIMIT).collect();
+    let sentence: String = harmless(&alert.to_string(), MESSAGE_LIMIT).collect();
     let _ = write!(line, "] {sentence}");
     line
 }

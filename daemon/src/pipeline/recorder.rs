@@ -14,8 +14,8 @@ use super::{Injected, trouble::Trouble};
 use crate::{
     baseline::anomaly::{State, Turn},
     config,
-    event::{AlertState, DnsAnswer, EventKind},
-    history::{self, Batch, Bounds, Outlet, Store, is_kept},
+    event::{DnsAnswer, EventKind},
+    history::{self, Batch, Bounds, Missed, Outlet, Store, is_kept},
     interaction::Edge,
     view::View,
 };
@@ -107,9 +107,7 @@ impl Recorder<'_> {
                     tracing::warn!("what was learned before does not fit, so it is learned anew: {error:#}");
                 }
                 // Whoever is told again and again of what is open goes on being told.
-                let open =
-                    self.view.alerts.list().into_iter().filter(|alert| alert.state == AlertState::Open);
-                open.for_each(|alert| self.view.notify.send(&alert));
+                self.view.alerts.open().iter().for_each(|alert| self.view.notify.send(alert));
             }
             // It is tried again, and told, when there is something to write.
             Err(error) => self.view.history.failed(format!("{error:#}")),
@@ -118,8 +116,8 @@ impl Recorder<'_> {
 
     /// Takes over what the loop handed out.
     fn take(&mut self, outlet: &Outlet) {
-        let mut lost = outlet.lost();
-        self.lossy |= lost > 0;
+        let Missed { kept: mut lost, answers } = outlet.missed();
+        self.lossy |= answers > 0;
         for event in outlet.take() {
             match event.kind {
                 EventKind::DnsAnswer(answer) if self.answers.len() < MOST_ANSWERS => {
@@ -174,7 +172,7 @@ impl Recorder<'_> {
         let answers = std::mem::take(&mut self.answers);
         (self.missed, self.lossy) = (missed, false);
         for alert in self.view.alerts.turn(&Turn { now, gained, answers: &answers, lossy }) {
-            if alert.state == AlertState::Open && alert.count == 1 {
+            if alert.is_open() && alert.count == 1 {
                 tracing::warn!(alert = alert.id, severity = %alert.severity, "{}", alert.sentence);
             }
             self.view.notify.send(&alert);

@@ -7,10 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use cofferdam::event::{Alert, AlertKind};
 use cofferdam_tests::{Container, Daemon, Docker, Options, command::wait_for};
 use jiff::Timestamp;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::Value;
 
 use super::{SOON, Stage, known_as};
@@ -131,10 +127,7 @@ fn what_was_learned_is_enforced_without_a_denial_and_what_is_foreign_is_denied()
     ensure!(edges.iter().all(|edge| edge.verdicts.deny == 0), "{text}");
 
     stage.configure(SETTINGS, &format!("{RECORDED}{LEARNED}"))?;
-    kill(Pid::from_raw(stage.daemon.pid().cast_signed()), Signal::SIGHUP)?;
-    wait_for("the configuration to be read", SOON, || {
-        stage.daemon.log().contains("configuration reloaded").then_some(())
-    })?;
+    stage.daemon.reload()?;
     for (from, to, port) in FOREIGN {
         ensure!(connections(&all, from, to, port)? == 0, "{from} -> {to} {port} passed\n{text}");
     }

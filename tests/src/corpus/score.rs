@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use cofferdam::event::{Alert, AlertState, Severity};
+use cofferdam::event::{Alert, Severity};
 
 use super::attacks::{Attack, Kind};
 
@@ -52,7 +52,7 @@ impl Score {
 
     /// Takes an alert in that was told.
     pub(super) fn alert(&mut self, alert: &Alert, minute: i64, attacks: &[Attack]) {
-        if alert.state != AlertState::Open {
+        if !alert.is_open() {
             self.open.remove(&alert.id);
             return;
         }

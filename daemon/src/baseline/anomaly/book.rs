@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     gain::Service,
     names,
+    room::forget_lowest,
     settings::{DAY, MINUTE, Settings},
 };
 use crate::event::{Acknowledgement, Alert, AlertKind, AlertState, Severity, Workload};
@@ -88,7 +89,7 @@ impl Book {
         let age = |kept: &Kept| at.as_second() - kept.alert.last_seen.as_second();
         let mut resolved = Vec::new();
         for kept in self.kept.values_mut() {
-            if kept.alert.state == AlertState::Open && age(kept) >= kept.lasts(settings) {
+            if kept.alert.is_open() && age(kept) >= kept.lasts(settings) {
                 kept.alert.state = AlertState::Resolved;
                 resolved.push(kept.alert.clone());
             }
@@ -105,7 +106,7 @@ impl Book {
     pub(super) fn fold(&mut self, is_part: impl Fn(&Kept) -> bool) -> Vec<Alert> {
         let mut folded = Vec::new();
         for kept in self.kept.values_mut() {
-            if kept.alert.state == AlertState::Open && is_part(kept) {
+            if kept.alert.is_open() && is_part(kept) {
                 kept.alert.state = AlertState::Resolved;
                 folded.push(kept.alert.clone());
             }
@@ -115,20 +116,20 @@ impl Book {
 
     /// Of whom nothing may be learned: what is only worth to know stops nobody.
     pub(super) fn suspects(&self) -> BTreeSet<String> {
-        let open = self.kept.values().filter(|kept| kept.alert.state == AlertState::Open);
+        let open = self.kept.values().filter(|kept| kept.alert.is_open());
         open.filter(|kept| kept.alert.severity > Severity::Info).map(|kept| kept.subject.clone()).collect()
     }
 
     /// Whom an open alert of a kind is about.
     pub(super) fn open(&self, kind: AlertKind) -> BTreeSet<String> {
-        let open = self.kept.values().filter(|kept| kept.alert.state == AlertState::Open);
+        let open = self.kept.values().filter(|kept| kept.alert.is_open());
         open.filter(|kept| kept.alert.kind == kind).map(|kept| kept.subject.clone()).collect()
     }
 
     /// Whether it is open of somebody that much leaves, and to whom.
     pub(super) fn tells_whither(&self, subject: &str) -> bool {
         self.kept.values().any(|kept| {
-            kept.alert.state == AlertState::Open
+            kept.alert.is_open()
                 && kept.alert.kind == AlertKind::Exfiltration
                 && kept.subject == subject
                 && !kept.about.is_empty()
@@ -158,12 +159,7 @@ impl Book {
                 AlertState::Open => 1,
                 AlertState::Acknowledged => 2,
             };
-            let first = self
-                .kept
-                .iter()
-                .min_by_key(|(_, kept)| (rank(kept), kept.alert.severity, kept.alert.last_seen));
-            let first = first.map(|(id, _)| id.clone());
-            first.map(|first| self.kept.remove(&first));
+            forget_lowest(&mut self.kept, |_, kept| (rank(kept), kept.alert.severity, kept.alert.last_seen));
         }
     }
 }
@@ -214,7 +210,7 @@ impl Kept {
             AlertState::Open => finding.severity > alert.severity || at.as_second() - self.told >= AGAIN,
         };
         // What is worse stays so while it is open; what came again is as bad as it is now.
-        let worse = alert.state != AlertState::Open || finding.severity >= alert.severity;
+        let worse = !alert.is_open() || finding.severity >= alert.severity;
         if worse {
             (alert.severity, alert.sentence) = (finding.severity, finding.sentence);
         }

@@ -37,10 +37,6 @@ impl Detector {
     }
 
     fn subject(&mut self, name: &str, now: i64) -> &mut Subject {
-        // One look-up for who is known.
-        if !self.subjects.contains_key(name) {
-            self.subjects.insert(name.to_owned(), Subject::new(now));
-        }
         self.subjects.entry(name.to_owned()).or_insert_with(|| Subject::new(now))
     }
 

@@ -12,6 +12,8 @@ mod names;
 
 mod words;
 
+mod room;
+
 mod subject;
 
 mod hours;

@@ -1,7 +1,10 @@
 //! Odd questions of the DNS as findings.
 
-use super::{book::Finding, novelty::World, questions::Odd, words};
-use crate::event::{AlertKind, Severity};
+use super::{book::Finding, novelty::World, questions::Odd};
+use crate::{
+    baseline::words::counted,
+    event::{AlertKind, Severity},
+};
 
 impl World<'_> {
     /// What is odd in what workloads asked in this hour, of those who asked within this turn.
@@ -41,7 +44,7 @@ fn describe(odd: Odd) -> (String, u64, String) {
             (domain, names as u64, what)
         }
         Odd::Generated { missing, found, usual } => {
-            let domains = words::count_of(missing as u64, "domain");
+            let domains = counted(missing as u64, "domain");
             let what = format!(
                 "for {domains} within an hour that there are not, and for {found} that there are; {usual} are usual: the \
                  names may be generated"

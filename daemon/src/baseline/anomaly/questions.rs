@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{names, settings::HOUR};
+use super::{names, room::forget_lowest, settings::HOUR};
 use crate::event::{DnsAnswer, Workload};
 
 /// Domains of which names are counted within an hour.
@@ -84,9 +84,7 @@ impl Questions {
             return;
         }
         if !self.domains.contains_key(&domain) && self.domains.len() >= DOMAINS {
-            let least = self.domains.iter().min_by_key(|(_, asked)| asked.names.len());
-            let least = least.map(|(domain, _)| domain.clone());
-            least.map(|least| self.domains.remove(&least));
+            forget_lowest(&mut self.domains, |_, asked| asked.names.len());
         }
         let asked = self.domains.entry(domain).or_default();
         if asked.names.len() < NAMES && asked.names.insert(names::number([name.as_str()])) {
@@ -134,9 +132,7 @@ impl Questions {
 
     fn learn(&mut self, domain: String, count: usize, now: i64) {
         if self.usual.len() >= USUAL && !self.usual.contains_key(&domain) {
-            let oldest =
-                self.usual.iter().min_by_key(|(_, (_, last))| *last).map(|(domain, _)| domain.clone());
-            oldest.map(|oldest| self.usual.remove(&oldest));
+            forget_lowest(&mut self.usual, |_, (_, last)| *last);
         }
         let (most, last) = self.usual.entry(domain).or_default();
         (*most, *last) = ((*most).max(count), now);

@@ -11,6 +11,7 @@ use super::{
     names,
     questions::Questions,
     rhythm::Rhythm,
+    room::forget_lowest,
     settings::{DAY, HOUR, Settings},
     tries::Tries,
 };
@@ -104,9 +105,7 @@ impl Subject {
             return;
         }
         if self.images.len() >= IMAGES {
-            let oldest =
-                self.images.iter().min_by_key(|(_, (_, last))| *last).map(|(image, _)| image.clone());
-            oldest.map(|oldest| self.images.remove(&oldest));
+            forget_lowest(&mut self.images, |_, (_, last)| *last);
         }
         self.images.insert(image.to_owned(), (now, now));
     }
@@ -176,10 +175,8 @@ impl Subject {
     /// Forgets whoever was silent longest, where there is no room for one more.
     fn make_room(&mut self, learned: bool) {
         let room = if learned { PEERS } else { STRANGERS };
-        let alike = || self.peers.iter().filter(|(_, peer)| peer.learned == learned);
-        if alike().count() >= room {
-            let oldest = alike().min_by_key(|(_, peer)| peer.last).map(|(name, _)| name.clone());
-            oldest.map(|oldest| self.peers.remove(&oldest));
+        if self.peers.values().filter(|peer| peer.learned == learned).count() >= room {
+            forget_lowest(&mut self.peers, |_, peer| (peer.learned != learned, peer.last));
         }
     }
 

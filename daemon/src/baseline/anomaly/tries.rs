@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::DAY;
+use super::{room::forget_lowest, settings::DAY};
 
 /// Most that are kept. More is a scan in any case.
 const KEPT: usize = 512;
@@ -33,8 +33,7 @@ impl Tries {
             return;
         }
         if self.seen.len() >= KEPT {
-            let oldest = self.seen.iter().min_by_key(|(pair, one)| (one.at, **pair)).map(|(pair, _)| *pair);
-            oldest.map(|oldest| self.seen.remove(&oldest));
+            forget_lowest(&mut self.seen, |_, one| one.at);
         }
         self.seen.insert(pair, Try { at: now, failed, inside });
     }

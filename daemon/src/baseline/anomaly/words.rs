@@ -1,6 +1,7 @@
 //! Numbers as sentences have them.
 
 use super::settings::{DAY, HOUR, MINUTE};
+use crate::baseline::words::counted;
 
 /// Bytes, with the largest unit that leaves a whole number.
 pub(super) fn bytes(count: u64) -> String {
@@ -22,12 +23,7 @@ pub(super) fn span(seconds: i64) -> String {
         7_200..=172_799 => (seconds / HOUR, "hour"),
         _ => (seconds / DAY, "day"),
     };
-    count_of(count.unsigned_abs(), unit)
-}
-
-/// `1 day`, `2 days`.
-pub(super) fn count_of(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    counted(count.unsigned_abs(), unit)
 }
 
 /// How often.

@@ -23,10 +23,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::{
-    seen::{Key, Seen, Sum, counted},
+    seen::{Key, Seen, Sum},
     side::{Here, Side, Untold},
 };
 use crate::{
+    baseline::words::counted,
     config::{Problem, Selector},
     history::Past,
     policy::{

@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     fold::{self, MOST_NAMES},
-    seen::{Sum, counted},
+    seen::Sum,
     services::services,
     side::Side,
 };
 use crate::{
+    baseline::words::counted,
     event::Protocol,
     policy::{
         model::Direction,

@@ -9,6 +9,7 @@ use super::{
     side::{Side, Untold, is_group},
 };
 use crate::{
+    baseline::words::counted,
     event::{Protocol, Workload, WorkloadKind},
     history::Past,
     interaction::Edge,
@@ -151,9 +152,4 @@ pub(in crate::baseline) fn is_open(edge: &Edge) -> bool {
     let goes_on =
         edge.attempts == 0 && edge.verdicts.deny == 0 && edge.packets_sent + edge.packets_received > 0;
     edge.flows > 0 || edge.bytes_received > 0 || goes_on || (edge.attempts > 0 && is_group(&edge.target))
-}
-
-/// `1 day`, `3 days`
-pub(super) fn counted(count: u64, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -14,6 +14,7 @@ use crate::{
     cli::{
         Client, Failure,
         output::{is_terminal, plural, print, print_json, printable},
+        question,
         since::since,
     },
     policy::diff::Seen,
@@ -38,9 +39,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
     let Arguments { since, until, exit_code, format } = *arguments;
-    let span = Span { since, until: until.unwrap_or_else(Timestamp::now) };
-    let query = serde_urlencoded::to_string(span).map_err(anyhow::Error::new)?;
-    let coverage: Within<Coverage> = client.get_slowly(&format!("/v1/policy/coverage?{query}"))?;
+    let path = question("/v1/policy/coverage", &Span::new(since, until))?;
+    let coverage: Within<Coverage> = client.get_slowly(&path)?;
     match format {
         Format::Text => print(&text(&coverage.found, Timestamp::now(), is_terminal()))?,
         Format::Json => print_json(&coverage)?,

@@ -17,9 +17,11 @@ use crate::{
     cli::{
         Client, Failure,
         output::{number, plural, print},
+        question,
         since::since,
     },
     config::Selector,
+    history::Interactions,
     policy::model::Mode,
 };
 
@@ -86,9 +88,10 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
         Chosen::Audit => Mode::Audit,
         Chosen::Enforce => Mode::Enforce,
     };
-    let span = Span { since, until: until.unwrap_or_else(Timestamp::now) };
-    let query = serde_urlencoded::to_string(span).map_err(anyhow::Error::new)?;
-    let Recorded { since, until, past, .. } = client.get_slowly(&format!("/v1/history?{query}"))?;
+    let path = question("/v1/history", &Span::new(since, until))?;
+    let Recorded { since, until, past, left_out } = client.get_slowly(&path)?;
+    // Of a part of what was seen comes a policy that denies the rest.
+    let past = Interactions { past, left_out }.whole()?;
     let options = Options { mode, of, min_days, since, until };
     let learned = learn(&past, &options).map_err(Failure::Policies)?;
     write(&learned, output.as_deref(), &mut anstream::stderr().lock())

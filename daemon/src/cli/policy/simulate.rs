@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Format, candidate, shadow::line};
 use crate::{
-    api::{ForSimulation, Within},
+    api::{ForSimulation, Span, Within},
     cli::{
         Client, Failure,
         output::{ago, is_terminal, number, plural, print, print_json, printable, span},
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
     if files.is_empty() {
         return Err(Failure::Failed(anyhow!("there are no files of policies")));
     }
-    let until = until.unwrap_or_else(Timestamp::now);
+    let Span { since, until } = Span::new(since, until);
     let simulated: Within<Simulated> =
         client.post("/v1/policy/simulate", &ForSimulation { files, since, until, of })?;
     match format {
