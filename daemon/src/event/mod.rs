@@ -5,6 +5,7 @@
 mod alert;
 mod container;
 mod network;
+mod pod;
 mod policy;
 mod process;
 mod protocol;
@@ -15,6 +16,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::pod::{is_random, of_controller};
 pub use self::{
     alert::{Acknowledgement, Alert, AlertKind, AlertState, Severity},
     container::{CgroupChange, CgroupEvent},

@@ -162,6 +162,13 @@ impl Workload {
             || (name.len() >= SHORTEST_ID && self.id.as_ref().is_some_and(|id| id.starts_with(name)))
     }
 
+    /// Its place in a Kubernetes cluster, if it is called by that. A user's own containers claim what they like, and their names
+    /// begin with the user.
+    #[must_use]
+    pub fn place(&self) -> Option<&Kubernetes> {
+        self.kubernetes.as_ref().filter(|place| place.to_string() == self.name)
+    }
+
     /// The host itself.
     #[must_use]
     pub fn host() -> Self {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use crate::event::{Kubernetes, Protocol, Runtime, Workload, WorkloadKind};
+use crate::event::{Kubernetes, Protocol, Runtime, Workload, WorkloadKind, is_random};
 
 /// The series that takes what does not fit.
 pub(super) const OTHER: &str = "other";
@@ -30,7 +30,9 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
         WorkloadKind::Other => OTHER.into(),
         WorkloadKind::Unknown => UNKNOWN.into(),
         WorkloadKind::Container if has_no_name(workload) => UNNAMED.into(),
-        WorkloadKind::Container if workload.kubernetes.is_some() => in_cluster(workload).into(),
+        WorkloadKind::Container if workload.kubernetes.is_some() => {
+            workload.place().map_or_else(|| workload.name.clone(), in_cluster).into()
+        }
         WorkloadKind::Container | WorkloadKind::Cgroup => told_apart("container", &workload.name),
         WorkloadKind::Canary => CANARY.into(),
         WorkloadKind::Unit => match transient(&workload.name) {
@@ -66,28 +68,19 @@ fn has_no_name(workload: &Workload) -> bool {
 
 /// The name of a pod's container without what Kubernetes makes up anew for each replica: `shop/web/nginx` for
 /// `shop/web-7d4b9c6f58-x2k4q/nginx`.
-fn in_cluster(workload: &Workload) -> String {
-    // A user's own containers claim what they like; their names begin with the user.
-    let Some(place) = workload.kubernetes.as_ref().filter(|place| place.to_string() == workload.name) else {
-        return workload.name.clone();
-    };
+fn in_cluster(place: &Kubernetes) -> String {
     let mut pod = place.pod.as_str();
     if let Some((outer, suffix)) = pod.rsplit_once('-')
-        && made_up(suffix, 5..=5)
+        && is_random(suffix, 5..=5)
     {
         pod = outer;
         if let Some((outer, hash)) = pod.rsplit_once('-')
-            && made_up(hash, 8..=10)
+            && is_random(hash, 8..=10)
         {
             pod = outer;
         }
     }
     Kubernetes { pod: pod.to_owned(), ..place.clone() }.to_string()
-}
-
-/// Whether a word is of those that Kubernetes makes up: without vowels, and without what looks like one.
-fn made_up(word: &str, length: std::ops::RangeInclusive<usize>) -> bool {
-    length.contains(&word.len()) && word.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
 }
 
 /// Whether a peer outside is called by its address, because no configuration names its network.

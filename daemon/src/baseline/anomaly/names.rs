@@ -4,7 +4,7 @@ use std::{hash::Hasher, net::IpAddr};
 
 use fnv::FnvHasher;
 
-use crate::event::{Scope, Workload, WorkloadKind};
+use crate::event::{Scope, Workload, WorkloadKind, of_controller};
 
 /// Longest name that is kept, in bytes. Longer ones are cut: a domain has no more, and a cgroup's path may have.
 const LONGEST: usize = 256;
@@ -46,10 +46,11 @@ pub(super) fn is_peer(workload: &Workload) -> bool {
 
 /// What a workload is learned as: the same for its replicas, and after a restart.
 pub(super) fn subject(workload: &Workload) -> String {
-    match &workload.kubernetes {
+    match workload.place() {
         Some(place) => {
             let container = place.container.as_deref().unwrap_or_default();
-            clip(&format!("{}/{}/{container}", place.namespace, without_generated(&place.pod)))
+            let owner = of_controller(&place.pod).map_or(&*place.pod, |(owner, _)| owner);
+            clip(&format!("{}/{owner}/{container}", place.namespace))
         }
         None => clip(&workload.name),
     }
@@ -57,7 +58,7 @@ pub(super) fn subject(workload: &Workload) -> String {
 
 /// Whom it belongs to: the compose project, or the namespace.
 pub(super) fn project(workload: &Workload) -> Option<&str> {
-    let namespace = workload.kubernetes.as_ref().map(|place| place.namespace.as_str());
+    let namespace = workload.place().map(|place| place.namespace.as_str());
     namespace.or(workload.project.as_deref())
 }
 
@@ -78,24 +79,6 @@ pub(super) fn peer(workload: &Workload) -> String {
     };
     // No workload of this host has a space in its name.
     format!("outside {name}")
-}
-
-/// A pod's name without what its owner generates: the hashes of a replica set, or the number of a stateful set.
-fn without_generated(pod: &str) -> &str {
-    let random = |tail: &str| {
-        tail.len() == 5 && tail.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
-    };
-    let hash =
-        |tail: &str| (8..=10).contains(&tail.len()) && tail.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let number = |tail: &str| !tail.is_empty() && tail.bytes().all(|byte| byte.is_ascii_digit());
-    match pod.rsplit_once('-') {
-        Some((head, tail)) if random(tail) => match head.rsplit_once('-') {
-            Some((owner, tail)) if hash(tail) => owner,
-            _ => head,
-        },
-        Some((head, tail)) if number(tail) => head,
-        _ => pod,
-    }
 }
 
 /// The part of a DNS name that somebody registered, as far as that can be told without a list of all suffixes.
@@ -169,12 +152,23 @@ mod tests {
         let pod = |name: &str| {
             let place =
                 Kubernetes { namespace: "shop".into(), pod: name.into(), container: Some("nginx".into()) };
-            subject(&Workload { kubernetes: Some(place), ..Workload::named(WorkloadKind::Container, name) })
+            let called = place.to_string();
+            subject(&Workload { kubernetes: Some(place), ..Workload::named(WorkloadKind::Container, called) })
         };
         assert_eq!(pod("web-7d4b9c6f5-x2vbz"), "shop/web/nginx");
         assert_eq!(pod("db-0"), "shop/db/nginx");
         assert_eq!(pod("agent-x2vbz"), "shop/agent/nginx");
         assert_eq!(pod("single"), "shop/single/nginx");
+        assert_eq!(pod("web-frontend-x2vbz"), "shop/web-frontend/nginx", "a word is no hash");
+    }
+
+    #[test]
+    fn nobody_is_learned_as_a_pod_because_he_says_so() {
+        let place =
+            Kubernetes { namespace: "shop".into(), pod: "web".into(), container: Some("nginx".into()) };
+        let of_user = Workload::named(WorkloadKind::Container, format!("user-1000/{place}"));
+        let of_user = Workload { kubernetes: Some(place), ..of_user };
+        assert_eq!((&*subject(&of_user), project(&of_user)), ("user-1000/shop/web/nginx", None));
     }
 
     #[test]

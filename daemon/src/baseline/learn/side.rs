@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::made_up::{is_made_up, of_controller};
+use super::made_up::is_made_up;
 use crate::{
     config::Pattern,
-    event::{Kubernetes, Scope, Workload, WorkloadKind},
+    event::{Kubernetes, Scope, Workload, WorkloadKind, of_controller},
     policy::{
         names::NamePattern,
         write::{Keys, Peer},
@@ -95,7 +95,7 @@ fn container(workload: &Workload) -> Option<Here> {
         };
         return Some(Here { policy: project.clone(), name: service.clone(), peer: Peer::from(keys) });
     }
-    if let Some(place) = &workload.kubernetes {
+    if let Some(place) = workload.place() {
         return pod(place, &workload.labels);
     }
     let name = workload.container_name.as_ref().unwrap_or(&workload.name);

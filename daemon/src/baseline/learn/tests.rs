@@ -167,7 +167,7 @@ fn workloads_go_by_what_stays_when_their_container_is_replaced() {
             pod: pod.to_owned(),
             container: Some("nginx".to_owned()),
         }),
-        ..labelled("shop/pod/nginx", labels)
+        ..labelled(&format!("shop/{pod}/nginx"), labels)
     };
     let swarm = [("com.docker.swarm.service.name", "shop_web")];
     let app = [("app.kubernetes.io/name", "web"), ("app.kubernetes.io/component", "front"), ("app", "other")];
