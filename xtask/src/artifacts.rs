@@ -107,14 +107,15 @@ impl TestBinary {
     }
 
     /// Runs it as cargo would: in its package's directory.
-    pub(crate) fn run(&self, pace: Pace) -> Result<Tally> {
+    /// If `long`, tests that find more the longer they run do all that they can.
+    pub(crate) fn run(&self, pace: Pace, long: bool) -> Result<Tally> {
         let mut command = Command::new(&self.path);
         command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
-        if pace != Pace::Together {
+        if pace == Pace::OneByOne {
             command.env("RUST_TEST_THREADS", "1");
         }
         println!("--- {}", name(&self.path));
-        if pace == Pace::Long {
+        if long {
             return follow(command.env(LONG, "1"), LONG_LIMIT);
         }
         follow(&mut command, LIMIT)
@@ -128,8 +129,6 @@ pub(crate) enum Pace {
     Together,
     /// One after the other.
     OneByOne,
-    /// One after the other, and all that they can do.
-    Long,
 }
 
 /// Runs tests, shows what they say, and adds up their results.

@@ -16,8 +16,11 @@ use crate::{parallel, shell, tally::Tally};
 /// How long each target runs when nobody says.
 pub(crate) const SECONDS: u32 = 20;
 
+/// From so many seconds on an optimised build, which takes some ten minutes more, makes up for it.
+const WORTH_OPTIMISING: u32 = 300;
+
 /// Counters and comparisons that libFuzzer reads, and no more: the daemon has no unsafe code to sanitize.
-const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
+const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
 
@@ -31,7 +34,7 @@ pub(crate) fn run(only: &[String], seconds: u32) -> Result<Tally> {
     for name in only {
         ensure!(all.contains(name), "there is no fuzz target {name}; there are {}", all.join(", "));
     }
-    let programs = build()?;
+    let programs = build(seconds >= WORTH_OPTIMISING)?;
     let is_chosen = |name: &String| only.is_empty() || only.contains(name);
     parallel::sum(all.into_iter().filter(is_chosen).collect(), |name| target(&programs, &name, seconds))
 }
@@ -49,16 +52,17 @@ fn targets() -> Result<Vec<String>> {
 }
 
 /// Builds all targets; where they are.
-fn build() -> Result<PathBuf> {
+fn build(optimised: bool) -> Result<PathBuf> {
+    let (profile, place) = if optimised { ("release", "release") } else { ("dev", "debug") };
     let version = shell::output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let target = shell::target().join("fuzz");
     // With a target of its own, build scripts and macros are compiled without these flags.
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--release", "--bins", "--target", host, "--manifest-path"]);
+    cargo.args(["build", "--profile", profile, "--bins", "--target", host, "--manifest-path"]);
     cargo.arg(directory().join("Cargo.toml")).arg("--target-dir").arg(&target);
     shell::run(cargo.env("RUSTFLAGS", FLAGS).env("AYA_BUILD_SKIP", "1"))?;
-    Ok(target.join(host).join("release"))
+    Ok(target.join(host).join(place))
 }
 
 /// Runs one target. Inputs that it finds are kept in `target/fuzz/corpus`; ours in `fuzz/corpus` are only read.

@@ -112,7 +112,7 @@ pub(crate) fn run(only: &[Layer], long: bool) -> Result<ExitCode> {
     let run = Run {
         artifacts: OnceCell::new(),
         with_kernel_programs: !needs.is_empty() || setup::can_build(),
-        pace: if long { Pace::Long } else { Pace::OneByOne },
+        long: long || artifacts::is_long(),
     };
     let mut outcomes = Vec::new();
     for layer in chosen {
@@ -155,35 +155,41 @@ struct Run {
     /// Built when the first layer needs it.
     artifacts: OnceCell<Result<Artifacts, String>>,
     with_kernel_programs: bool,
-    /// Of tests that need the machine to themselves.
-    pace: Pace,
+    /// Whether tests that find more the longer they run do all that they can.
+    long: bool,
 }
 
 impl Run {
     fn layer(&self, layer: Layer) -> Result<Tally> {
         match layer {
             Layer::Lints => Ok(lints()),
-            Layer::Tidy => all(self.artifacts()?.tidy_tests()),
+            Layer::Tidy => self.together(self.artifacts()?.tidy_tests()),
             Layer::Unit => {
                 let artifacts = self.artifacts()?;
-                let mut tally = all(artifacts.unit_tests().chain([artifacts.test("replay")?]))?;
+                let mut tally = self.together(artifacts.unit_tests().chain([artifacts.test("replay")?]))?;
                 tally +=
                     artifacts::follow(self.cargo().args(["test", "--quiet", "--doc"]), artifacts::LIMIT)?;
                 Ok(tally)
             }
-            Layer::Kernel => self.artifacts()?.test("kernel")?.run(self.pace),
-            Layer::Containers => self.artifacts()?.test("containers")?.run(self.pace),
+            Layer::Kernel => self.artifacts()?.test("kernel")?.run(Pace::OneByOne, self.long),
+            Layer::Containers => self.artifacts()?.test("containers")?.run(Pace::OneByOne, self.long),
             Layer::Fuzz => fuzz::run(&[], fuzz::SECONDS),
-            Layer::Vm => {
-                let long = self.pace == Pace::Long || artifacts::is_long();
-                vm::kernel::under(&Kernel::ALL, &Payload::tests(self.artifacts()?, long)?)
-            }
+            Layer::Vm => vm::kernel::under(&Kernel::ALL, &Payload::tests(self.artifacts()?, self.long)?),
             Layer::Systemd => {
                 let mut tally = vm::systemd::analyse();
                 tally += vm::systemd::in_machine(&self.artifacts()?.binary("cofferdam")?)?;
                 Ok(tally)
             }
         }
+    }
+
+    /// Runs binaries whose tests do not get in each other's way.
+    fn together(&self, binaries: impl Iterator<Item = TestBinary>) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for binary in binaries {
+            tally += binary.run(Pace::Together, self.long)?;
+        }
+        Ok(tally)
     }
 
     fn artifacts(&self) -> Result<&Artifacts> {
@@ -218,14 +224,6 @@ fn lints() -> Tally {
         };
     }
     tally
-}
-
-fn all(binaries: impl Iterator<Item = TestBinary>) -> Result<Tally> {
-    let mut tally = Tally::default();
-    for binary in binaries {
-        tally += binary.run(Pace::Together)?;
-    }
-    Ok(tally)
 }
 
 #[cfg(test)]

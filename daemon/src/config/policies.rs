@@ -53,6 +53,8 @@ pub struct Policies {
     pub canaries: bool,
     /// How often they do.
     pub canaries_every_seconds: Whole<1, 3_600>,
+    /// How often it is looked whether all stands that enforces them. What is taken away is back after so long.
+    pub verify_every_seconds: Whole<1, 30>,
     /// For how much of them the kernel has room.
     pub room: Room,
 }
@@ -79,6 +81,7 @@ impl Default for Policies {
             resolvers: Resolvers::default(),
             canaries: true,
             canaries_every_seconds: Whole(60),
+            verify_every_seconds: Whole(10),
             room: Room::default(),
         }
     }

@@ -306,6 +306,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
         networks: 16384                              # default
         pairs: 131072                                # default
       unresolved: "hold"                             # default
+      verify_every_seconds: 10                       # default
     runtimes:
       containerd: "/run/containerd/containerd.sock"  # default
       docker: "/run/a b"                             # /etc/cofferdam/config.yaml

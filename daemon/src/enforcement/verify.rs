@@ -1,6 +1,6 @@
 //! Looks whether the kernel's maps still have what is in force, and keeps what was found of all that enforces.
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use jiff::Timestamp;
 
@@ -25,6 +25,12 @@ pub(super) struct Kept {
 }
 
 impl InForce {
+    /// How often it is looked while policies are in force.
+    #[must_use]
+    pub fn verifies_every(&self) -> Duration {
+        Duration::from_secs(self.lock().config.verify_every_seconds.get().into())
+    }
+
     /// Looks at `most` entries of each of the kernel's maps at least, and mends what is not as it was written; of a map in
     /// which something is wrong, at all of them. What was judged meanwhile is judged anew then. Nothing is looked at while
     /// nothing is judged.

@@ -14,8 +14,6 @@ use crate::{
     view::View,
 };
 
-/// How often it is looked while policies are in force. What is taken away is back after so long.
-const PERIOD: Duration = Duration::from_secs(10);
 /// How long after policies have come into force it is first looked: what an earlier daemon has left is gone then.
 const FIRST: Duration = Duration::from_secs(2);
 /// At which the thread notices that policies have come into force, and that it shall stop.
@@ -40,7 +38,7 @@ pub(super) fn keep(view: &View, sensor: &Sensor, cancel: &CancellationToken) {
         if *next.get_or_insert(now + FIRST) > now {
             continue;
         }
-        next = Some(now + PERIOD);
+        next = Some(now + view.policies.verifies_every());
         let look = Look::take(|| look(view, sensor));
         tracing::debug!(took = ?now.elapsed(), "looked whether policies are enforced");
         let mended = look.mended.clone();

@@ -25,7 +25,7 @@ const SEEN: Duration = Duration::from_secs(60);
 const LINKS: [&str; 2] = ["cofferdam-send", "cofferdam-recv"];
 /// What a program is called that is not the daemon's.
 const NAME: &str = "somebody_elses";
-const SETTINGS: &str = ", at_stop: clear, canaries_every_seconds: 1";
+const SETTINGS: &str = ", at_stop: clear, canaries_every_seconds: 1, verify_every_seconds: 1";
 
 /// A shop whose policies are in force, and found right by canaries.
 struct Scene {

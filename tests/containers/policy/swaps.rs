@@ -28,8 +28,10 @@ const FIRST: u16 = 6432;
 const SECOND: u16 = 6433;
 /// What no generation lets anybody reach.
 const NEITHER: u16 = 6434;
-/// Milliseconds to wait for answers: of two on the same host, with a packet that was lost.
-const PATIENCE: u64 = 3_000;
+/// Milliseconds to wait for an answer that must come: of two on the same host, with a packet that was lost.
+const SILENCE: u64 = 3_000;
+/// Milliseconds that what must not arrive gets, or what may or may not.
+const PATIENCE: u64 = 300;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Generation {
@@ -142,7 +144,7 @@ impl Cast {
     }
 
     /// Tries all cells while one of these generations is in force: each is as one of them says.
-    fn try_all(&mut self, generations: &[Generation], patience: u64) -> Result<()> {
+    fn try_all(&mut self, generations: &[Generation]) -> Result<()> {
         let first = self.tried.len();
         self.tried.extend(Cell::all());
         let number = |at: usize| u64::try_from(at);
@@ -150,11 +152,12 @@ impl Cast {
             let own = self.tried.iter().enumerate().skip(first).filter(|(_, cell)| cell.client == client);
             let tries = own.map(|(at, cell)| {
                 let to = SocketAddr::new(self.addresses[cell.server], cell.port);
-                let (protocol, connected, awaited) = (TCP, true, false);
-                anyhow::Ok(Try { number: number(at)?, to, protocol, connected, awaited })
+                // Where two may be in force, nobody knows which will be answered.
+                let awaited = matches!(generations, [only] if cell.is_allowed_by(*only));
+                anyhow::Ok(Try { number: number(at)?, to, protocol: TCP, connected: true, awaited })
             });
-            // Which will be answered nobody knows.
-            actor.ask(&Ask::Try { tries: tries.collect::<Result<_>>()?, silence: 0, patience })?;
+            let (tries, silence, patience) = (tries.collect::<Result<_>>()?, SILENCE, PATIENCE);
+            actor.ask(&Ask::Try { tries, silence, patience })?;
         }
         let mut answered = BTreeSet::new();
         for actor in &mut self.clients {
@@ -190,10 +193,10 @@ fn swap(stage: &Stage, cast: &mut Cast, [from, to]: [Generation; 2], text: &str)
     fs::rename(beside, stage.policies.join("scene.yaml"))?;
     let mut reload = stage.daemon.client(&["policy", "reload"]).stdout(Stdio::null()).spawn()?;
     while reload.try_wait()?.is_none() {
-        cast.try_all(&[from, to], 300)?;
+        cast.try_all(&[from, to])?;
     }
     ensure!(reload.wait()?.success(), "{}", stage.daemon.log());
-    cast.try_all(&[to], PATIENCE)
+    cast.try_all(&[to])
 }
 
 /// What is wrong with a denial that was told: its rule must be of a generation that denies this.
@@ -229,7 +232,7 @@ fn each_verdict_is_of_one_of_two_generations_that_take_turns() -> Result<()> {
     let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
     let texts = Generation::BOTH.map(|generation| generation.text(rules));
     stage.enforce(&texts[0])?;
-    cast.try_all(&[Generation::A], PATIENCE)?;
+    cast.try_all(&[Generation::A])?;
     let events = stage.daemon.events_of_kinds("denial")?;
     let to = format!("{}:5432", files.address("shop")?);
     let clients = Clients { db: &files, api: &api, runner: &runner, to };

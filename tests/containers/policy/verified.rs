@@ -27,6 +27,9 @@ const VETHS: [&str; 2] = ["veth_ingress", "veth_egress"];
 /// Links that are covered: three containers', and the canaries'.
 const LINKS: usize = 3 + 2;
 
+/// It is looked more often than by default, for there is much to be taken away.
+const SETTINGS: &str = ", at_stop: clear, verify_every_seconds: 2";
+
 /// A shop whose policies are in force, and found to be.
 struct Scene {
     node: Arc<Node>,
@@ -41,7 +44,7 @@ impl Scene {
     fn set() -> Result<Self> {
         let (node, docker) = docker()?;
         let [db, api, runner] = shop(&docker)?;
-        let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+        let mut stage = Stage::start(&node, &docker, SETTINGS)?;
         stage.enforce(ONLY_API)?;
         let scene = Self { node, docker, db, api, runner, stage };
         scene.is_verified()?;

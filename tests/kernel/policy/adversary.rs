@@ -14,6 +14,7 @@ pub(super) mod uring;
 use std::{cell::Cell, thread, time::Duration};
 
 use cofferdam_common::network::{VERDICT_ALLOW, VERDICT_DENY};
+use cofferdam_tests::rounds;
 
 use self::server::Server;
 use super::{
@@ -22,12 +23,10 @@ use super::{
 };
 use crate::node::Cgroup;
 
-/// How often each way is tried.
-const ROUNDS: usize = 100;
+/// How often each way is tried where all is done that can be.
+const ALL_ROUNDS: u32 = 400;
 /// How often a way is tried at most until it is seen to lead there.
 const TRIES: u32 = 5;
-/// How much of what is used up by a try has to be there.
-const ENOUGH: usize = ROUNDS + TRIES as usize;
 /// Longest that something may take that is to arrive.
 const SOON: Duration = Duration::from_secs(10);
 /// How long the server is looked at after all rounds of a way: longer than the first time that TCP sends again (200 ms).
@@ -57,6 +56,11 @@ impl Scene<'_> {
     fn as_web<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
         self.web_cgroup.enter(|| self.web.does(act))
     }
+}
+
+/// How much of what is used up by a try has to be there.
+fn enough() -> u32 {
+    rounds(ALL_ROUNDS) + TRIES
 }
 
 /// Tries it once.
@@ -143,17 +147,18 @@ fn play(judge: &mut Judge<'_>, scene: &Scene<'_>, way: &Way, version: Version) -
     let source = (way.source)(scene);
     let told = |judge: &Judge<'_>| judge.denied(source).iter().map(|row| row.attempts).sum::<u64>();
     let (got_before, told_before) = (server.bytes(), told(judge));
-    (0..ROUNDS).for_each(|_| act());
+    let rounds = rounds(ALL_ROUNDS);
+    (0..rounds).for_each(|_| act());
     thread::sleep(AFTERWARDS);
     let (got, told) = (server.bytes() - got_before, told(judge) - told_before);
-    println!("{name}: {got} bytes in {ROUNDS} rounds, {told} denials");
+    println!("{name}: {got} bytes in {rounds} rounds, {told} denials");
     judge.node.drain();
     let mut wrong = Vec::new();
     if got > 0 {
         wrong.push(format!("{name}: {got} bytes arrived"));
     }
-    if told < ROUNDS as u64 {
-        wrong.push(format!("{name}: of {ROUNDS} rounds only {told} were reported as of {}", source.name()));
+    if told < rounds.into() {
+        wrong.push(format!("{name}: of {rounds} rounds only {told} were reported as of {}", source.name()));
     }
     wrong
 }

@@ -16,7 +16,7 @@ use smoltcp::{
 use socket2::{Protocol, Socket};
 
 use super::{
-    ENOUGH, Prepared, SOON, Scene, Version, Way, neighbours::loopback, raw, server::PAYLOAD, sockets::connect,
+    Prepared, SOON, Scene, Version, Way, enough, neighbours::loopback, raw, server::PAYLOAD, sockets::connect,
 };
 
 pub(super) const WAYS: &[Way] = &[Way::new("TCP put into a connection of one who may", put_in)];
@@ -30,7 +30,7 @@ type Watched = (Socket, Vec<u8>);
 fn put_in<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
     let to = loopback(version);
     let mut watched: Vec<Watched> =
-        scene.api_cgroup.enter(|| scene.db.does(move || (0..ENOUGH).map(|_| watch(to)).collect()));
+        scene.api_cgroup.enter(|| scene.db.does(move || (0..enough()).map(|_| watch(to)).collect()));
     let mut used = Vec::new();
     Prepared::ready(move || {
         let Some((connection, segment)) = watched.pop() else { return };

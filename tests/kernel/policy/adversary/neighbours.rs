@@ -11,7 +11,7 @@ use std::{
 use socket2::{Protocol, Socket};
 
 use super::{
-    ENOUGH, Prepared, SOON, Scene, Version, Way,
+    Prepared, SOON, Scene, Version, Way, enough,
     server::{PAYLOAD, PORT},
     sockets::{connect, datagrams, greet, to},
 };
@@ -183,7 +183,7 @@ impl Drop for Spare<'_> {
 /// Nobody had the address that becomes the server's: a flow to the outside, for all that was known.
 fn early<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
     let at = if version == Version::V4 { v4(77, PORT) } else { v6(77, PORT) };
-    let open = move || (0..ENOUGH).map(|_| datagrams(at, Protocol::UDP)).collect::<io::Result<Vec<_>>>();
+    let open = move || (0..enough()).map(|_| datagrams(at, Protocol::UDP)).collect::<io::Result<Vec<_>>>();
     let mut sockets = scene.as_web(open).expect("sockets");
     for _ in 0..2 {
         for socket in &sockets {

@@ -16,7 +16,7 @@ use nix::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{
-    ENOUGH, Prepared, Scene, Version, Way,
+    Prepared, Scene, Version, Way, enough,
     server::{FAST_OPEN, GROUP, GROUP_V6, MPTCP, MPTCP_PORT, PAYLOAD, PORT, SCTP, UDP_LITE, there},
 };
 
@@ -132,7 +132,7 @@ fn open_before<'a>(scene: &'a Scene<'a>, version: Version) -> Prepared<'a> {
         stream
     };
     // One for the time when all is allowed.
-    let mut streams: Vec<_> = (0..ENOUGH).map(|_| scene.as_web(open)).collect();
+    let mut streams: Vec<_> = (0..enough()).map(|_| scene.as_web(open)).collect();
     let mut used = Vec::new();
     Prepared::ready(move || used.extend(streams.pop().and_then(|stream| greet(stream).ok())))
 }
