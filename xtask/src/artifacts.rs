@@ -14,7 +14,7 @@ use cargo_metadata::{Artifact, Message};
 use crate::{shell, tally::Tally};
 
 /// Longest that one test binary may run, and one that does all that it can.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30 * 60);
+const LIMIT: Duration = Duration::from_secs(30 * 60);
 const LONG_LIMIT: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Has tests do all that they can that find more the longer they run (`rounds` in tests/src/long.rs).
@@ -132,7 +132,7 @@ pub(crate) enum Pace {
 }
 
 /// Runs tests, shows what they say, and adds up their results.
-pub(crate) fn follow(command: &mut Command, limit: Duration) -> Result<Tally> {
+fn follow(command: &mut Command, limit: Duration) -> Result<Tally> {
     let mut tally = Tally::default();
     let status = shell::stream(command, limit, |line| {
         println!("{line}");

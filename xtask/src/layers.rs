@@ -27,7 +27,7 @@ pub(crate) enum Layer {
     Lints,
     /// The rules of ARCHITECTURE.md
     Tidy,
-    /// Tests beside the code, tests of the documentation, and replays of recorded events
+    /// Tests beside the code, and replays of recorded events
     Unit,
     /// Hooks under the kernel of this machine
     Kernel,
@@ -166,10 +166,7 @@ impl Run {
             Layer::Tidy => self.together(self.artifacts()?.tidy_tests()),
             Layer::Unit => {
                 let artifacts = self.artifacts()?;
-                let mut tally = self.together(artifacts.unit_tests().chain([artifacts.test("replay")?]))?;
-                tally +=
-                    artifacts::follow(self.cargo().args(["test", "--quiet", "--doc"]), artifacts::LIMIT)?;
-                Ok(tally)
+                self.together(artifacts.unit_tests().chain([artifacts.test("replay")?]))
             }
             Layer::Kernel => self.artifacts()?.test("kernel")?.run(Pace::OneByOne, self.long),
             Layer::Containers => self.artifacts()?.test("containers")?.run(Pace::OneByOne, self.long),

@@ -38,6 +38,24 @@ fn files_stay_small() {
     nothing_breaks(&format!("these have {LINES} lines or more before their tests"), &long);
 }
 
+/// To run them would take another build of everything; what they would show, tests beside the code do.
+#[test]
+fn the_documentation_of_code_has_no_examples_that_nobody_runs() {
+    let mut found = Vec::new();
+    for source in source::all() {
+        let text = |line: &str| {
+            let line = line.trim_start();
+            line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(|it| it.trim().to_owned())
+        };
+        // Every second one closes what the one before has opened.
+        let fences = source.text.lines().filter_map(text).filter(|line| line.starts_with("```"));
+        let code =
+            fences.step_by(2).filter(|fence| !["```console", "```text", "```yaml"].contains(&fence.as_str()));
+        found.extend(code.map(|fence| format!("{}: {fence}", source.name)));
+    }
+    nothing_breaks("these would be tests of the documentation", &found);
+}
+
 #[test]
 fn each_crate_inherits_the_lints() {
     let root: toml::Table =
