@@ -17,6 +17,8 @@ use crate::event::is_hostile;
 
 /// Most receivers of one kind: each has a task and a queue of its own.
 const RECEIVERS_LIMIT: usize = 16;
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
 /// Most headers of one webhook.
 const HEADERS_LIMIT: usize = 32;
 /// Longest URL, in bytes.
@@ -44,6 +46,23 @@ pub struct Alerts {
     pub syslog: Syslog,
     /// The file that they are added to.
     pub file: LogFile,
+}
+
+impl Alerts {
+    /// The same for people to see: of URLs only where they lead, and of headers only that they are there.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let webhook = |webhook: &Webhook| Webhook {
+            url: webhook.url.without_secrets(),
+            headers: webhook.headers.keys().map(|name| (name.clone(), Field(HIDDEN.to_owned()))).collect(),
+            ..webhook.clone()
+        };
+        Self {
+            alertmanagers: Few(self.alertmanagers.iter().map(Address::without_secrets).collect()),
+            webhooks: Few(self.webhooks.iter().map(webhook).collect()),
+            ..self.clone()
+        }
+    }
 }
 
 /// A list that is not long.
@@ -173,6 +192,21 @@ impl Address {
         &self.0
     }
 
+    /// The same with nothing that could be a password, or be one.
+    fn without_secrets(&self) -> Self {
+        let mut url = self.0.clone();
+        if !url.username().is_empty() || url.password().is_some() {
+            // Only an URL without a host could not.
+            let _ = url.set_username(HIDDEN).and_then(|()| url.set_password(None));
+        }
+        if url.path() != "/" {
+            url.set_path(HIDDEN);
+        }
+        url.set_query(url.query().map(|_| HIDDEN));
+        url.set_fragment(None);
+        Self(url)
+    }
+
     /// Below it.
     #[must_use]
     pub fn join(&self, path: &str) -> Url {
@@ -266,7 +300,7 @@ impl TryFrom<String> for Field {
 
 impl fmt::Debug for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(HIDDEN)
     }
 }
 

@@ -38,11 +38,12 @@ impl Origins {
 }
 
 impl Config {
-    /// What is in effect, as a file that says the same, each value with where it comes from.
+    /// What is in effect, as a file that says the same but for what may be a secret, each value with where it comes from.
     #[must_use]
     pub fn effective(&self, origins: &Origins) -> String {
+        let shown = Self { alerts: self.alerts.without_secrets(), ..self.clone() };
         let mut lines = Vec::new();
-        for Entry { path, key, depth, value } in entries(&tree(self)) {
+        for Entry { path, key, depth, value } in entries(&tree(&shown)) {
             // JSON's way to write a value is one of YAML's. Only keys of ours can do without quotes.
             let key = if path.starts_with("outside.") { Value::from(key).to_string() } else { key };
             let indent = "  ".repeat(depth);

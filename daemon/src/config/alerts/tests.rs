@@ -43,6 +43,18 @@ fn what_is_shown_for_debugging_and_in_logs_has_no_secret() {
 }
 
 #[test]
+fn what_is_in_effect_is_shown_without_secrets() {
+    let text = "alerts:\n  alertmanagers: [\"http://a:9093\", \"https://user:password@b/key\"]\n  webhooks: [{url: \
+        \"https://hooks.example:8443/services/key?token=key\", headers: {X-Key: key}, token_file: hook}]\n";
+    let shown = parse(text).unwrap().without_secrets();
+    insta::assert_snapshot!(serde_json::to_string(&shown.alertmanagers).unwrap(), @r#"["http://a:9093/","https://***@b/***"]"#);
+    insta::assert_snapshot!(
+        serde_json::to_string(&shown.webhooks).unwrap(),
+        @r#"[{"url":"https://hooks.example:8443/***?***","headers":{"X-Key":"***"},"content_type":"application/json","token_file":"hook"}]"#
+    );
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place_and_without_what_stands_there() {
     let texts = [
         "alerts:\n  alertmanagers: [alertmanager]",
