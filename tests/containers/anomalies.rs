@@ -1,6 +1,7 @@
-//! What a container never did before is an alert, which reaches an Alertmanager straight from the daemon and by way of Prometheus.
+//! What a container never did before is an alert, which reaches an Alertmanager straight from the daemon and by way of
+//! Prometheus, and of which a policy can be made.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use cofferdam_tests::{
@@ -13,11 +14,18 @@ use crate::{alone, docker};
 /// Longest until an alert is there: a turn of the recorder, and one of Prometheus.
 const SOON: Duration = Duration::from_secs(30);
 
+/// Where the policies are.
+fn policies(node: &Node) -> PathBuf {
+    node.directory().join("policies")
+}
+
 /// Writes the configuration, and says where it is.
 fn configure(node: &Node, anomalies: &str, alertmanager: &Alertmanager) -> Result<String> {
     let config = node.directory().join("config.yaml");
     let receivers = format!("alerts: {{alertmanagers: [\"{}\"]}}", alertmanager.url());
-    fs::write(&config, format!("history: {{flush_seconds: 1}}\nanomalies: {{{anomalies}}}\n{receivers}\n"))?;
+    let policies = format!("policies: {{folder: {}, at_stop: clear}}", policies(node).display());
+    let rest = format!("history: {{flush_seconds: 1}}\nanomalies: {{{anomalies}}}");
+    fs::write(&config, format!("{rest}\n{receivers}\n{policies}\n"))?;
     config.into_os_string().into_string().ok().context("a path in UTF-8")
 }
 
@@ -33,7 +41,7 @@ fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_ove
     let alertmanager = Alertmanager::start(&node)?;
     let config = configure(&node, "", &alertmanager)?;
     let daemon = Daemon::start_with(&docker, &["--config", &config])?;
-    let prometheus = Prometheus::start(&node, &daemon)?;
+    let prometheus = Prometheus::start_with(&node, &daemon, &[&alertmanager])?;
     // What it does at first is normal.
     web.connect(&to_api)?;
     let is_known = || {
@@ -69,12 +77,33 @@ fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_ove
     let rule = r#"ALERTS{alertname="CofferdamAnomaly", alertstate="firing", source="web", target="db"}"#;
     let is_firing = || prometheus.query(rule).is_ok_and(|found| found.len() == 1);
     wait_for("the rule to fire", SOON, || is_firing().then_some(()))?;
+    let fires_by_rule = || {
+        let mut alerts = alertmanager.alerts().ok()?.into_iter().map(|alert| alert["labels"].clone());
+        alerts.find(|it| {
+            it["alertname"] == "CofferdamAnomaly" && it["source"] == "web" && it["job"] == "cofferdam"
+        })
+    };
+    wait_for("Prometheus to tell Alertmanager", SOON, fires_by_rule)?;
+
+    // A policy stops it, and nothing else.
+    fs::create_dir_all(policies(&node))?;
+    let policy = policies(&node).join("stopped.yaml");
+    fs::write(&policy, daemon.ask(&["alerts", "rule", &id, "--mode", "enforce"])?)?;
+    daemon.ask(&["policy", "reload"])?;
+    let failed = [web.connect(&to_db)?, api.connect(&to_db)?, web.connect(&to_api)?].map(|it| it.failed);
+    assert_eq!(failed, [1, 0, 0], "{}", fs::read_to_string(&policy)?);
+    let refused = daemon.ask(&["alerts", "rule", &id, "--allow"]);
+    ensure!(refused.is_err(), "what an entry denies no rule can allow: {refused:?}");
+    fs::remove_file(&policy)?;
+    daemon.ask(&["policy", "reload"])?;
+    assert_eq!(web.connect(&to_db)?.failed, 0);
 
     // Somebody has looked at it: it is over, and normal from then on.
     let said = daemon.ask(&["alerts", "ack", &id, "--reason", "the new report"])?;
     ensure!(said.contains("is normal from now on"), "{said}");
     wait_for("Alertmanager to forget it", SOON, || fires().is_none().then_some(()))?;
     wait_for("the rule to end", SOON, || (!is_firing()).then_some(()))?;
+    wait_for("Alertmanager to be told that too", SOON, || fires_by_rule().is_none().then_some(()))?;
     web.connect(&to_db)?;
     let events = daemon.ask(&["events", "--since", "1h", "--kind", "alert"]);
     wait_for("both to stand in the history", SOON, || {

@@ -171,7 +171,10 @@ fn each_panel_of_each_dashboard_shows_something() -> Result<()> {
         Ok(format!("{}:{port}", container.address("shop")?))
     };
     let [to_web, to_api, refused, denied] = [at(&web, 80)?, at(&api, 80)?, at(&api, 81)?, at(&db, 80)?];
-    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    // What is new is told at once, and to somebody.
+    let file = node.directory().join("alerts.json");
+    let lines = format!("anomalies: {{learn_hours: 0}}\nalerts: {{file: {}}}", file.display());
+    let mut stage = Stage::start_configured(&node, &docker, ", at_stop: clear", &lines)?;
     stage.enforce("policy: shop\nmode: enforce\nrules: [{to: db, deny: [{from: web}]}]\n")?;
     let prometheus = Prometheus::start(&node, &stage.daemon)?;
     let mut dark = panels("web")?;

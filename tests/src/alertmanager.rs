@@ -57,6 +57,12 @@ impl Alertmanager {
         &self.url
     }
 
+    /// The same without `http://`, as Prometheus wants it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// The alerts that fire, as its API tells them: `labels`, `annotations`, `startsAt`, `endsAt`, `status`.
     ///
     /// # Errors

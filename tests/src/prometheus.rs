@@ -12,6 +12,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::{
+    alertmanager::Alertmanager,
     command::{output, run, wait_for},
     daemon::Daemon,
     node::Node,
@@ -32,14 +33,29 @@ impl Prometheus {
     /// # Errors
     /// When it does not come up.
     pub fn start(node: &Arc<Node>, daemon: &Daemon) -> anyhow::Result<Self> {
+        Self::start_with(node, daemon, &[])
+    }
+
+    /// [`Prometheus::start`], with Alertmanagers that it tells what fires.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with(node: &Arc<Node>, daemon: &Daemon, told: &[&Alertmanager]) -> anyhow::Result<Self> {
         let directory = node.directory().join("prometheus");
         fs::create_dir_all(&directory)?;
         let settings = directory.join("prometheus.yml");
         let job = format!("{{job_name: cofferdam, static_configs: [{{targets: ['{}']}}]}}", daemon.listen());
         let every = "{scrape_interval: 1s, evaluation_interval: 1s}";
         let rules = rules().join("cofferdam.rules.yaml");
-        let text = format!("global: {every}\nrule_files: [{}]\nscrape_configs: [{job}]\n", rules.display());
-        fs::write(&settings, text)?;
+        let targets = told.iter().map(|it| it.address()).collect::<Vec<_>>().join(", ");
+        let alerting = format!("{{alertmanagers: [{{static_configs: [{{targets: [{targets}]}}]}}]}}");
+        fs::write(
+            &settings,
+            format!(
+                "global: {every}\nrule_files: [{}]\nscrape_configs: [{job}]\nalerting: {alerting}\n",
+                rules.display()
+            ),
+        )?;
         let mut command = node.command("prometheus");
         command.arg("--config.file").arg(&settings).arg("--storage.tsdb.path").arg(directory.join("data"));
         command.args(["--web.listen-address", ADDRESS]);

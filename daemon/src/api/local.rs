@@ -84,6 +84,7 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/interactions", get(interactions))
         .route("/v1/alerts", get(alerts::list))
         .route("/v1/alerts/ack", post(alerts::acknowledge))
+        .route("/v1/alerts/rule", get(alerts::rule))
         .route("/v1/syscalls", get(syscalls))
         .route("/v1/history", get(history::history))
         .route("/v1/baseline/diff", get(baseline::diff))

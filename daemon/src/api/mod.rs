@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::peer::Peer;
 pub use self::{
-    alerts::{Acknowledge, AlertsQuery},
+    alerts::{Acknowledge, AlertsQuery, RuleQuery, Ruled},
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
     baseline::{ForSimulation, Within},
     change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},

@@ -16,12 +16,15 @@ struct Inner {
     changed: Vec<Alert>,
 }
 
-/// Why an alert cannot be acknowledged.
+/// Why it is not known which alert is meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum NotAcknowledged {
+pub enum NotFound {
     /// There is none.
-    #[error("there is no open alert whose id begins so")]
+    #[error("there is no alert whose id begins so")]
     Unknown,
+    /// There is none that could be acknowledged.
+    #[error("there is no open alert whose id begins so")]
+    NoneOpen,
     /// There are several.
     #[error("the ids of several alerts begin so: name more of it")]
     Many,
@@ -61,20 +64,24 @@ impl Alerts {
         self.list().into_iter().filter(Alert::is_open).collect()
     }
 
+    /// The one whose id begins so, open or not.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub fn named(&self, id: &str) -> Result<Alert, NotFound> {
+        only(self.lock().detector.alerts(), id)?.ok_or(NotFound::Unknown)
+    }
+
     /// Somebody has looked at the one whose id begins so: what it is about is normal from now on.
     ///
     /// # Errors
     /// There is none that is open, or several.
-    pub fn acknowledge(&self, id: &str, by: Acknowledgement) -> Result<Alert, NotAcknowledged> {
+    pub fn acknowledge(&self, id: &str, by: Acknowledgement) -> Result<Alert, NotFound> {
         let mut inner = self.lock();
-        let alerts = inner.detector.alerts();
-        let mut meant = alerts.iter().filter(|it| it.is_open() && it.id.starts_with(id));
-        let meant = match (meant.next(), meant.next()) {
-            (Some(one), None) if !id.is_empty() => one.id.clone(),
-            (Some(_), _) => return Err(NotAcknowledged::Many),
-            (None, _) => return Err(NotAcknowledged::Unknown),
-        };
-        let alert = inner.detector.acknowledge(&meant, by).ok_or(NotAcknowledged::Unknown)?;
+        let mut open = inner.detector.alerts();
+        open.retain(Alert::is_open);
+        let meant = only(open, id)?.ok_or(NotFound::NoneOpen)?;
+        let alert = inner.detector.acknowledge(&meant.id, by).ok_or(NotFound::NoneOpen)?;
         inner.changed.push(alert.clone());
         Ok(alert)
     }
@@ -95,5 +102,14 @@ impl Alerts {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The only one whose id begins so, if there is one.
+fn only(alerts: Vec<Alert>, id: &str) -> Result<Option<Alert>, NotFound> {
+    let mut meant = alerts.into_iter().filter(|alert| alert.id.starts_with(id));
+    match (meant.next(), meant.next()) {
+        (Some(_), Some(_)) => Err(NotFound::Many),
+        (one, _) => Ok(one.filter(|_| !id.is_empty())),
     }
 }

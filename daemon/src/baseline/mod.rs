@@ -12,4 +12,6 @@ pub mod alerts;
 
 pub mod anomaly;
 
+pub mod rule;
+
 pub use self::alerts::Alerts;

@@ -1,4 +1,4 @@
-//! `cofferdam alerts`: what is unusual, and that somebody has looked at it.
+//! `cofferdam alerts`: what is unusual, that somebody has looked at it, and what a policy can do about it.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -10,12 +10,13 @@ use clap::{
 use jiff::Timestamp;
 
 use super::{
-    Client, Failure,
+    ChosenMode, Client, Failure,
     output::{ago, is_terminal, number, plural, print, print_json, printable},
     question,
 };
 use crate::{
-    api::{Acknowledge, AlertsQuery},
+    api::{Acknowledge, AlertsQuery, RuleQuery, Ruled},
+    baseline::rule::Will,
     event::{Alert, AlertState, Severity},
 };
 
@@ -40,6 +41,8 @@ pub(super) struct Arguments {
 enum Command {
     /// Says that somebody has looked at it: what it is about is normal from now on.
     Ack(AckArguments),
+    /// Prints a policy that denies what it is about, or lets it pass.
+    Rule(RuleArguments),
 }
 
 /// What is acknowledged.
@@ -52,6 +55,19 @@ struct AckArguments {
     reason: Option<String>,
 }
 
+/// What is made of it.
+#[derive(Args, Debug)]
+struct RuleArguments {
+    /// Its id, or the beginning of it.
+    id: String,
+    /// The mode of the policy that denies it.
+    #[arg(long, value_enum, default_value_t = ChosenMode::Audit, value_name = "MODE")]
+    mode: ChosenMode,
+    /// Let it pass where policies in force stop it.
+    #[arg(long, conflicts_with = "mode")]
+    allow: bool,
+}
+
 const CRITICAL: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const INFO: Style = Style::new();
@@ -59,6 +75,15 @@ const INFO: Style = Style::new();
 pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> {
     match arguments.command {
         Some(Command::Ack(ack)) => acknowledge(ack, client),
+        Some(Command::Rule(RuleArguments { id, mode, allow })) => {
+            let will = match mode {
+                _ if allow => Will::Allow,
+                ChosenMode::Audit => Will::Audit,
+                ChosenMode::Enforce => Will::Deny,
+            };
+            let query = RuleQuery { id, will };
+            print(&client.get::<Ruled>(&question("/v1/alerts/rule", &query)?)?.text)
+        }
         None => {
             let query = AlertsQuery { all: arguments.all, of: arguments.of };
             let alerts: Vec<Alert> = client.get(&question("/v1/alerts", &query)?)?;
@@ -98,7 +123,10 @@ pub(super) fn text(alerts: &[Alert], now: Timestamp, for_people: bool) -> String
     let mut text: String = alerts.iter().map(|alert| shown(alert, now, for_people)).collect();
     let open = alerts.iter().filter(|alert| alert.is_open()).count();
     if open > 0 {
-        text += &format!("{} open. Known and normal? cofferdam alerts ack ID\n", plural(open, "alert"));
+        text += &format!(
+            "{} open. Normal? cofferdam alerts ack ID. To be stopped? cofferdam alerts rule ID\n",
+            plural(open, "alert")
+        );
     }
     text
 }
@@ -157,7 +185,7 @@ mod tests {
           shop/web has never talked to shop/db in 21 days; now tcp/5432, 3 times, from the same image
         ! warning  9f2c41d07ab3e865  new_edge  first 2 m, last 41 s, 3 times  acknowledged: the new report
           shop/web has never talked to shop/db in 21 days; now tcp/5432, 3 times, from the same image
-        1 alert open. Known and normal? cofferdam alerts ack ID
+        1 alert open. Normal? cofferdam alerts ack ID. To be stopped? cofferdam alerts rule ID
         ");
         let first: String = shown.lines().take(2).map(|line| line.to_owned() + "\n").collect();
         assert!(include_str!("../../../docs/cli.md").contains(&first), "docs/cli.md lacks\n{first}");

@@ -13,6 +13,7 @@ mod hostile;
 mod log;
 mod man;
 mod map;
+mod mode;
 mod output;
 mod policy;
 mod ps;
@@ -28,7 +29,10 @@ use std::{io, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use self::client::{Client, question};
+use self::{
+    client::{Client, question},
+    mode::ChosenMode,
+};
 pub use self::{
     failure::Failure,
     log::log_to_stderr,

@@ -209,7 +209,7 @@ mod tests {
         ALERTS
         ✖ critical  9f2c41d07ab3e865  new_edge  first 2 m, last 41 s, 3 times
           shop/web has never talked to shop/db in 21 days; now tcp/5432, 3 times, from the same image
-        1 alert open. Known and normal? cofferdam alerts ack ID
+        1 alert open. Normal? cofferdam alerts ack ID. To be stopped? cofferdam alerts rule ID
         ");
         assert!(include_str!("../../../docs/cli.md").contains(&shown), "docs/cli.md shows another card");
     }

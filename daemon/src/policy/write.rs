@@ -40,7 +40,7 @@ pub(crate) struct Group {
     pub(crate) peers: Vec<Peer>,
 }
 
-/// A rule, which only allows.
+/// A rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) comments: Vec<String>,
@@ -48,6 +48,7 @@ pub(crate) struct Rule {
     pub(crate) direction: Direction,
     pub(crate) subjects: Vec<Peer>,
     pub(crate) allow: Vec<Entry>,
+    pub(crate) deny: Vec<Entry>,
 }
 
 /// The other side, and over what.
@@ -158,6 +159,23 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// As it stands in a rule of this direction.
+    fn written(&self, direction: Direction) -> Written<'_> {
+        let peers = Some(OneOrMany::of(&self.peers));
+        let (from, to) = match direction {
+            Direction::Ingress => (peers, None),
+            Direction::Egress => (None, peers),
+        };
+        let (port, ports) = match self.services.as_slice() {
+            [all] if *all == Services::ALL => (None, Vec::new()),
+            [one] => (Some(one.to_string()), Vec::new()),
+            many => (None, many.iter().map(Services::to_string).collect()),
+        };
+        Written { from, to, port, ports }
+    }
+}
+
 /// The other side as it is written: `from` in a rule that has `to`, and the other way round.
 #[derive(Serialize)]
 struct Written<'a> {
@@ -264,22 +282,14 @@ impl Rule {
         lines.comments(2, &self.comments);
         lines.push(2, "- ", &format!("name: {}", inline(&self.name)?));
         lines.push(4, "", &format!("{own}: {}", inline(&OneOrMany::of(&self.subjects))?));
-        if !self.allow.is_empty() {
-            lines.push(4, "", "allow:");
-        }
-        for Entry { comments, peers, services } in &self.allow {
-            lines.comments(6, comments);
-            let peers = Some(OneOrMany::of(peers));
-            let (from, to) = match self.direction {
-                Direction::Ingress => (peers, None),
-                Direction::Egress => (None, peers),
-            };
-            let (port, ports) = match services.as_slice() {
-                [all] if *all == Services::ALL => (None, Vec::new()),
-                [one] => (Some(one.to_string()), Vec::new()),
-                many => (None, many.iter().map(Services::to_string).collect()),
-            };
-            lines.push(6, "- ", &inline(&Written { from, to, port, ports })?);
+        for (list, entries) in [("allow:", &self.allow), ("deny:", &self.deny)] {
+            if !entries.is_empty() {
+                lines.push(4, "", list);
+            }
+            for entry in entries {
+                lines.comments(6, &entry.comments);
+                lines.push(6, "- ", &inline(&entry.written(self.direction))?);
+            }
         }
         Ok(())
     }

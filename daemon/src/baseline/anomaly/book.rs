@@ -71,17 +71,17 @@ impl Finding {
 }
 
 impl Book {
-    /// Takes a finding in; what is to be told of it.
-    pub(super) fn raise(&mut self, finding: Finding, at: Timestamp) -> Option<Alert> {
+    /// Takes a finding in; what is to be told of it, and of one that had to go for it.
+    pub(super) fn raise(&mut self, finding: Finding, at: Timestamp) -> Vec<Alert> {
         let id = finding.id();
         let Some(kept) = self.kept.get_mut(&id) else {
-            self.make_room();
+            let gone = self.make_room();
             let kept = Kept::new(id.clone(), finding, at);
             let alert = kept.alert.clone();
             self.kept.insert(id, kept);
-            return Some(alert);
+            return gone.into_iter().chain([alert]).collect();
         };
-        kept.again(finding, at)
+        kept.again(finding, at).into_iter().collect()
     }
 
     /// Resolves what was not seen for long, and forgets what was resolved long ago.
@@ -152,15 +152,25 @@ impl Book {
         self.kept.len() <= KEPT
     }
 
-    fn make_room(&mut self) {
-        if self.kept.len() >= KEPT {
-            let rank = |kept: &Kept| match kept.alert.state {
-                AlertState::Resolved => 0,
-                AlertState::Open => 1,
-                AlertState::Acknowledged => 2,
-            };
-            forget_lowest(&mut self.kept, |_, kept| (rank(kept), kept.alert.severity, kept.alert.last_seen));
+    /// One that is open is over for whoever was told of it, as nobody will tell him more; and it says why.
+    fn make_room(&mut self) -> Option<Alert> {
+        if self.kept.len() < KEPT {
+            return None;
         }
+        let rank = |kept: &Kept| match kept.alert.state {
+            AlertState::Resolved => 0,
+            AlertState::Open => 1,
+            AlertState::Acknowledged => 2,
+        };
+        let gone =
+            forget_lowest(&mut self.kept, |_, kept| (rank(kept), kept.alert.severity, kept.alert.last_seen));
+        let mut alert = gone?.alert;
+        if !alert.is_open() {
+            return None;
+        }
+        alert.state = AlertState::Resolved;
+        alert.sentence += &format!("; forgotten, as there are more than {KEPT} alerts");
+        Some(alert)
     }
 }
 

@@ -9,7 +9,7 @@ mod made_up;
 
 pub(crate) mod side;
 
-mod services;
+pub(crate) mod services;
 
 mod fold;
 
@@ -204,7 +204,8 @@ fn document(name: &str, subjects: BTreeMap<&Here, Both>) -> Document {
             let allow = seen.entries(direction);
             let comments = if allow.is_empty() { vec![nothing.to_owned()] } else { Vec::new() };
             let name = names.give(&format!("{to}-{}", here.name));
-            Rule { comments, name, direction, subjects: vec![here.peer.clone()], allow }
+            let (subjects, deny) = (vec![here.peer.clone()], Vec::new());
+            Rule { comments, name, direction, subjects, allow, deny }
         };
         [
             rule("to", Direction::Ingress, ingress, "Nobody was seen to send to it."),

@@ -21,7 +21,7 @@ const APART: u16 = 4_096;
 /// The ledger knows which end is the server, so that a port is one that somebody listens at. Only who opens ports as he goes,
 /// as FTP does in passive mode and some RPC, has so many: of more than [`FEW`] high ports of one target those that lie within
 /// [`APART`] of each other become one range, if that has more than [`FEW`] of them. A range allows ports that were never seen.
-pub(super) fn services(seen: &BTreeSet<(Protocol, u16)>) -> (Vec<Services>, Vec<String>) {
+pub(crate) fn services(seen: &BTreeSet<(Protocol, u16)>) -> (Vec<Services>, Vec<String>) {
     let mut by_protocol = BTreeMap::<Protocol, Vec<u16>>::new();
     for (protocol, port) in seen {
         by_protocol.entry(*protocol).or_default().push(*port);

@@ -32,11 +32,11 @@ pub(crate) enum Side {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Here {
     /// What the policy that is about it is called: its project, its namespace, or as it is.
-    pub(super) policy: String,
+    pub(crate) policy: String,
     /// What it is called in that.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// How it is selected.
-    pub(super) peer: Peer,
+    pub(crate) peer: Peer,
 }
 
 /// Why somebody is at no end of a policy.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -15,14 +15,13 @@ use crate::{
     api::{Recorded, Span},
     baseline::learn::{Learned, Options, learn},
     cli::{
-        Client, Failure,
+        ChosenMode, Client, Failure,
         output::{number, plural, print},
         question,
         since::since,
     },
     config::Selector,
     history::Interactions,
-    policy::model::Mode,
 };
 
 /// What a label is written with: `labels.tier=front`.
@@ -44,20 +43,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DAYS", default_value_t = 1)]
     min_days: u64,
     /// The mode of the policies.
-    #[arg(long, value_enum, default_value_t = Chosen::Audit, value_name = "MODE")]
-    mode: Chosen,
+    #[arg(long, value_enum, default_value_t = ChosenMode::Audit, value_name = "MODE")]
+    mode: ChosenMode,
     /// Where the policies are written to. [default: stdout]
     #[arg(long, short = 'O', value_name = "FILE")]
     output: Option<PathBuf>,
-}
-
-/// A mode.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Chosen {
-    /// What they forbid passes and is reported.
-    Audit,
-    /// It is denied.
-    Enforce,
 }
 
 /// Reads a selector as it is written on a command line.
@@ -84,15 +74,11 @@ fn selector(text: &str) -> Result<Selector, String> {
 
 pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> {
     let Arguments { since, until, of, min_days, mode, output } = arguments;
-    let mode = match mode {
-        Chosen::Audit => Mode::Audit,
-        Chosen::Enforce => Mode::Enforce,
-    };
     let path = question("/v1/history", &Span::new(since, until))?;
     let Recorded { since, until, past, left_out } = client.get_slowly(&path)?;
     // Of a part of what was seen comes a policy that denies the rest.
     let past = Interactions { past, left_out }.whole()?;
-    let options = Options { mode, of, min_days, since, until };
+    let options = Options { mode: mode.into(), of, min_days, since, until };
     let learned = learn(&past, &options).map_err(Failure::Policies)?;
     write(&learned, output.as_deref(), &mut anstream::stderr().lock())
 }

@@ -166,7 +166,8 @@ impl<'a, 'f> Reader<'a, 'f> {
         if !allow.iter().any(all) {
             allow.push(Entry::all(Peer::node()).because(NODE));
         }
-        Rule { comments: Vec::new(), name: name.to_owned(), direction, subjects, allow }
+        let (comments, deny) = (Vec::new(), Vec::new());
+        Rule { comments, name: name.to_owned(), direction, subjects, allow, deny }
     }
 
     /// Who may be at the other side; nobody is left where none of them can be told.

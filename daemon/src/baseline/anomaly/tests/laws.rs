@@ -116,3 +116,24 @@ fn an_edge_of_three_weeks_takes_less_than_four_kilobytes_of_json() {
     let size = serde_json::to_string(&watch.detector.state()).unwrap().len();
     assert!(size < 400_000, "{size}");
 }
+
+#[test]
+fn an_alert_for_which_there_is_no_room_is_told_as_over() {
+    const MORE: usize = 10;
+    let mut watch = Watch::new();
+    let all: Vec<_> = (0..book::KEPT + MORE).map(|n| container(&format!("c{n}"), 1)).collect();
+    let usual: Vec<_> = all.iter().map(|one| edge(one, &container("db", 1), 5432, 1)).collect();
+    for _ in 0..2 * 24 {
+        assert_eq!(watch.turn(HOUR, &usual), []);
+    }
+    let next = all.iter().cycle().skip(1);
+    let strange: Vec<_> = all.iter().zip(next).map(|(one, next)| edge(one, next, 22, 1)).collect();
+    let told = watch.turn(10 * MINUTE, &strange);
+    let (open, over): (Vec<_>, Vec<_>) = told.iter().partition(|alert| alert.is_open());
+    assert_eq!((open.len(), over.len()), (all.len(), MORE));
+    for alert in over {
+        assert_eq!(alert.state, AlertState::Resolved);
+        assert!(alert.sentence.ends_with("; forgotten, as there are more than 1000 alerts"), "{alert}");
+    }
+    assert_eq!(watch.detector.alerts().len(), book::KEPT);
+}

@@ -135,6 +135,7 @@ impl<'a> Draft<'a> {
             direction,
             subjects: vec![Peer::Text(service.name.clone())],
             allow,
+            deny: Vec::new(),
         };
         [
             rule("to", Direction::Ingress, comments, ingress),
