@@ -88,11 +88,20 @@ impl Scene {
         Ok(stage)
     }
 
-    /// Does something while clients connect.
-    fn meanwhile<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<(T, Outcome)> {
+    /// Does something while clients connect, until the last daemon has seen a denial.
+    fn meanwhile(&self, act: impl FnOnce() -> Result<Stage>) -> Result<(Stage, Outcome)> {
         let to = format!("{}:5432", self.db.address("shop")?);
         let clients = Clients { db: &self.db, api: &self.api, runner: &self.runner, to };
-        clients.meanwhile(act).with_context(|| {
+        let seen = || {
+            let stage = act()?;
+            // Whoever is denied rests between two goes.
+            wait_for("the last daemon to have seen a denial", SOON, || {
+                let map = stage.daemon.map().ok()?;
+                map.iter().any(|edge| edge.verdicts.deny > 0).then_some(())
+            })?;
+            Ok(stage)
+        };
+        clients.meanwhile(seen).with_context(|| {
             let directories = fs::read_dir(self.node.directory()).into_iter().flatten().flatten();
             let logs = directories.filter_map(|it| fs::read_to_string(it.path().join("log")).ok());
             format!("the daemon said: {}", logs.collect::<String>())
@@ -123,11 +132,9 @@ impl Scene {
         Ok(String::from_utf8(listed.stdout)?.lines().map(str::to_owned).collect())
     }
 
-    /// Denials are seen, and a stop in order leaves nothing.
+    /// A stop in order leaves nothing.
     fn end(&self, stage: Stage, outcome: &Outcome) -> Result<()> {
         ensure!(outcome.denied > 0 && outcome.lasting > 0, "{outcome}");
-        let tried = stage.daemon.map()?.iter().map(|edge| edge.verdicts.deny).sum::<u64>();
-        ensure!(tried > 0, "the last daemon has seen no denial");
         let status = stage.daemon.stop()?;
         ensure!(status.success(), "{status}");
         ensure!(self.pinned()?.is_empty(), "pins are left behind: {:?}", self.pinned());
