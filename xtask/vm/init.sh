@@ -28,7 +28,10 @@ for module in /modules/*.ko; do
 done
 export RUST_BACKTRACE=1 RUST_TEST_THREADS=1 COFFERDAM_TEST_VM=1
 echo "kernel: $(uname -r)"
-/payload
+for name in $(echo "$COFFERDAM_SKIP" | tr , ' '); do
+    set -- "$@" --skip "$name"
+done
+/payload "$@"
 echo "payload exit: $?"
 sync
 echo o >/proc/sysrq-trigger

@@ -47,7 +47,7 @@ pub(crate) fn run(bench: &Path, daemon: &Path, load: &Path, peers: bool, into: &
         kernel: image.vmlinuz,
         initramfs,
         memory_mib: 1536,
-        parameters: "",
+        parameters: String::new(),
         limit: LIMIT,
         time: Time::Instructions,
     };

@@ -36,7 +36,7 @@ struct Machine {
     initramfs: PathBuf,
     memory_mib: u32,
     /// Kernel parameters besides the console.
-    parameters: &'static str,
+    parameters: String,
     limit: Duration,
     time: Time,
 }

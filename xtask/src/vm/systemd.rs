@@ -73,7 +73,8 @@ pub(crate) fn in_machine(daemon: &Path) -> Result<Tally> {
         initramfs,
         memory_mib: 2048,
         parameters: "rdinit=/sbin/init systemd.show_status=false systemd.firstboot=off \
-                     systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service",
+                     systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service"
+            .to_owned(),
         limit: LIMIT,
         time: Time::Real,
     };
