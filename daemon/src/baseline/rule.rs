@@ -16,7 +16,7 @@ use crate::{
         Plan, RuleNumbers, Settings, TooLarge,
         explain::{Cited, End, Explanation, Why, explain},
         model::{Direction, Mode, Policy, Services},
-        write::{Document, Entry, Names, Peer, Rule, checked},
+        write::{Document, Entry, Names, Peer, Rule, checked, key},
     },
 };
 
@@ -173,18 +173,8 @@ impl Ends {
 
 /// A rule about somebody that says nothing yet.
 fn begun(direction: Direction, subject: &Here) -> Rule {
-    let towards = match direction {
-        Direction::Ingress => "to",
-        Direction::Egress => "from",
-    };
-    Rule {
-        comments: Vec::new(),
-        name: Names::default().give(&format!("{towards}-{}", subject.name)),
-        direction,
-        subjects: vec![subject.peer.clone()],
-        allow: Vec::new(),
-        deny: Vec::new(),
-    }
+    let name = Names::default().give(&format!("{}-{}", key(direction), subject.name));
+    Rule::new(name, direction, vec![subject.peer.clone()])
 }
 
 #[cfg(test)]

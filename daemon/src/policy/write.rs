@@ -157,9 +157,7 @@ impl Entry {
         }
         parts
     }
-}
 
-impl Entry {
     /// As it stands in a rule of this direction.
     fn written(&self, direction: Direction) -> Written<'_> {
         let peers = Some(OneOrMany::of(&self.peers));
@@ -273,12 +271,22 @@ impl Document {
     }
 }
 
+/// The key of whom a rule of this direction is about.
+pub(crate) fn key(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "to",
+        Direction::Egress => "from",
+    }
+}
+
 impl Rule {
+    /// One about these that says nothing yet.
+    pub(crate) fn new(name: String, direction: Direction, subjects: Vec<Peer>) -> Self {
+        Self { comments: Vec::new(), name, direction, subjects, allow: Vec::new(), deny: Vec::new() }
+    }
+
     fn lines(&self, lines: &mut Lines) -> Result<(), SerializeError> {
-        let own = match self.direction {
-            Direction::Ingress => "to",
-            Direction::Egress => "from",
-        };
+        let own = key(self.direction);
         lines.comments(2, &self.comments);
         lines.push(2, "- ", &format!("name: {}", inline(&self.name)?));
         lines.push(4, "", &format!("{own}: {}", inline(&OneOrMany::of(&self.subjects))?));

@@ -204,8 +204,7 @@ fn document(name: &str, subjects: BTreeMap<&Here, Both>) -> Document {
             let allow = seen.entries(direction);
             let comments = if allow.is_empty() { vec![nothing.to_owned()] } else { Vec::new() };
             let name = names.give(&format!("{to}-{}", here.name));
-            let (subjects, deny) = (vec![here.peer.clone()], Vec::new());
-            Rule { comments, name, direction, subjects, allow, deny }
+            Rule { comments, allow, ..Rule::new(name, direction, vec![here.peer.clone()]) }
         };
         [
             rule("to", Direction::Ingress, ingress, "Nobody was seen to send to it."),

@@ -166,8 +166,7 @@ impl<'a, 'f> Reader<'a, 'f> {
         if !allow.iter().any(all) {
             allow.push(Entry::all(Peer::node()).because(NODE));
         }
-        let (comments, deny) = (Vec::new(), Vec::new());
-        Rule { comments, name: name.to_owned(), direction, subjects, allow, deny }
+        Rule { allow, ..Rule::new(name.to_owned(), direction, subjects) }
     }
 
     /// Who may be at the other side; nobody is left where none of them can be told.

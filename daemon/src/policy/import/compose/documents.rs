@@ -129,13 +129,9 @@ impl<'a> Draft<'a> {
             }
         };
         comments.extend_from_slice(&service.comments);
-        let mut rule = |to, direction, comments, allow| Rule {
-            comments,
-            name: names.give(&format!("{to}-{}", service.key)),
-            direction,
-            subjects: vec![Peer::Text(service.name.clone())],
-            allow,
-            deny: Vec::new(),
+        let mut rule = |to, direction, comments, allow| {
+            let name = names.give(&format!("{to}-{}", service.key));
+            Rule { comments, allow, ..Rule::new(name, direction, vec![Peer::Text(service.name.clone())]) }
         };
         [
             rule("to", Direction::Ingress, comments, ingress),
