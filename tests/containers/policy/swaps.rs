@@ -28,9 +28,10 @@ const FIRST: u16 = 6432;
 const SECOND: u16 = 6433;
 /// What no generation lets anybody reach.
 const NEITHER: u16 = 6434;
-/// Milliseconds to wait for an answer that must come: of two on the same host, with a packet that was lost.
+/// Milliseconds to wait for answers: of two on the same host, with a packet that was lost.
 const SILENCE: u64 = 3_000;
-/// Milliseconds that what must not arrive gets, or what may or may not.
+/// Milliseconds that what must not arrive gets between two swaps, or what may or may not; before the first and after the last
+/// one it is [`SILENCE`].
 const PATIENCE: u64 = 300;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -144,7 +145,7 @@ impl Cast {
     }
 
     /// Tries all cells while one of these generations is in force: each is as one of them says.
-    fn try_all(&mut self, generations: &[Generation]) -> Result<()> {
+    fn try_all(&mut self, generations: &[Generation], patience: u64) -> Result<()> {
         let first = self.tried.len();
         self.tried.extend(Cell::all());
         let number = |at: usize| u64::try_from(at);
@@ -156,8 +157,8 @@ impl Cast {
                 let awaited = matches!(generations, [only] if cell.is_allowed_by(*only));
                 anyhow::Ok(Try { number: number(at)?, to, protocol: TCP, connected: true, awaited })
             });
-            let (tries, silence, patience) = (tries.collect::<Result<_>>()?, SILENCE, PATIENCE);
-            actor.ask(&Ask::Try { tries, silence, patience })?;
+            let tries = tries.collect::<Result<_>>()?;
+            actor.ask(&Ask::Try { tries, silence: SILENCE, patience })?;
         }
         let mut answered = BTreeSet::new();
         for actor in &mut self.clients {
@@ -193,10 +194,10 @@ fn swap(stage: &Stage, cast: &mut Cast, [from, to]: [Generation; 2], text: &str)
     fs::rename(beside, stage.policies.join("scene.yaml"))?;
     let mut reload = stage.daemon.client(&["policy", "reload"]).stdout(Stdio::null()).spawn()?;
     while reload.try_wait()?.is_none() {
-        cast.try_all(&[from, to])?;
+        cast.try_all(&[from, to], PATIENCE)?;
     }
     ensure!(reload.wait()?.success(), "{}", stage.daemon.log());
-    cast.try_all(&[to])
+    cast.try_all(&[to], PATIENCE)
 }
 
 /// What is wrong with a denial that was told: its rule must be of a generation that denies this.
@@ -232,7 +233,7 @@ fn each_verdict_is_of_one_of_two_generations_that_take_turns() -> Result<()> {
     let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
     let texts = Generation::BOTH.map(|generation| generation.text(rules));
     stage.enforce(&texts[0])?;
-    cast.try_all(&[Generation::A])?;
+    cast.try_all(&[Generation::A], SILENCE)?;
     let events = stage.daemon.events_of_kinds("denial")?;
     let to = format!("{}:5432", files.address("shop")?);
     let clients = Clients { db: &files, api: &api, runner: &runner, to };
@@ -241,7 +242,8 @@ fn each_verdict_is_of_one_of_two_generations_that_take_turns() -> Result<()> {
         (0..swaps).zip(turns.iter().cycle()).try_for_each(|(number, turn)| {
             let text = &texts[usize::from(turn[1] == Generation::B)];
             swap(&stage, &mut cast, *turn, text).with_context(|| format!("swap {number}"))
-        })
+        })?;
+        cast.try_all(&[Generation::BOTH[usize::from(!swaps.is_multiple_of(2))]], SILENCE)
     })?;
     let generation = stage.daemon.status()?["policies"]["generation"].clone();
     let denials: Vec<_> = events
