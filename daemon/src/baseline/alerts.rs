@@ -113,3 +113,23 @@ fn only(alerts: Vec<Alert>, id: &str) -> Result<Option<Alert>, NotFound> {
         (one, _) => Ok(one.filter(|_| !id.is_empty())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::EventKind, sink::samples};
+
+    #[test]
+    fn the_beginning_of_an_id_is_enough_where_only_one_begins_so() {
+        let EventKind::Alert(alert) = samples::alert().kind else { panic!("no alert") };
+        let found = |begins: &str| {
+            let alerts = ["9f2c", "9f3d"].map(|id| Alert { id: id.to_owned(), ..*alert.clone() });
+            only(alerts.to_vec(), begins).map(|alert| alert.map(|alert| alert.id))
+        };
+        assert_eq!(found("9f2"), Ok(Some("9f2c".to_owned())));
+        assert_eq!(found("9f3d"), Ok(Some("9f3d".to_owned())));
+        assert_eq!(found("a"), Ok(None));
+        assert_eq!((found("9f"), found("")), (Err(NotFound::Many), Err(NotFound::Many)));
+        assert_eq!(only(vec![*alert], ""), Ok(None));
+    }
+}
