@@ -76,7 +76,7 @@ impl Stage {
         configure(&config, &policies, settings, lines)?;
         let arguments = [&["--config", config.to_str().context("a path in UTF-8")?], arguments].concat();
         let daemon = Daemon::start_with(docker, &arguments)?;
-        Ok(Self { config, policies, loads: loads(&daemon), daemon })
+        Ok(Self { config, policies, loads: loads(&daemon.log()), daemon })
     }
 
     /// Writes the configuration anew: more settings of policies, and the lines after them.
@@ -88,7 +88,7 @@ impl Stage {
     fn with_another_daemon(self, docker: &Docker, program: &Path) -> Result<Self> {
         let Self { config, policies, daemon, .. } = self;
         let daemon = daemon.killed_and_replaced(docker, program)?;
-        Ok(Self { config, policies, loads: loads(&daemon), daemon })
+        Ok(Self { config, policies, loads: loads(&daemon.log()), daemon })
     }
 
     /// Has these policies and no others in force.
@@ -96,7 +96,8 @@ impl Stage {
         fs::write(self.policies.join("scene.yaml"), text)?;
         self.loads += 1;
         let (daemon, wanted) = (&self.daemon, self.loads);
-        let up = wait_for("the policy to be in force", SOON, || (loads(daemon) >= wanted).then_some(()));
+        let up =
+            wait_for("the policy to be in force", SOON, || (loads(&daemon.log()) >= wanted).then_some(()));
         up.with_context(|| format!("{text}\n{}", daemon.log()))
     }
 }
@@ -105,8 +106,8 @@ fn configure(config: &Path, policies: &Path, settings: &str, lines: &str) -> Res
     Ok(fs::write(config, format!("policies: {{folder: {}{settings}}}\n{lines}", policies.display()))?)
 }
 
-fn loads(daemon: &Daemon) -> usize {
-    let log = daemon.log();
+/// How often policies were put in force, by the daemon's log.
+fn loads(log: &str) -> usize {
     log.matches("policies are in force").count() + log.matches("no policy is in force").count()
 }
 

@@ -257,6 +257,12 @@ impl Attribution {
         runtimes.is_empty() || runtimes.iter().any(|runtime| runtime.state == RuntimeState::Awaited)
     }
 
+    /// Whether peers outside are called by these names.
+    #[must_use]
+    pub fn calls_outside(&self, networks: &Networks) -> bool {
+        self.tables().outside == *networks
+    }
+
     /// Peers outside are called by these names from now on, wherever a name is looked up.
     pub fn name_outside(&self, networks: Networks) {
         let old = std::mem::replace(&mut self.tables_mut().outside, networks);

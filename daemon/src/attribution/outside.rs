@@ -8,7 +8,7 @@ use prefix_trie::joint::JointPrefixMap;
 use crate::event::{Workload, WorkloadKind};
 
 /// Which network has which name; of several that hold an address, the smallest counts.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Networks {
     names: JointPrefixMap<IpNet, Arc<Workload>>,
 }

@@ -42,7 +42,10 @@ fn reload(view: &View) {
     match view.config.reload() {
         Ok(config) => {
             let networks = Networks::new(config.outside.networks());
-            view.metrics.across_renaming(view, || view.attribution.name_outside(networks));
+            // For which the whole map is read, twice.
+            if !view.attribution.calls_outside(&networks) {
+                view.metrics.across_renaming(view, || view.attribution.name_outside(networks));
+            }
             view.syscalls.select(config.syscalls);
             view.alerts.configure(super::anomalies(&config.anomalies));
             view.policies.configure(config.policies);

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, sync::Arc};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use cofferdam_tests::{
     Container, Daemon, Docker, Node, Options, cgroup_root,
     command::{run, wait_for},
@@ -14,10 +14,9 @@ use cofferdam_tests::{
         matrix::{self, Matrix, Pace},
     },
 };
-use jiff::Timestamp;
 use serde_json::json;
 
-use super::SOON;
+use super::{SOON, loads};
 use crate::alone;
 
 /// Published ports are translated for IPv6 as well, as they are since version 27 unless told otherwise.
@@ -56,6 +55,15 @@ impl Stage {
             stage.start(member).with_context(|| member.name)?;
         }
         Ok(stage)
+    }
+
+    /// How often the configuration was read anew, and policies after it.
+    fn reloads(&self) -> usize {
+        let log = self.daemon.log();
+        let mut parts = log.split("configuration reloaded");
+        // What was in force at the start.
+        parts.next();
+        parts.filter(|part| loads(part) > 0).count()
     }
 
     /// Starts one who plays.
@@ -106,22 +114,12 @@ impl matrix::Stage for Stage {
     }
 
     fn enforce(&mut self, scene: &Scene) -> Result<()> {
-        let since = |part: &str| -> Result<Timestamp> {
-            let status = self.daemon.status()?;
-            let report = &status[part];
-            ensure!(report["problem"].is_null(), "{}: {}", scene.name, report["problem"]);
-            Ok(report["since"].as_str().context("no time")?.parse()?)
-        };
-        let before = since("config")?;
+        let before = self.reloads();
         fs::write(self.node.directory().join("config.yaml"), configuration(&self.node, scene)?)?;
         fs::write(self.node.directory().join("policies/scene.yaml"), &scene.policies)?;
         run(Command::new("kill").args(["-HUP", &self.daemon.pid().to_string()]))?;
-        // The configuration is read first.
-        wait_for("the policies to be in force", SOON, || {
-            let (config, policies) = (since("config").ok()?, since("policies").ok()?);
-            (config != before && policies > config).then_some(())
-        })
-        .with_context(|| format!("{}: {}", scene.name, self.daemon.log()))
+        wait_for("the policies to be in force", SOON, || (self.reloads() > before).then_some(()))
+            .with_context(|| format!("{}: {}", scene.name, self.daemon.log()))
     }
 
     fn start_anew(&mut self, member: &'static Member) -> Result<()> {
