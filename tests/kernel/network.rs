@@ -199,14 +199,14 @@ fn a_connection_that_was_open_before_the_hooks_counts_its_bytes_but_no_flow() {
     for (port, answers_first) in [(0, false), (HIGH, false), (0, true), (HIGH, true)] {
         let (client, server, listener, mut stream, mut peer);
         {
-            let before = Node::start();
+            let before = Node::fresh();
             (client, server) = (before.cgroup(), before.cgroup());
             listener = server.enter(|| TcpListener::bind((LOOPBACK, port)).expect("it listens"));
             let to = listener.local_addr().expect("an address");
             stream = client.enter(|| TcpStream::connect(to).expect("it connects"));
             peer = listener.accept().expect("it is accepted").0;
         }
-        let node = Node::start();
+        let node = Node::fresh();
         for answers in [answers_first, !answers_first] {
             let (from, to, bytes) =
                 if answers { (&mut peer, &mut stream, 9) } else { (&mut stream, &mut peer, 400) };

@@ -1,11 +1,13 @@
-//! A loaded sensor, and cgroups to act from.
+//! A loaded sensor, which tests hand on to one another, and cgroups to act from.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs,
+    ops::{Deref, DerefMut},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -13,15 +15,21 @@ use std::{
 };
 
 use cofferdam::sensor::{
-    self, Loaded, Options,
+    self, Options, Sensor,
+    budgets::{Budgets, Limits},
     counts::{Counters, Counts as _},
     features,
+    ledger::Ledger,
     offsets::{self, Located},
+    policy::PolicyMaps,
+    reader::Reader,
     record::Record,
+    syscalls::CallMaps,
 };
 use cofferdam_common::{
     ids::CgroupId,
-    network::{LedgerKey, LedgerRow},
+    network::{LedgerKey, LedgerRow, end},
+    policy::{Identity, Subject},
 };
 use cofferdam_tests::private_bpffs;
 
@@ -36,40 +44,161 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// How long something may take that the kernel does in the background.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) struct Node {
-    pub(crate) loaded: Loaded,
-    root: PathBuf,
-    /// Records taken so far.
-    records: Vec<Record>,
-    /// The same as they came.
-    pub(crate) raw: Vec<Vec<u8>>,
-    _alone: MutexGuard<'static, ()>,
+/// What one test left and the next can have: loading takes a second, and half a minute in an emulated machine.
+static SPARE: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// A sensor, of which nothing is pinned: a static is never dropped, and a pin would stay.
+pub(crate) struct Loaded {
+    pub(crate) sensor: Sensor,
+    pub(crate) reader: Reader,
+    pub(crate) ledger: Ledger,
+    pub(crate) budgets: Budgets,
+    pub(crate) limits: Limits,
+    pub(crate) calls: Arc<CallMaps>,
+    pub(crate) policy: PolicyMaps,
 }
 
-impl Node {
-    pub(crate) fn start() -> Self {
-        Self::with(|_| {})
-    }
-
-    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let features = features::detect();
-        let root = features.cgroup_root.expect("a v2 tree");
-        let bpffs = features.bpffs.unwrap_or_else(|| private_bpffs().expect("a bpffs"));
-        let mut options = Options {
-            cgroup_root: root.clone(),
-            pin_directory: bpffs.join(format!("cofferdam-test-{}", std::process::id())),
-            ..Options::default()
-        };
-        change(&mut options);
+impl Loaded {
+    fn load(options: &Options) -> Self {
         let located = LOCATED.get_or_init(|| offsets::read(Path::new(offsets::BTF_PATH)).expect("BTF"));
-        let loaded = sensor::load(&options, located).expect("the sensor loads");
+        let loaded = sensor::load(options, located).expect("the sensor loads");
         // The kernels of the virtual machines take all.
         let must_be_whole = std::env::var_os("COFFERDAM_TEST_VM").is_some();
         for hook in loaded.sensor.hooks().list().iter().filter(|hook| must_be_whole || !hook.optional) {
             assert_eq!(hook.refused, None, "{} is refused", hook.name);
         }
-        Self { loaded, root, records: Vec::new(), raw: Vec::new(), _alone: alone }
+        let sensor::Loaded { pins: _, sensor, reader, ledger, budgets, limits, calls, policy } = loaded;
+        Self { sensor, reader, ledger, budgets, limits, calls, policy }
+    }
+
+    /// As it was at the beginning, but for what is only about cgroups that are gone.
+    fn reset(&mut self) -> anyhow::Result<()> {
+        let Self { sensor, ledger, policy, .. } = self;
+        policy.deactivate()?;
+        sensor.need("policy", false);
+        sensor.need("syscall", false);
+        sensor.stay(false)?;
+        sensor.set_entrances(&HashSet::new())?;
+        policy.set_addresses(&HashMap::new())?;
+        policy.set_resolvers(&HashSet::new())?;
+        for cgroup in Vec::from_iter(policy.residents()) {
+            policy.forget_resident(cgroup)?;
+        }
+        for slot in [0, 1] {
+            policy.clear(slot)?;
+            for identity in (0..TESTED_IDENTITIES).map(Identity) {
+                policy.set_subject(slot, identity, Subject::default())?;
+            }
+        }
+        for (key, flow) in ledger.flows()? {
+            ledger.give_up(&key, &flow, end::GONE)?;
+        }
+        Ok(())
+    }
+}
+
+/// Identities that tests give to anybody have smaller numbers.
+const TESTED_IDENTITIES: u32 = 16;
+
+/// A sensor that goes to the next test, unless this one fails or keeps it.
+pub(crate) struct Lent {
+    loaded: Option<Loaded>,
+    /// Whether it is as all others are.
+    usual: bool,
+}
+
+impl Lent {
+    /// Keeps it, for those who take it to pieces.
+    pub(crate) fn take(mut self) -> Loaded {
+        self.loaded.take().expect("it was not taken")
+    }
+}
+
+impl Deref for Lent {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        self.loaded.as_ref().expect("it was not taken")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Loaded {
+        self.loaded.as_mut().expect("it was not taken")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(mut loaded) = self.loaded.take() else { return };
+        if self.usual && !thread::panicking() && loaded.reset().is_ok() {
+            *spare() = Some(loaded);
+        }
+    }
+}
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn options() -> Options {
+    let features = features::detect();
+    let bpffs = features.bpffs.unwrap_or_else(|| private_bpffs().expect("a bpffs"));
+    Options {
+        cgroup_root: features.cgroup_root.expect("a v2 tree"),
+        pin_directory: bpffs.join(format!("cofferdam-test-{}", std::process::id())),
+        ..Options::default()
+    }
+}
+
+fn spare() -> MutexGuard<'static, Option<Loaded>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) struct Node {
+    pub(crate) loaded: Lent,
+    root: PathBuf,
+    /// What was counted before.
+    before: Counters,
+    /// Rows that were in the ledger before.
+    old: HashSet<LedgerKey>,
+    /// Records taken so far.
+    records: Vec<Record>,
+    /// The same as they came.
+    pub(crate) raw: Vec<Vec<u8>>,
+    // Dropped last.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Node {
+    /// With the sensor that another test has had, if there was one.
+    pub(crate) fn start() -> Self {
+        let alone = alone();
+        let lent = spare().take();
+        let loaded = lent.unwrap_or_else(|| Loaded::load(&options()));
+        Self::of(Lent { loaded: Some(loaded), usual: true }, alone)
+    }
+
+    /// With a sensor that has seen and counted nothing, and is gone with the test.
+    pub(crate) fn fresh() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with other options.
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let alone = alone();
+        drop(spare().take());
+        let mut options = options();
+        change(&mut options);
+        Self::of(Lent { loaded: Some(Loaded::load(&options)), usual: false }, alone)
+    }
+
+    fn of(mut loaded: Lent, alone: MutexGuard<'static, ()>) -> Self {
+        while loaded.reader.drain(&mut |_: &[u8]| {}) > 0 {}
+        let before = loaded.ledger.counters().expect("counters");
+        let old = loaded.ledger.ledger().expect("the ledger").into_iter().map(|(key, _)| key).collect();
+        let root = options().cgroup_root;
+        Self { loaded, root, before, old, records: Vec::new(), raw: Vec::new(), _alone: alone }
     }
 
     /// A cgroup of the test's own, removed when it is dropped.
@@ -108,8 +237,11 @@ impl Node {
 
     /// How often hooks could not do something.
     pub(crate) fn failures(&self, name: &str) -> u64 {
-        let counters = self.counters();
-        counters.failures.iter().filter(|failure| failure.name == name).map(|failure| failure.count).sum()
+        let count = |counters: &Counters| {
+            let failures = counters.failures.iter().filter(|failure| failure.name == name);
+            failures.map(|failure| failure.count).sum::<u64>()
+        };
+        count(&self.counters()) - count(&self.before)
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -123,7 +255,7 @@ impl Node {
 
     pub(crate) fn rows(&self, wanted: impl Fn(&LedgerKey) -> bool) -> Vec<(LedgerKey, LedgerRow)> {
         let rows = self.loaded.ledger.ledger().expect("the ledger");
-        rows.into_iter().filter(|(key, _)| wanted(key)).collect()
+        rows.into_iter().filter(|(key, _)| wanted(key) && !self.old.contains(key)).collect()
     }
 
     /// The only row whose source is `cgroup`, once it satisfies `ready`.

@@ -176,14 +176,14 @@ fn a_connection_that_was_open_before_the_hooks_is_judged_as_its_clients_whatever
     for port in [0, HIGH] {
         let (web, db, listener, mut client, mut server);
         {
-            let before = Node::start();
+            let before = Node::fresh();
             (web, db) = (before.cgroup(), before.cgroup());
             listener = db.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it listens"));
             let to = listener.local_addr().expect("an address");
             client = web.enter(|| TcpStream::connect(to).expect("it connects"));
             server = listener.accept().expect("it is accepted").0;
         }
-        let mut node = Node::start();
+        let mut node = Node::fresh();
         let mut judge = Judge::new(&mut node, &web, &db);
         judge.says(Some(WEB), VERDICT_DENY);
         client.write_all(&[1; 10]).expect("it is queued");
@@ -311,9 +311,10 @@ fn only_the_services_that_a_rule_names_are_denied() {
         allowed(service(PROTOCOL_UDP, *ports.start())),
         denied(service(PROTOCOL_UDP, *ports.end()) + 1),
     ];
-    maps.set_intervals(1, 0, &intervals).expect("intervals");
+    let slot = maps.next_slot();
+    maps.set_intervals(slot, 0, &intervals).expect("intervals");
     let span = Span { start: 0, length: 5 };
-    maps.set_subject(1, DB, Subject { any: [Span::default(), span], pairs: [0; 2] }).expect("a subject");
+    maps.set_subject(slot, DB, Subject { any: [Span::default(), span], pairs: [0; 2] }).expect("a subject");
     maps.activate().expect("a generation");
     let sender = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
     for port in [40_009, 40_010, 40_015, 40_019, 40_020] {
@@ -330,15 +331,16 @@ fn a_peer_outside_is_known_by_its_network_and_the_narrowest_counts() {
     let judge = Judge::new(&mut node, &web, &db);
     let maps = &mut judge.node.loaded.policy;
     let (wide, narrow) = (Identity(5), Identity(6));
-    maps.set_network(1, "203.0.113.0/24".parse().expect("a network"), wide).expect("a network");
-    maps.set_network(1, "203.0.113.128/25".parse().expect("a network"), narrow).expect("a network");
-    maps.set_network(1, "2001:db8::/32".parse().expect("a network"), wide).expect("a network");
+    let slot = maps.next_slot();
+    maps.set_network(slot, "203.0.113.0/24".parse().expect("a network"), wide).expect("a network");
+    maps.set_network(slot, "203.0.113.128/25".parse().expect("a network"), narrow).expect("a network");
+    maps.set_network(slot, "2001:db8::/32".parse().expect("a network"), wide).expect("a network");
     let denied = Interval { first: 0, rule: RULE, verdict: VERDICT_DENY, why: why::RULE, padding: 0 };
-    maps.set_intervals(1, 0, &[denied]).expect("an interval");
+    maps.set_intervals(slot, 0, &[denied]).expect("an interval");
     let span = Span { start: 0, length: 1 };
-    let key = PairKey { subject: WEB, peer: wide, direction: EGRESS, slot: 1, padding: 0 };
+    let key = PairKey { subject: WEB, peer: wide, direction: EGRESS, slot, padding: 0 };
     maps.set_pair(key, span).expect("a pair");
-    maps.set_subject(1, WEB, Subject { any: [Span::default(); 2], pairs: [1, 0] }).expect("a subject");
+    maps.set_subject(slot, WEB, Subject { any: [Span::default(); 2], pairs: [1, 0] }).expect("a subject");
     maps.activate().expect("a generation");
     let connects = |to: &str| {
         let to: SocketAddr = to.parse().expect("an address");

@@ -236,7 +236,7 @@ fn a_flood_of_packets_costs_fifty_quiet_neighbours_and_security_nothing() {
 #[test]
 fn a_million_records_a_second_cost_fifty_quiet_neighbours_and_security_nothing() {
     const RECORDS: u32 = 50_000;
-    let mut node = Node::start();
+    let mut node = Node::fresh();
     let mut street = Street::new(&node);
     let mut time = Duration::ZERO;
     while time < LONG_ENOUGH {

@@ -18,7 +18,7 @@ use cofferdam_common::ids::CgroupId;
 use serde_json::Value;
 
 use super::judge::got;
-use crate::node::{Cgroup, Node};
+use crate::node::{Cgroup, Loaded, Node};
 
 #[test]
 fn what_is_in_force_counts_whatever_was_in_its_place_before() {
@@ -32,7 +32,8 @@ fn what_is_in_force_counts_whatever_was_in_its_place_before() {
     let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("it binds");
     let (sender, receivers) = (web.enter(|| bind(0)), PORTS.map(|port| db.enter(|| bind(port))));
     let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
-    let mut sync = Sync::new(node.loaded.policy);
+    let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
+    let mut sync = Sync::new(policy);
     for (rules, arrives) in [
         (only("udp/40110"), [true, false]),
         (only("udp/40111"), [false, true]),
@@ -66,7 +67,8 @@ rules:
     // What is unresolved and what is forged have one each, the first workload three; the second needs five.
     let node = Node::with(|options| options.policies.intervals = 5);
     let (web, db) = (node.cgroup(), node.cgroup());
-    let mut sync = Sync::new(node.loaded.policy);
+    let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
+    let mut sync = Sync::new(policy);
     let placed = [placed(CgroupId::ROOT, Workload::host()), container(&db, "db"), container(&web, "web")];
     sync.apply(policies(POLICY), Settings::from(&Policies::default()), &placed[..2], |_| {})
         .expect("there is room for one");
@@ -100,7 +102,8 @@ rules:
     let (web, db) = (node.cgroup(), node.cgroup());
     let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
-    let mut sync = Sync::new(node.loaded.policy);
+    let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
+    let mut sync = Sync::new(policy);
     sync.apply(policies(FITS), settings, &placed, |_| {}).expect("there is room");
     let (generation, fill) = (sync.generation(), sync.fill());
     let error = sync.apply(policies(DOES_NOT), settings, &placed, |_| {}).expect_err("there is no room");
@@ -116,7 +119,7 @@ rules:
 
 #[test]
 fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has_it() {
-    let fill = Sync::new(Node::start().loaded.policy).fill();
+    let fill = Sync::new(Node::start().loaded.take().policy).fill();
     let key = |name: &str| name.strip_prefix("policy_").expect("a map of policies").to_owned();
     let told = fill.iter().map(|(name, _, capacity)| (key(name), Value::from(*capacity))).collect();
     assert_eq!(Value::Object(told), serde_json::to_value(Room::default()).expect("keys and values"));

@@ -196,7 +196,7 @@ fn replies(number: u8) -> Vec<u8> {
 
 #[test]
 fn a_flood_of_denied_packets_hides_no_denial_of_others() {
-    let mut node = Node::start();
+    let mut node = Node::fresh();
     let mut street = Street::new(&mut node);
     street.deny(&mut node);
     while street.time < LONG_ENOUGH {
@@ -210,7 +210,7 @@ fn a_flood_of_denied_packets_hides_no_denial_of_others() {
 #[test]
 fn a_flood_to_so_many_targets_that_the_ledger_is_full_hides_no_denial_of_others() {
     const ROWS: u16 = 16_384;
-    let mut node = Node::start();
+    let mut node = Node::fresh();
     let mut street = Street::new(&mut node);
     street.deny(&mut node);
     street.fill_the_ledger(&node, ROWS);
@@ -240,7 +240,7 @@ fn a_flood_that_leaves_no_row_of_the_ledger_to_anybody_hides_no_denial_of_others
 
 #[test]
 fn a_flood_that_nobody_takes_out_of_the_ring_leaves_room_for_the_denials_of_others() {
-    let mut node = Node::start();
+    let mut node = Node::fresh();
     let mut street = Street::new(&mut node);
     street.deny(&mut node);
     street.fill_the_ledger(&node, 16_384);
@@ -252,7 +252,7 @@ fn a_flood_that_nobody_takes_out_of_the_ring_leaves_room_for_the_denials_of_othe
 
 #[test]
 fn a_flood_out_of_ever_more_cgroups_is_paid_by_its_container_and_hides_no_denial_of_others() {
-    let mut node = Node::start();
+    let mut node = Node::fresh();
     let mut street = Street::new(&mut node);
     street.deny(&mut node);
     for number in 0..200 {
@@ -269,7 +269,7 @@ fn a_flood_out_of_ever_more_cgroups_is_paid_by_its_container_and_hides_no_denial
 
 #[test]
 fn a_cgroup_that_was_there_before_the_daemon_pays_from_its_containers_budget_for_what_it_is_denied() {
-    let before = Node::start();
+    let before = Node::fresh();
     let container = before.cgroup();
     let inside = container.nested("inside");
     // For an echo reply, which begins no flow.
@@ -279,7 +279,7 @@ fn a_cgroup_that_was_there_before_the_daemon_pays_from_its_containers_budget_for
     });
     drop(before);
 
-    let mut node = Node::start();
+    let mut node = Node::fresh();
     let street = Street { flooding: container, ..Street::new(&mut node) };
     street.deny(&mut node);
     assert!(node.loaded.budgets.pay_for_all_below(street.flooding.id).expect("a budget"));

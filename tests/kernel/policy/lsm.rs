@@ -259,9 +259,10 @@ fn units_and_the_host_are_judged_by_policies_about_them_alone_and_containers_whe
     if is_lacking(&node) {
         return;
     }
-    node.loaded.sensor.need("policy", true);
     let (web, unit) = (node.cgroup(), node.cgroup());
     let inside = web.nested("inside");
+    let loaded = node.loaded.take();
+    loaded.sensor.need("policy", true);
     let placed = [
         apply::placed(CgroupId::ROOT, Workload::host()),
         apply::placed(unit.id, Workload::named(WorkloadKind::Unit, "dhcp.service")),
@@ -270,7 +271,7 @@ fn units_and_the_host_are_judged_by_policies_about_them_alone_and_containers_whe
     ];
     // Which is about containers only.
     let config = Policies { default_egress: ByDefault::Deny, ..Policies::default() };
-    let mut sync = Sync::new(node.loaded.policy);
+    let mut sync = Sync::new(loaded.policy);
     let apply = |sync: &mut Sync, rules: &str| {
         let text = format!("policy: shop\nmode: enforce\nrules:\n{rules}\n");
         sync.apply(apply::policies(&text), Settings::from(&config), &placed, |_| {}).expect("policies");

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     namespace::in_namespace,
-    node::{Cgroup, Node},
+    node::{Cgroup, Loaded, Node},
 };
 
 const ONLY_OTHERS: &str = "
@@ -125,8 +125,8 @@ fn one_that_was_open_before_the_hooks_is_known_once_it_is_denied() {
 fn a_silent_connection_is_judged_as_the_kernel_judges_one_that_sends() {
     let node = Node::start();
     let (web, db) = (node.cgroup(), node.cgroup());
-    let mut sync = Sync::new(node.loaded.policy);
-    let ledger = node.loaded.ledger;
+    let Loaded { sensor: _sensor, ledger, policy, .. } = node.loaded.take();
+    let mut sync = Sync::new(policy);
     let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
     let placed = || [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let (client, _server) = connect(&web, &db, here());

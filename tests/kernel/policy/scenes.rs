@@ -169,7 +169,7 @@ impl matrix::Stage for Stage<'_> {
 #[test]
 fn every_cell_of_every_scene_is_as_it_is_written() -> Result<()> {
     let node = node::Node::start();
-    let node::Node { loaded, .. } = node;
+    let loaded = node.loaded.take();
     loaded.sensor.need("policy", true);
     let (sensor, maps) = (&loaded.sensor, loaded.policy);
     in_namespace(&[], || {
