@@ -35,29 +35,16 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 /// The same where the tests do all that they can.
 const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// What is tried under this machine's kernel and not under others, unless all is: in an emulated machine each test waits for up
-/// to half a minute until its programs are verified, and these hang least on which kernel runs them.
-const HERE_ONLY: [&str; 11] = [
-    "attempts::",
-    "dns::",
+/// What is tried under this machine's kernel and not under others, unless all is: in an emulated machine these take longest,
+/// since they flood or need programs of their own, and hang least on which kernel runs them.
+const HERE_ONLY: [&str; 6] = [
     "policy::adversary::race::",
-    "policy::apply::",
     "policy::flood::",
-    "policy::names::",
-    "policy::open::",
     "policy::scenes::",
     "recording::",
     "robustness::",
     "shedding::",
 ];
-
-/// And what is tried under another one: the oldest takes longest to verify.
-fn elsewhere(kernel: Kernel) -> &'static [&'static str] {
-    match kernel {
-        Kernel::V6_1 => &["network::", "protocols::", "syscall::"],
-        Kernel::V6_12 => &[],
-    }
-}
 
 /// What a machine runs, and what that runs.
 pub(crate) struct Payload {
@@ -75,17 +62,17 @@ impl Payload {
     }
 
     /// What init and the tests find in their environment: the kernel passes on what it does not know itself.
-    fn parameters(&self, kernel: Kernel) -> String {
+    fn parameters(&self) -> String {
         match self.long {
             Some(true) => "COFFERDAM_LONG=1".to_owned(),
-            Some(false) => format!("COFFERDAM_SKIP={}", self.left_out(kernel).join(",")),
+            Some(false) => format!("COFFERDAM_SKIP={}", self.left_out().join(",")),
             None => String::new(),
         }
     }
 
-    /// Modules of tests that are not tried under this kernel.
-    fn left_out(&self, kernel: Kernel) -> Vec<&'static str> {
-        if self.long == Some(false) { [&HERE_ONLY[..], elsewhere(kernel)].concat() } else { Vec::new() }
+    /// Modules of tests that are not tried.
+    fn left_out(&self) -> &'static [&'static str] {
+        if self.long == Some(false) { &HERE_ONLY } else { &[] }
     }
 
     fn other(path: &Path) -> Result<Self> {
@@ -107,11 +94,9 @@ pub(crate) fn run(kernels: &[Kernel], payload: Option<&Path>) -> Result<Tally> {
 
 /// Runs a payload under these kernels, side by side: most of the time each keeps one processor busy.
 pub(crate) fn under(kernels: &[Kernel], payload: &Payload) -> Result<Tally> {
-    for kernel in kernels {
-        let left_out = payload.left_out(*kernel);
-        if !left_out.is_empty() {
-            println!("{kernel}: left out without --long: {}", left_out.join(" "));
-        }
+    let left_out = payload.left_out();
+    if !left_out.is_empty() {
+        println!("left out without --long: {}", left_out.join(" "));
     }
     let machines = kernels.iter().map(|kernel| machine(*kernel, payload)).collect::<Result<Vec<_>>>()?;
     shell::step(&format!("running {}", payload.program.display()));
@@ -130,7 +115,7 @@ fn machine(kernel: Kernel, payload: &Payload) -> Result<Machine> {
         kernel: image.vmlinuz,
         initramfs,
         memory_mib: 1024,
-        parameters: payload.parameters(kernel),
+        parameters: payload.parameters(),
         limit: if payload.long == Some(true) { LONG_LIMIT } else { LIMIT },
         time: Time::Real,
     })
@@ -172,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_there() {
-        for module in Kernel::ALL.into_iter().flat_map(elsewhere).chain(&HERE_ONLY) {
+        for module in HERE_ONLY {
             let file = format!("tests/kernel/{}.rs", module.trim_end_matches("::").replace("::", "/"));
             assert!(shell::root().join(&file).exists(), "{file}");
         }
