@@ -151,7 +151,7 @@ impl PolicyMaps {
         self.names.named.insert(at, named, 0).context("there is no room for one more address with a name")
     }
 
-    /// Addresses that were told, under each of which nothing is valid any more, or whose asker is not here (`is_here`).
+    /// Addresses that were told, where a name is not valid any more, or whose asker is not here (`is_here`).
     /// Counts how many each workload has.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl PolicyMaps {
         let (mut stale, mut counts) = (Vec::new(), HashMap::<CgroupId, u32>::new());
         for (at, named) in walk(NAMED_LIMIT, || self.names.named.iter())? {
             *counts.entry(at.owner).or_default() += 1;
-            if is_stale(&named, now) || !is_here(at.owner) {
+            if named.held.iter().any(|held| is_stale(held, now)) || !is_here(at.owner) {
                 stale.push(at);
             }
         }
@@ -179,16 +179,21 @@ impl PolicyMaps {
         Ok(stale)
     }
 
-    /// Forgets an address that was told, unless it has been told again.
+    /// Forgets the names of an address that are not valid any more, and with the last one the address; all where its asker is
+    /// not here. What has been told again meanwhile stays.
     ///
     /// # Errors
     /// When the map cannot be written.
     pub fn forget_name(&mut self, at: &NamedKey, now: u64, is_here: bool) -> anyhow::Result<()> {
-        match found(self.names.named.get(at, 0))? {
-            Some(named) if !is_here || is_stale(&named, now) => {
-                was_there(self.names.named.remove(at)).context("cannot forget an address with a name")?;
-            }
-            _ => {}
+        let Some(mut named) = found(self.names.named.get(at, 0))? else { return Ok(()) };
+        let known = named;
+        for held in named.held.iter_mut().filter(|held| is_stale(held, now)) {
+            *held = Held::default();
+        }
+        if !is_here || named == Named::default() {
+            was_there(self.names.named.remove(at)).context("cannot forget an address with a name")?;
+        } else if named != known {
+            self.names.named.insert(at, named, 0).context("cannot forget a name of an address")?;
         }
         Ok(())
     }
@@ -200,6 +205,6 @@ impl PolicyMaps {
     }
 }
 
-fn is_stale(named: &Named, now: u64) -> bool {
-    named.held.iter().all(|held| held.pattern == PatternId::NONE || held.valid_until <= now)
+fn is_stale(held: &Held, now: u64) -> bool {
+    held.pattern != PatternId::NONE && held.valid_until <= now
 }
