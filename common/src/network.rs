@@ -172,8 +172,8 @@ pub struct Flow {
     pub judgement: Judgement,
     /// The generation that said so; zero while no policy was in force.
     pub generation: u32,
-    /// Zero.
-    pub padding_after: u32,
+    /// Of all but TCP: packets of the server's that have not come to the client's socket, as one that was translated may be.
+    pub awaited: u32,
 }
 
 impl Flow {

@@ -18,7 +18,7 @@ use crate::{
     budget::{account, introduce},
     emit::{count_failure, monotonic_time},
     flow::{find, remove},
-    packet::{Packet, is_kernels},
+    packet::{Packet, is_by_hand, is_kernels},
     policy::{generation, judge_by, judge_forged, or_by_name, owner_of_socket, packed, unpacked},
     translation::forget_sender,
     verdict::{Attempt, deny, report},
@@ -199,14 +199,12 @@ extern "C" fn report_flow(packet: *const Packet, flow: *const Flow, egress: u32)
 /// connection that is another socket's.
 pub(crate) const INGRESS: u32 = 0;
 pub(crate) const EGRESS: u32 = 1;
-const FORGED: u32 = 2;
+pub(crate) const FORGED: u32 = 2;
 
 /// Whether a packet may pass that belongs to no flow, or not to the flow that it says.
 #[inline(always)]
 pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -> bool {
-    // Nothing is in it that anybody could read.
-    let empty = packet.is_tcp() && packet.payload == 0 && !packet.is_syn();
-    if generation() == 0 || empty {
+    if generation() == 0 || packet.is_empty() && !is_by_hand(context) {
         return true;
     }
     let mut judgement = judge_alone(context.skb.skb, packet, how);
@@ -224,7 +222,7 @@ pub(crate) fn passes_alone(context: &SkBuffContext, packet: &Packet, how: u32) -
 /// Judges a packet. Whoever is denied is to pay for what is told of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u32) -> u64 {
+pub(crate) extern "C" fn judge_alone(context: *mut __sk_buff, packet: *const Packet, how: u32) -> u64 {
     // SAFETY: as in `judge_flow`.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let (generation, none) = (generation(), CgroupId::NONE);

@@ -25,7 +25,7 @@ use cofferdam_common::{
 pub(crate) use self::told::report;
 use self::{
     adopt::{is_adopted, listens},
-    begin::{begin, begins_anew, is_anothers, is_for_another, note_sender},
+    begin::{HAS_COME, begin, begins_anew, is_anothers, is_for_another, note_sender, pretends},
 };
 use crate::{
     atomic::{add, set_bits},
@@ -70,39 +70,47 @@ pub(crate) fn observe(context: &SkBuffContext, packet: &mut Packet, hook: Hook) 
         // One packet, many receivers: each has a flow of its own. What the group as such got is the sender's flow.
         packet.key.namespace = packet.cgroup.0;
     }
-    // The client of a flow that goes on with another server.
-    let mut client = (CgroupId::NONE, CgroupId::NONE);
-    if let Some(flow) = find(&packet.key) {
-        if is_for_another(packet, hook, flow) {
-            client = (flow.client, flow.client_owner);
-        } else if !begins_anew(packet, hook, flow) && !is_anothers(context, packet, hook, flow) {
+    let how = 'alone: {
+        // The client of a flow that goes on with another server.
+        let mut client = (CgroupId::NONE, CgroupId::NONE);
+        if let Some(flow) = find(&packet.key) {
+            if is_for_another(packet, hook, flow) {
+                client = (flow.client, flow.client_owner);
+            } else if !begins_anew(packet, hook, flow) && !is_anothers(context, packet, hook, flow) {
+                return go_on(context, packet, hook, flow);
+            } else if hook == Hook::Egress {
+                let how = pretends(context.skb.skb, packet, flow);
+                if how != HAS_COME {
+                    break 'alone how;
+                }
+            }
+            let end = flow.end_by_remains();
+            close(&packet.key, flow, end);
+        }
+        if !packet.is_syn()
+            && rename_answer(packet, hook == Hook::Egress)
+            && let Some(flow) = find(&packet.key)
+        {
             return go_on(context, packet, hook, flow);
         }
-        let end = flow.end_by_remains();
-        close(&packet.key, flow, end);
-    }
-    if !packet.is_syn()
-        && rename_answer(packet, hook == Hook::Egress)
-        && let Some(flow) = find(&packet.key)
-    {
-        return go_on(context, packet, hook, flow);
-    }
-    let adopted = is_adopted(packet);
-    let own_listens = adopted && listens(context.skb.skb, packet, (hook == Hook::Egress).into()) != 0;
-    if (adopted || packet.is_syn() || (packet.begins && !packet.is_tcp()))
-        && begin(packet, hook == Hook::Egress, own_listens)
-        && let Some(flow) = find(&packet.key)
-    {
-        introduce(context, packet.cgroup);
-        if client.0 != CgroupId::NONE {
-            (flow.client, flow.client_owner) = client;
+        let adopted = is_adopted(packet);
+        let own_listens = adopted && listens(context.skb.skb, packet, (hook == Hook::Egress).into()) != 0;
+        if (adopted || packet.is_syn() || (packet.begins && !packet.is_tcp()))
+            && begin(packet, hook == Hook::Egress, own_listens)
+            && let Some(flow) = find(&packet.key)
+        {
+            introduce(context, packet.cgroup);
+            if client.0 != CgroupId::NONE {
+                (flow.client, flow.client_owner) = client;
+            }
+            if hook == Hook::Egress && packet.is_from_client(flow) {
+                note_sender(packet);
+            }
+            return go_on(context, packet, hook, flow);
         }
-        if hook == Hook::Egress && packet.is_from_client(flow) {
-            note_sender(packet);
-        }
-        return go_on(context, packet, hook, flow);
-    }
-    passes_alone(context, packet, hook.alone())
+        hook.alone()
+    };
+    passes_alone(context, packet, how)
 }
 
 #[inline(always)]
@@ -189,6 +197,9 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
         if hook == Hook::Egress && dns::may_answer(packet) {
             dns::leaves(context, packet, flow);
         }
+        if hook == Hook::Egress && !packet.is_tcp() {
+            flow.awaited = flow.awaited.saturating_add(1);
+        }
         count(packet, from_client, flow);
         // The client's answer to our SYN-ACK; of a local client that came before.
         if hook == Hook::Ingress && !packet.is_syn() && !packet.is_reset() {
@@ -196,6 +207,9 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
         }
     } else {
         if flow.flags & flag::SERVER_IS_LOCAL != 0 {
+            if hook == Hook::Ingress && !packet.is_tcp() {
+                flow.awaited = flow.awaited.saturating_sub(1);
+            }
             if flow.flags & flag::DECIDED == 0 && flow.client == CgroupId::NONE {
                 flow.client = packet.cgroup;
                 decide(&packet.key, flow);

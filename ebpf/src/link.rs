@@ -9,7 +9,6 @@
 //! all nodes. ARP as the kernel sends it passes, as does what else the kernel itself sends.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
     macros::classifier,
     programs::{SkBuffContext, TcContext},
 };
@@ -22,11 +21,11 @@ use cofferdam_common::{
 
 use crate::{
     budget::introduce,
-    emit::count_failure,
+    emit::{coarse_time, count_failure},
     enforce::{name_alone, tell_alone, tell_answer},
     flow::find,
     maps::{LINKS, WAYS},
-    packet::{AT_LINK, FOLLOWED, Packet, is_kernels},
+    packet::{AT_LINK, FOLLOWED, Packet, is_by_hand, is_kernels},
     policy::{generation, judge_by, judge_forged, owner_of_address, owner_of_socket, packed, unpacked},
 };
 
@@ -40,9 +39,28 @@ const ARP: u32 = 0x0806_u16.to_be() as u32;
 /// An ARP packet in the shortest frame of Ethernet.
 const ARP_FRAME: u32 = 60;
 
+/// After so many nanoseconds without a frame it is forgotten who began: as of flows (`sensor/sweep.rs` of the daemon).
+const DATAGRAM_IDLE: u64 = 30_000_000_000;
+const TCP_IDLE: u64 = 6 * 3_600_000_000_000;
+
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const AF_PACKET: u32 = 17;
+
+/// Who began, where no flow tells.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// When a frame passed last, in nanoseconds of the coarse monotonic clock.
+    seen: u64,
+    /// 1 for the low end.
+    began_low: u32,
+    /// By which link to a container whoever began reaches somebody outside, or [`NO_LINK`].
+    link: u32,
+}
+
+/// No link has this number.
+const NO_LINK: u32 = 0;
 
 /// kernel: static __always_inline enum tcx_action_base tcx_run(const struct bpf_mprog_entry *entry, struct sk_buff *skb,
 /// const bool needs_mac); before 6.6 cls_bpf_classify(). The container sends.
@@ -64,10 +82,8 @@ fn from_container(context: &SkBuffContext) -> bool {
     if generation() == 0 {
         return true;
     }
-    // SAFETY: the context is valid for the whole program.
-    let link = unsafe { (*context.skb.skb).ifindex };
     // SAFETY: copied at once.
-    let container = unsafe { LINKS.get(link) }.copied().unwrap_or(CgroupId::UNKNOWN);
+    let container = unsafe { LINKS.get(link(context)) }.copied().unwrap_or(CgroupId::UNKNOWN);
     // Behind it is no container.
     if container == CgroupId::NONE {
         return true;
@@ -122,8 +138,15 @@ fn may_enter(context: &SkBuffContext, packet: &Packet) -> bool {
         let owner = owner_of_socket(context, packet.cgroup);
         return frame_passes(context, packet, owner);
     }
-    if packet.unfollowed == FOLLOWED && find(&packet.key).is_none() {
-        note_way(packet);
+    if packet.unfollowed == FOLLOWED {
+        match find(&packet.key) {
+            None => note_way(packet, NO_LINK),
+            // The way to somebody outside leads through this container: it brings his answers.
+            Some(flow) if flow.flags & flag::SERVER_IS_LOCAL == 0 && packet.is_from_client(flow) => {
+                note_way(packet, link(context));
+            }
+            Some(_) => {}
+        }
     }
     true
 }
@@ -164,31 +187,37 @@ const ANSWERS: u32 = 1;
 /// It answers a flow that may pass.
 const IS_AWAITED: u32 = 2;
 
-/// Whether a frame answers what the other end has begun.
+/// Whether a frame that passes a link answers what the other end has begun.
 #[inline(never)]
-fn answers(packet: &Packet) -> u32 {
+fn answers(packet: &Packet, link: u32) -> u32 {
     if let Some(flow) = find(&packet.key) {
-        let begins = packet.is_from_client(flow) == (flow.flags & flag::BEGUN_BY_SERVER == 0);
+        if packet.is_from_client(flow) == (flow.flags & flag::BEGUN_BY_SERVER == 0) {
+            return BEGINS;
+        }
         let passes = flow.generation == generation() && flow.judgement.passes();
-        return match (begins, passes && is_unknown(packet, flow)) {
-            (true, _) => BEGINS,
-            (false, true) => IS_AWAITED,
-            (false, false) => ANSWERS,
-        };
+        if !passes || !is_unknown(packet, flow) {
+            return ANSWERS;
+        }
+        // An address that nobody here has, anybody can give out for his own.
+        let brings =
+            owner_of_address(&packet.source().0).is_some() || way(packet).is_some_and(|way| way.link == link);
+        return if brings { IS_AWAITED } else { BEGINS };
     }
-    // SAFETY: copied at once.
-    let began_low = unsafe { WAYS.get(packet.key) }.copied();
-    if began_low.is_some_and(|low| low != u32::from(packet.source_is_low)) { ANSWERS } else { BEGINS }
+    if way(packet).is_some_and(|way| way.began_low != u32::from(packet.source_is_low)) {
+        ANSWERS
+    } else {
+        BEGINS
+    }
 }
 
 /// Whether a frame may pass that no flow speaks for.
 #[inline(always)]
 fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bool {
-    // Nothing is in it that anybody could read.
-    if packet.is_tcp() && packet.payload == 0 && !packet.is_syn() {
+    // As the kernel makes it for a connection.
+    if packet.is_empty() && is_of(context, &[AF_INET, AF_INET6]) && !is_by_hand(context) {
         return true;
     }
-    let answers = answers(packet);
+    let answers = answers(packet, link(context));
     let mut judgement = judge_frame(packet, owner.0, answers);
     if answers != ANSWERS && unpacked(judgement).is_for_lack_of_a_rule() {
         judgement = name_alone(packet, owner.0, judgement);
@@ -204,8 +233,15 @@ fn frame_passes(context: &SkBuffContext, packet: &Packet, owner: CgroupId) -> bo
     if !unpacked(judgement).passes() {
         return false;
     }
-    note_way(packet);
+    note_way(packet, NO_LINK);
     true
+}
+
+/// The link that a frame passes.
+#[inline(always)]
+fn link(context: &SkBuffContext) -> u32 {
+    // SAFETY: the context is valid for the whole program.
+    unsafe { (*context.skb.skb).ifindex }
 }
 
 /// Judges a frame.
@@ -248,10 +284,28 @@ fn is_forged(source: &Address, target: &Address, owner: CgroupId) -> bool {
     }
 }
 
+/// Who began, until nothing was sent for long.
+#[inline(always)]
+fn way(packet: &Packet) -> Option<&'static mut Way> {
+    let idle = if packet.is_tcp() { TCP_IDLE } else { DATAGRAM_IDLE };
+    // SAFETY: the memory stays a `Way` until the program ends (RCU); each field is changed in one piece.
+    let way = WAYS.get_ptr_mut(packet.key).map(|way| unsafe { &mut *way })?;
+    (coarse_time().saturating_sub(way.seen) < idle).then_some(way)
+}
+
+/// Whoever was first stays, and so does the link that was last.
 #[inline(never)]
-fn note_way(packet: &Packet) {
-    // Whoever was first stays. Without it answers are judged as if they began something.
-    let _ = WAYS.insert(packet.key, u32::from(packet.source_is_low), u64::from(BPF_NOEXIST));
+fn note_way(packet: &Packet, link: u32) {
+    if let Some(way) = way(packet) {
+        way.seen = coarse_time();
+        if link != NO_LINK {
+            way.link = link;
+        }
+        return;
+    }
+    let new = Way { seen: coarse_time(), began_low: packet.source_is_low.into(), link };
+    // Without it answers are judged as if they began something.
+    let _ = WAYS.insert(packet.key, new, 0);
 }
 
 /// Whether the kernel asks for, or tells, the address of a neighbour.

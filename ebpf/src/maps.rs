@@ -15,7 +15,7 @@ use cofferdam_common::{
     syscall::CallKey,
 };
 
-use crate::names::Answer;
+use crate::{link::Way, names::Answer};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 
@@ -119,10 +119,10 @@ pub(crate) static ADDRESSES: HashMap<Address, CgroupId> =
 #[map]
 pub(crate) static LINKS: HashMap<u32, CgroupId> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
-/// Which of two ends began, where no flow tells, as where a container forwards for others: 1 for the low one. Written and
-/// read by `link`. Holds no verdict: without an entry an answer is judged as if it began something.
+/// Which of two ends began, where no flow tells, as where a container forwards for others. Written and read by `link`. Holds
+/// no verdict: without an entry an answer is judged as if it began something.
 #[map]
-pub(crate) static WAYS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static WAYS: LruHashMap<FlowKey, Way> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What holds for an identity towards all peers: two slots in turn. Written by the daemon, read by `policy`.
 #[map]

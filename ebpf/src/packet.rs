@@ -223,16 +223,15 @@ impl Packet {
     /// (raw(7)): it is neither end.
     #[inline(never)]
     pub(crate) fn is_copy(&self, context: &SkBuffContext) -> bool {
-        const SOCK_RAW: u32 = 3;
-        if !matches!(self.key.protocol, PROTOCOL_TCP | PROTOCOL_UDP) && !self.is_echo_request() {
-            return false;
-        }
-        // SAFETY: the context is valid for the whole program; the helper answers null for what is no full socket.
-        unsafe {
-            let socket = (*context.skb.skb).__bindgen_anon_2.sk;
-            let socket = if socket.is_null() { socket } else { bpf_sk_fullsock(socket) };
-            !socket.is_null() && (*socket).type_ == SOCK_RAW
-        }
+        let copied = matches!(self.key.protocol, PROTOCOL_TCP | PROTOCOL_UDP) || self.is_echo_request();
+        copied && is_raw(context)
+    }
+
+    /// Whether it is a segment of a connection in which nothing is that anybody could read, unless it was made by hand
+    /// ([`is_by_hand`]).
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_tcp() && self.payload == 0 && !self.is_syn()
     }
 
     /// Whether the client of a flow sends it.
@@ -345,6 +344,24 @@ pub(crate) fn is_kernels(context: &SkBuffContext) -> bool {
     let Some(socket) = place.follow(0) else { return false };
     let Some(socket) = socket.follow(offset!(sock_socket)) else { return true };
     socket.follow(offset!(socket_file)).is_none()
+}
+
+/// Whether a process has made a packet whole, and with it what stands in the header of its connection, or gets it so.
+#[inline(never)]
+pub(crate) fn is_by_hand(context: &SkBuffContext) -> bool {
+    is_raw(context) && !is_kernels(context)
+}
+
+/// Whether the socket of a packet is a raw one.
+#[inline(always)]
+fn is_raw(context: &SkBuffContext) -> bool {
+    const SOCK_RAW: u32 = 3;
+    // SAFETY: the context is valid for the whole program; the helper answers null for what is no full socket.
+    unsafe {
+        let socket = (*context.skb.skb).__bindgen_anon_2.sk;
+        let socket = if socket.is_null() { socket } else { bpf_sk_fullsock(socket) };
+        !socket.is_null() && (*socket).type_ == SOCK_RAW
+    }
 }
 
 /// Tells network namespaces apart: the address of the socket's `struct net`. Only asked for loopback addresses,

@@ -54,12 +54,28 @@ pub(crate) fn rename_answer(packet: &mut Packet, egress: bool) -> bool {
     let key = between(asker, asked, &packet.key);
     let Some(flow) = find(&key) else { return false };
     let this_end = if egress { flow.server } else { flow.client };
-    let answers = flow.flags & flag::SERVER_IS_LOCAL != 0 && this_end == packet.cgroup;
+    let answers = flow.flags & flag::SERVER_IS_LOCAL != 0
+        && this_end == packet.cgroup
+        && (egress || can_be_answer(packet, &asked, flow));
     if answers {
         packet.source_is_low = is_low(&asked, &asker);
         packet.key = key;
     }
     answers
+}
+
+/// Whether what has come to the client can be an answer of this flow. What comes to the socket of a connection is of its other
+/// end, but a datagram to a port that has asked may be anybody's.
+#[inline(always)]
+fn can_be_answer(packet: &Packet, asked: &End, flow: &Flow) -> bool {
+    packet.is_tcp() || is_same_service(&packet.source(), asked) || flow.awaited != 0
+}
+
+/// Whether only the port was translated on the way, as that of Docker's DNS is.
+#[inline(always)]
+fn is_same_service(source: &End, asked: &End) -> bool {
+    source.0.words() == asked.0.words()
+        && service_port((&source.0, source.1)) == service_port((&asked.0, asked.1))
 }
 
 /// Whom the receiver of an answer asked last.
@@ -80,10 +96,12 @@ pub(crate) fn flow_of_answer(packet: &Packet) -> Option<&'static mut Flow> {
     if let Some(flow) = find(&packet.key) {
         return Some(flow);
     }
-    let (source, asked) = (packet.source(), asked_by(packet)?);
-    let same_service = source.0.words() == asked.0.words()
-        && service_port((&source.0, source.1)) == service_port((&asked.0, asked.1));
-    if same_service { find(&between(packet.target(), asked, &packet.key)) } else { None }
+    let asked = asked_by(packet)?;
+    if is_same_service(&packet.source(), &asked) {
+        find(&between(packet.target(), asked, &packet.key))
+    } else {
+        None
+    }
 }
 
 /// The client's view of a translated flow: only its end matters, for which the server's hooks may be blind

@@ -20,6 +20,8 @@ mod names;
 
 mod open;
 
+mod pretend;
+
 mod scenes;
 
 use std::{

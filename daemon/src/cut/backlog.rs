@@ -114,7 +114,7 @@ pub(super) mod tests {
             server_owner: CgroupId::NONE,
             judgement: Judgement::ALLOW,
             generation: 0,
-            padding_after: 0,
+            awaited: 0,
         }
     }
 

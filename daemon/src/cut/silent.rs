@@ -150,7 +150,7 @@ fn flow([low, high]: [Endpoint; 2], seen: &Seen) -> (FlowKey, Flow) {
         server_owner,
         judgement: Judgement::ALLOW,
         generation: 0,
-        padding_after: 0,
+        awaited: 0,
     };
     (key, flow)
 }

@@ -88,7 +88,7 @@ mod tests {
             server_owner: CgroupId::NONE,
             judgement: Judgement::ALLOW,
             generation: 0,
-            padding_after: 0,
+            awaited: 0,
         }
     }
 

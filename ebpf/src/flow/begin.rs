@@ -1,6 +1,9 @@
 //! The first packet of a flow.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    programs::SkBuffContext,
+};
 use cofferdam_common::{
     ids::{Address, CgroupId},
     network::{Flow, Sender, Volume, flag},
@@ -10,10 +13,11 @@ use cofferdam_common::{
 
 use crate::{
     emit::{boot_time, coarse_time, count_failure},
-    enforce::sender,
+    enforce::{EGRESS, FORGED, judge_alone, sender},
     flow::Hook,
     maps::{FLOWS, SENDERS},
     packet::{Packet, is_kernels},
+    policy::{generation, owner_of_address, owner_of_socket, unpacked},
 };
 
 /// A handshake over the remains of a connection between the same two ports.
@@ -36,6 +40,31 @@ pub(super) fn is_anothers(context: &SkBuffContext, packet: &Packet, hook: Hook, 
         return false;
     }
     sender(packet, flow) != packet.cgroup && !is_kernels(context)
+}
+
+/// Of [`pretends`]: he does not.
+pub(super) const HAS_COME: u32 = u32::MAX;
+
+/// How it is denied that somebody sends now from one of the ends, if it is and he cannot have come there: another has its
+/// address, or nobody is known to have it and nobody of this host was there before. He shall not end what others have begun.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn pretends(context: *mut __sk_buff, packet: *const Packet, flow: *const Flow) -> u32 {
+    // SAFETY: the verifier has both checked for null, and knows their sizes.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_ref()) }) else { return HAS_COME };
+    // A copy: for kernels before 6.2 what a global function was handed is no key of a map.
+    let address = *packet.ends().0.0;
+    let how = match owner_of_address(&address) {
+        // Of those that share an address, only a socket can tell.
+        Some(CgroupId::ROOT) => return HAS_COME,
+        Some(owner) if owner == owner_of_socket(&SkBuffContext::new(context), packet.cgroup) => {
+            return HAS_COME;
+        }
+        Some(_) => FORGED,
+        None if sender(packet, flow) == CgroupId::NONE => EGRESS,
+        None => return HAS_COME,
+    };
+    if generation() == 0 || unpacked(judge_alone(context, packet, how)).passes() { HAS_COME } else { how }
 }
 
 /// Whether it is somebody else who receives now what a client sends: another than before, or anybody at all where the
@@ -79,7 +108,7 @@ pub(super) fn begin(packet: &Packet, egress: bool, own_listens: bool) -> bool {
         server_owner: CgroupId::NONE,
         judgement: Judgement::ALLOW,
         generation: 0,
-        padding_after: 0,
+        awaited: 0,
     };
     if !adopted && !source_is_client {
         flow.flags |= flag::BEGUN_BY_SERVER;

@@ -28,6 +28,9 @@ use super::{
 
 /// A type that is free for experiments (IEEE 802: local experimental EtherType 1).
 const EXPERIMENT: u16 = 0x88b5;
+/// Longer than who began is remembered without a frame (`ebpf/src/link.rs`).
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(31);
+
 /// A listener for frames, until one comes or none has come for a while.
 pub(super) struct Tap(Receiver<bool>);
 
@@ -122,18 +125,21 @@ fn what_sockets_send_passes_the_link_as_it_was_judged_and_so_do_the_answers() {
 #[test]
 fn who_answers_past_the_ip_stack_is_not_taken_for_one_who_begins() {
     scene(|_, [(web, web_cgroup), (db, db_cgroup), _]| {
-        // Ports that no other test uses: who has begun is remembered for long.
+        // Ports that no other test uses.
         let (from_db, from_web) = (v4(2, 5_001), v4(1, 6_001));
         let answer = || {
+            let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
             web.sends(web_cgroup, frame((web, db), from_web, from_db));
+            tap.heard()
         };
-        let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
-        answer();
-        assert!(!tap.heard(), "nobody has asked");
-        db.sends(db_cgroup, frame((db, web), from_db, from_web));
-        let tap = Tap::at(db, EthernetProtocol::Ipv4, 28 + SIZE);
-        answer();
-        assert!(tap.heard());
+        assert!(!answer(), "nobody has asked");
+        let ask = || db.sends(db_cgroup, frame((db, web), from_db, from_web));
+        ask();
+        assert!(answer());
+        thread::sleep(FORGOTTEN_AFTER);
+        assert!(!answer(), "that was long ago");
+        ask();
+        assert!(answer(), "he asks once more");
     });
 }
 
