@@ -174,8 +174,12 @@ impl Node {
     /// With the sensor that another test has had, if there was one.
     pub(crate) fn start() -> Self {
         let alone = alone();
-        let lent = spare().take();
-        let loaded = lent.unwrap_or_else(|| Loaded::load(&options()));
+        let mut loaded = spare().take();
+        if let Some(Loaded { reader, .. }) = &mut loaded {
+            // What another test did not take.
+            while reader.drain(|_: &[u8]| {}) > 0 {}
+        }
+        let loaded = loaded.unwrap_or_else(|| Loaded::load(&options()));
         Self::of(Lent { loaded: Some(loaded), usual: true }, alone)
     }
 
@@ -193,8 +197,7 @@ impl Node {
         Self::of(Lent { loaded: Some(Loaded::load(&options)), usual: false }, alone)
     }
 
-    fn of(mut loaded: Lent, alone: MutexGuard<'static, ()>) -> Self {
-        while loaded.reader.drain(&mut |_: &[u8]| {}) > 0 {}
+    fn of(loaded: Lent, alone: MutexGuard<'static, ()>) -> Self {
         let before = loaded.ledger.counters().expect("counters");
         let old = loaded.ledger.ledger().expect("the ledger").into_iter().map(|(key, _)| key).collect();
         let root = options().cgroup_root;
