@@ -18,8 +18,6 @@ pub struct Batch {
     /// What each edge gained, by minute since 1970.
     pub(super) minutes: BTreeMap<(i64, EdgeKey), Edge>,
     pub(super) events: Vec<Event>,
-    /// Texts that replace those of the same name.
-    pub(super) states: BTreeMap<&'static str, String>,
 }
 
 impl Batch {
@@ -52,15 +50,10 @@ impl Batch {
         u64::from(!has_room)
     }
 
-    /// Replaces a text that has to outlive the daemon.
-    pub fn set_state(&mut self, name: &'static str, json: String) {
-        self.states.insert(name, json);
-    }
-
     /// How many rows it makes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.minutes.len() + self.events.len() + self.states.len()
+        self.minutes.len() + self.events.len()
     }
 
     /// Whether there is nothing to write.

@@ -42,6 +42,8 @@ const MOST_DELETIONS: usize = 100;
 /// Which part of the file events may have, taken to be so many bytes each: who is denied often cannot push out the rest.
 const EVENTS_PART: u64 = 4;
 const EVENT_BYTES: u64 = 2_048;
+/// Which part of the file a text that outlives the daemon may have: less than is free once there is room again.
+const STATE_PART: u64 = 10;
 /// Files that were set aside and are kept.
 const SET_ASIDE: usize = 3;
 
@@ -127,10 +129,6 @@ impl Store {
             for event in &batch.events {
                 add_event(&transaction, event)?;
             }
-            for (name, json) in &batch.states {
-                let sql = "INSERT OR REPLACE INTO state (name, json) VALUES (?1, ?2)";
-                transaction.prepare_cached(sql)?.execute(params![name, json])?;
-            }
             transaction.commit()
         };
         let written = write();
@@ -167,7 +165,11 @@ impl Store {
             }
         }
         deleted += self.delete_excess_events()?;
-        if deleted > 0 { self.clean_up() } else { Ok(()) }
+        if deleted == 0 {
+            return Ok(());
+        }
+        self.forget_unused()?;
+        self.give_back()
     }
 
     /// Deletes what is oldest until there is room again.
@@ -176,11 +178,28 @@ impl Store {
             if self.used()? <= self.bounds.bytes / 100 * ROOMY_PERCENT {
                 break;
             }
-            if self.delete_minutes(i64::MAX)? + self.delete_events(i64::MAX)? == 0 {
-                break;
-            }
+            let Some(before) = self.oldest_part()? else { break };
+            self.delete_minutes(before)?;
+            self.delete_events(before * 60_000)?;
+            // Where many came and went, they take more room than what they did.
+            self.forget_unused()?;
         }
-        self.clean_up()
+        self.give_back()
+    }
+
+    /// Before which minute the oldest twentieth lies of the time that is told of; nothing where nothing is.
+    fn oldest_part(&self) -> rusqlite::Result<Option<i64>> {
+        let minutes = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
+        let firsts: [Option<i64>; 2] = [
+            minutes("SELECT min(minute) FROM minute")?,
+            minutes("SELECT min(time) / 60000 FROM event")?,
+        ];
+        let lasts: [Option<i64>; 2] = [
+            minutes("SELECT max(minute) FROM minute")?,
+            minutes("SELECT max(time) / 60000 FROM event")?,
+        ];
+        let ends = firsts.into_iter().flatten().min().zip(lasts.into_iter().flatten().max());
+        Ok(ends.map(|(first, last)| first + 1 + (last - first) / 20))
     }
 
     /// Some rows, the oldest, of minutes before this one.
@@ -205,14 +224,18 @@ impl Store {
         self.connection.prepare_cached(sql)?.execute([i64::try_from(most).unwrap_or(i64::MAX)])
     }
 
-    /// Gives back what is empty, and forgets edges and workloads of which nothing is told any more.
-    fn clean_up(&mut self) -> rusqlite::Result<()> {
+    /// Forgets edges and workloads of which nothing is told any more.
+    fn forget_unused(&mut self) -> rusqlite::Result<()> {
         self.forget();
         self.connection.execute_batch(
             "DELETE FROM edge WHERE last < (SELECT coalesce(min(minute), 9000000000000) * 60000 FROM minute);
-             DELETE FROM workload WHERE id NOT IN (SELECT source FROM edge UNION SELECT target FROM edge);
-             PRAGMA incremental_vacuum;",
+             DELETE FROM workload WHERE id NOT IN (SELECT source FROM edge UNION SELECT target FROM edge);",
         )
+    }
+
+    /// Gives back what is empty.
+    fn give_back(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("PRAGMA incremental_vacuum;")
     }
 
     /// Bytes of the file that are in use.
@@ -223,6 +246,30 @@ impl Store {
         let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
         let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
         Ok(u64::from(pages) * u64::from(number("page_size")?))
+    }
+
+    /// Writes a text that has to outlive the daemon, in the place of an older one.
+    ///
+    /// # Errors
+    /// It is too large, or cannot be written. The older one stays.
+    pub fn set_state(&mut self, name: &str, json: &str) -> anyhow::Result<()> {
+        let room = self.bounds.bytes / STATE_PART;
+        anyhow::ensure!(
+            json.len() as u64 <= room,
+            "{} bytes are more than the {room} for which there is room: raise `history.megabytes`",
+            json.len()
+        );
+        let write = |connection: &Connection| {
+            let sql = "INSERT OR REPLACE INTO state (name, json) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute([name, json])
+        };
+        let written = match write(&self.connection) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                self.make_room().and_then(|()| write(&self.connection))
+            }
+            written => written,
+        };
+        written.map(drop).with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     /// A text that outlived a daemon.

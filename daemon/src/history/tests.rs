@@ -3,14 +3,17 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    event::{Event, Protocol},
+    event::{Event, Protocol, Workload, WorkloadKind},
     interaction::{Edge, Verdicts},
     metrics::samples::edge,
     sink::samples,
@@ -161,9 +164,8 @@ fn events_are_told_by_time_and_by_whom_they_are_about() {
 fn a_later_daemon_goes_on_where_one_ended_without_a_word() {
     let folder = Folder::new();
     let (mut store, _) = folder.open();
-    let mut batch = gained(1, 3, at(TEN));
-    batch.set_state("learned", "{}".to_owned());
-    store.write(&batch).unwrap();
+    store.write(&gained(1, 3, at(TEN))).unwrap();
+    store.set_state("learned", "{}").unwrap();
     // As a kill leaves it: with its log beside it.
     let folder = folder.copied();
     let (mut store, aside) = folder.open();
@@ -282,6 +284,61 @@ fn it_never_grows_beyond_its_bound_and_what_is_newest_stays() {
     let last = history.interactions(minutes_later(at(TEN), 199), Timestamp::MAX).unwrap().past;
     assert_eq!(last.len(), 500);
     assert!(history.begins().unwrap().unwrap() > at(TEN), "all 100,000 rows are there");
+}
+
+#[test]
+fn where_many_came_and_went_what_is_newest_stays() {
+    let folder = Folder::new();
+    let (mut store, _) = folder.open_with(2_000_000);
+    let history = folder.history(&store);
+    for minute in 0..200 {
+        let time = minutes_later(at(TEN), minute);
+        let brief = |number| {
+            let name = format!("ci/{minute}-{number}");
+            let labels = [("digest".to_owned(), "0".repeat(500))].into();
+            Arc::new(Workload { labels, ..Workload::named(WorkloadKind::Container, &name) })
+        };
+        let edges = (0..20).map(|number| Edge {
+            source: brief(number),
+            first_seen: time,
+            last_seen: time,
+            ..edge()
+        });
+        let mut batch = Batch::default();
+        assert_eq!(batch.add(&Vec::from_iter(edges), time), 0);
+        store.write(&batch).unwrap();
+        store.prune(time).unwrap();
+        let kept = (time - history.begins().unwrap().unwrap()).get_minutes();
+        assert!(kept >= minute.min(20), "after {minute} minutes {kept} are there");
+    }
+}
+
+#[test]
+fn what_outlives_the_daemon_takes_no_room_from_what_happened() {
+    let folder = Folder::new();
+    let (mut store, _) = folder.open_with(2_000_000);
+    store.set_state("learned", "{}").unwrap();
+    let mut minute = 0;
+    while store.used().unwrap() < 1_850_000 {
+        let time = minutes_later(at(TEN), minute);
+        let mut batch = Batch::default();
+        let edges = (0..500).map(|port| Edge { port, first_seen: time, last_seen: time, ..edge() });
+        batch.add(&Vec::from_iter(edges), time);
+        store.write(&batch).unwrap();
+        minute += 1;
+    }
+    let rows = || {
+        let other = rusqlite::Connection::open(folder.file()).unwrap();
+        other.query_row("SELECT count(*) FROM minute", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let before = rows();
+    let error = store.set_state("learned", &"x".repeat(300_000)).unwrap_err().to_string();
+    assert!(error.contains("raise `history.megabytes`"), "{error}");
+    assert_eq!((rows(), store.state("learned").unwrap().as_deref()), (before, Some("{}")));
+    let fits = "x".repeat(190_000);
+    store.set_state("learned", &fits).unwrap();
+    assert_eq!(store.state("learned").unwrap(), Some(fits));
+    assert!(rows() > before / 2, "{} of {before} rows are left", rows());
 }
 
 #[test]

@@ -195,12 +195,21 @@ impl Subject {
         }
     }
 
+    /// A peer is normal, whatever service of it is used.
+    fn learn_any(&mut self, name: &str) {
+        if self.peers.get(name).is_some_and(|peer| !peer.learned) {
+            self.make_room(true);
+        }
+        if let Some(peer) = self.peers.get_mut(name) {
+            (peer.learned, peer.any) = (true, true);
+        }
+    }
+
     /// Somebody said that a peer, and a service of it or those that it has, are normal.
     pub(super) fn accept(&mut self, name: &str, service: Option<Service>, now: i64) {
-        let Some(peer) = self.peers.get_mut(name) else { return };
         match service {
             Some(service) => self.learn(name, service, now, false),
-            None => (peer.learned, peer.any) = (true, true),
+            None => self.learn_any(name),
         }
         if let Some(peer) = self.peers.get_mut(name) {
             peer.deployed = false;
