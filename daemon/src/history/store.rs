@@ -190,14 +190,10 @@ impl Store {
     /// Before which minute the oldest twentieth lies of the time that is told of; nothing where nothing is.
     fn oldest_part(&self) -> rusqlite::Result<Option<i64>> {
         let minutes = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
-        let firsts: [Option<i64>; 2] = [
-            minutes("SELECT min(minute) FROM minute")?,
-            minutes("SELECT min(time) / 60000 FROM event")?,
-        ];
-        let lasts: [Option<i64>; 2] = [
-            minutes("SELECT max(minute) FROM minute")?,
-            minutes("SELECT max(time) / 60000 FROM event")?,
-        ];
+        let firsts: [Option<i64>; 2] =
+            [minutes("SELECT min(minute) FROM minute")?, minutes("SELECT min(time) / 60000 FROM event")?];
+        let lasts: [Option<i64>; 2] =
+            [minutes("SELECT max(minute) FROM minute")?, minutes("SELECT max(time) / 60000 FROM event")?];
         let ends = firsts.into_iter().flatten().min().zip(lasts.into_iter().flatten().max());
         Ok(ends.map(|(first, last)| first + 1 + (last - first) / 20))
     }
@@ -256,8 +252,7 @@ impl Store {
         let room = self.bounds.bytes / STATE_PART;
         anyhow::ensure!(
             json.len() as u64 <= room,
-            "{} bytes are more than the {room} for which there is room: raise `history.megabytes`",
-            json.len()
+            "it is larger than {room} bytes, for which there is room: raise `history.megabytes`"
         );
         let write = |connection: &Connection| {
             let sql = "INSERT OR REPLACE INTO state (name, json) VALUES (?1, ?2)";

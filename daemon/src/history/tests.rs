@@ -298,17 +298,13 @@ fn where_many_came_and_went_what_is_newest_stays() {
             let labels = [("digest".to_owned(), "0".repeat(500))].into();
             Arc::new(Workload { labels, ..Workload::named(WorkloadKind::Container, &name) })
         };
-        let edges = (0..20).map(|number| Edge {
-            source: brief(number),
-            first_seen: time,
-            last_seen: time,
-            ..edge()
-        });
+        let edges =
+            (0..20).map(|number| Edge { source: brief(number), first_seen: time, last_seen: time, ..edge() });
         let mut batch = Batch::default();
         assert_eq!(batch.add(&Vec::from_iter(edges), time), 0);
         store.write(&batch).unwrap();
         store.prune(time).unwrap();
-        let kept = (time - history.begins().unwrap().unwrap()).get_minutes();
+        let kept = time.duration_since(history.begins().unwrap().unwrap()).as_mins();
         assert!(kept >= minute.min(20), "after {minute} minutes {kept} are there");
     }
 }
