@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::anomaly::{Detector, Settings, State, Turn};
+use super::anomaly::{Detector, KeptAlerts, Left, Settings, State, Turn};
 use crate::event::{Acknowledgement, Alert};
 
 /// Alerts, and whoever finds them. Shared.
@@ -92,12 +92,26 @@ impl Alerts {
         self.lock().detector.state()
     }
 
+    /// All alerts, to be kept.
+    #[must_use]
+    pub fn kept(&self) -> KeptAlerts {
+        self.lock().detector.kept_alerts()
+    }
+
     /// Goes on with what an earlier daemon has learned.
     ///
     /// # Errors
-    /// It does not fit; then nothing is known.
+    /// It does not fit; then nothing has changed.
     pub fn restore(&self, state: State) -> anyhow::Result<()> {
         Ok(self.lock().detector.restore(state)?)
+    }
+
+    /// Goes on with the alerts of an earlier daemon, besides those that there are; which of them are to be told.
+    ///
+    /// # Errors
+    /// They do not fit; then nothing has changed.
+    pub fn restore_kept(&self, kept: KeptAlerts) -> anyhow::Result<Left> {
+        Ok(self.lock().detector.restore_alerts(kept)?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -51,7 +51,7 @@ pub(super) struct Kept {
     pub(super) subject: String,
     pub(super) about: String,
     pub(super) level: u64,
-    /// When it was last told of, in seconds.
+    /// When it was last told of, or acknowledged, in seconds.
     told: i64,
 }
 
@@ -90,8 +90,7 @@ impl Book {
         let mut resolved = Vec::new();
         for kept in self.kept.values_mut() {
             if kept.alert.is_open() && age(kept) >= kept.lasts(settings) {
-                kept.alert.state = AlertState::Resolved;
-                resolved.push(kept.alert.clone());
+                resolved.push(kept.end(at));
             }
         }
         self.kept.retain(|_, kept| match kept.alert.state {
@@ -103,15 +102,9 @@ impl Book {
     }
 
     /// Resolves open ones that are part of another one.
-    pub(super) fn fold(&mut self, is_part: impl Fn(&Kept) -> bool) -> Vec<Alert> {
-        let mut folded = Vec::new();
-        for kept in self.kept.values_mut() {
-            if kept.alert.is_open() && is_part(kept) {
-                kept.alert.state = AlertState::Resolved;
-                folded.push(kept.alert.clone());
-            }
-        }
-        folded
+    pub(super) fn fold(&mut self, at: Timestamp, is_part: impl Fn(&Kept) -> bool) -> Vec<Alert> {
+        let open = self.kept.values_mut().filter(|kept| kept.alert.is_open());
+        open.filter(|kept| is_part(kept)).map(|kept| kept.end(at)).collect()
     }
 
     /// Of whom nothing may be learned: what is only worth to know stops nobody.
@@ -139,6 +132,7 @@ impl Book {
     /// Somebody has looked at it.
     pub(super) fn acknowledge(&mut self, id: &str, ack: Acknowledgement) -> Option<Kept> {
         let kept = self.kept.get_mut(id)?;
+        kept.told = ack.at.as_second();
         kept.alert.state = AlertState::Acknowledged;
         kept.alert.acknowledged = Some(ack);
         Some(kept.clone())
@@ -150,6 +144,28 @@ impl Book {
 
     pub(super) fn fits(&self) -> bool {
         self.kept.len() <= KEPT
+    }
+
+    /// Those that were told since a time, whatever became of them; and the others that are open.
+    pub(super) fn left(&self, since: i64) -> (Vec<Alert>, Vec<Alert>) {
+        let (unheard, heard): (Vec<_>, Vec<_>) = self.kept.values().partition(|kept| kept.told >= since);
+        let alert = |kept: &Kept| kept.alert.clone();
+        (
+            unheard.into_iter().map(alert).collect(),
+            heard.into_iter().map(alert).filter(Alert::is_open).collect(),
+        )
+    }
+
+    /// Adds alerts that are newer; what is to be told of those that had to go for them.
+    pub(super) fn join(&mut self, newer: Self) -> Vec<Alert> {
+        let mut gone = Vec::new();
+        for (id, kept) in newer.kept {
+            if !self.kept.contains_key(&id) {
+                gone.extend(self.make_room());
+            }
+            self.kept.insert(id, kept);
+        }
+        gone
     }
 
     /// One that is open is over for whoever was told of it, as nobody will tell him more; and it says why.
@@ -206,6 +222,12 @@ impl Kept {
             | AlertKind::Exfiltration => SILENT.max(settings.resolve()),
             _ => settings.resolve(),
         }
+    }
+
+    fn end(&mut self, at: Timestamp) -> Alert {
+        self.alert.state = AlertState::Resolved;
+        self.told = at.as_second();
+        self.alert.clone()
     }
 
     fn again(&mut self, finding: Finding, at: Timestamp) -> Option<Alert> {

@@ -58,7 +58,7 @@ use self::{
 };
 pub use self::{
     settings::Settings,
-    state::{State, StateError},
+    state::{KeptAlerts, Left, State, StateError},
 };
 use crate::{
     event::{Acknowledgement, Alert, AlertKind, DnsAnswer},
@@ -173,7 +173,7 @@ impl Detector {
 
     /// Keeps what was found; what is to be told of it. What is part of a scan is told as the scan.
     fn tell(&mut self, findings: Vec<Finding>, at: Timestamp) -> Vec<Alert> {
-        let at = at.max(Timestamp::from_second(self.clock).unwrap_or(at));
+        let at = self.told_at(at);
         let (wide, single): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|one| matches!(one.kind, AlertKind::FanOut | AlertKind::FanIn));
         let mut told = Vec::new();
@@ -185,7 +185,7 @@ impl Detector {
             let one = matches!(kind, AlertKind::NewEdge | AlertKind::NewService);
             one && (from.contains(subject) || to.contains(about))
         };
-        told.extend(self.book.fold(|kept: &Kept| {
+        told.extend(self.book.fold(at, |kept: &Kept| {
             let recent = at.as_second() - kept.alert.began.as_second() < DAY;
             recent && is_part(kept.alert.kind, &kept.subject, &kept.about)
         }));
@@ -199,6 +199,11 @@ impl Detector {
         }
         told.extend(self.book.resolve(at, &self.settings));
         told
+    }
+
+    /// The time of what is told: as the clock, never back.
+    fn told_at(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::from_second(self.clock).unwrap_or(now))
     }
 
     fn forget(&mut self, now: i64) {

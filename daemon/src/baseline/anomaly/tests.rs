@@ -2,6 +2,7 @@
 
 mod laws;
 mod outside;
+mod restart;
 
 use std::sync::Arc;
 

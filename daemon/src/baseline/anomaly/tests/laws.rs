@@ -50,9 +50,7 @@ proptest! {
     fn a_restart_changes_no_alert(before in any_turns(), after in any_turns()) {
         let mut watch = Watch::new();
         drive(&mut watch, &before);
-        let json = serde_json::to_string(&watch.detector.state()).unwrap();
-        let mut again = Watch { detector: Detector::new(Settings::default()), now: watch.now };
-        again.detector.restore(serde_json::from_str(&json).unwrap()).unwrap();
+        let mut again = watch.restarted().0;
         prop_assert_eq!(drive(&mut again, &after), drive(&mut watch, &after));
     }
 
