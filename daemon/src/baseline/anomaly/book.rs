@@ -107,6 +107,16 @@ impl Book {
         open.filter(|kept| is_part(kept)).map(|kept| kept.end(at)).collect()
     }
 
+    /// Resolves all that are open, as nobody looks whether they go on; they say so.
+    pub(super) fn end_all(&mut self, at: Timestamp) -> Vec<Alert> {
+        let open = self.kept.values_mut().filter(|kept| kept.alert.is_open());
+        let ended = open.map(|kept| {
+            kept.alert.sentence += "; anomalies are not looked for any more";
+            kept.end(at)
+        });
+        ended.collect()
+    }
+
     /// Of whom nothing may be learned: what is only worth to know stops nobody.
     pub(super) fn suspects(&self) -> BTreeSet<String> {
         let open = self.kept.values().filter(|kept| kept.alert.is_open());

@@ -109,12 +109,12 @@ impl Detector {
     /// Takes a turn in. What it returns is to be told: alerts that opened, that go on (not more often than each ten minutes),
     /// that got worse, and that are resolved.
     pub fn turn(&mut self, turn: &Turn<'_>) -> Vec<Alert> {
-        if !self.settings.enabled {
-            return Vec::new();
-        }
         let now = turn.now.as_second().max(self.clock);
         let length = if self.clock == 0 { 1 } else { (now - self.clock).clamp(1, HOUR) };
         self.clock = now;
+        if !self.settings.enabled {
+            return self.book.end_all(self.told_at(turn.now));
+        }
         let gains = gain::fold(turn.gained);
         self.count(&gains, turn.answers, now, length);
         let (findings, judged) = self.judge(&gains, now, length);

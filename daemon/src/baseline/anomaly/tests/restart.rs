@@ -87,3 +87,20 @@ fn who_has_as_many_peers_as_one_may_have_is_known_after_one_more_was_acknowledge
     assert!(subject.peers["shop/worker"].learned && subject.fits());
     assert_eq!(watch.restarted().0.turn(HOUR, &all[12..]), []);
 }
+
+#[test]
+fn what_is_open_ends_when_nobody_looks_any_more() {
+    let mut watch = Watch::after(7);
+    watch.turn(10, &strange());
+    watch.detector.set(Settings { enabled: false, ..Settings::default() });
+    let told = watch.turn(10, &strange());
+    assert_eq!((told.len(), told[0].state), (1, AlertState::Resolved));
+    assert!(told[0].sentence.ends_with("; anomalies are not looked for any more"), "{}", told[0]);
+    assert_eq!(watch.turn(10, &strange()), []);
+    assert_eq!(watch.detector.alerts(), told);
+    // Whoever looks again finds it again.
+    watch.detector.set(Settings::default());
+    let told = watch.turn(10, &strange());
+    assert_eq!((told.len(), told[0].state), (1, AlertState::Open));
+    assert!(!told[0].sentence.contains("any more"), "{}", told[0]);
+}
