@@ -157,6 +157,11 @@ impl Lane {
         }
     }
 
+    /// Whether the receiver is told of open alerts again and again.
+    pub(super) fn is_standing(&self) -> bool {
+        lock(&self.queue).is_standing()
+    }
+
     /// How it stands.
     pub(super) fn status(&self) -> ReceiverStatus {
         let standing = lock(&self.standing);

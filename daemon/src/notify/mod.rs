@@ -111,12 +111,19 @@ impl Notify {
     /// Sends an alert to all receivers, in the place of an older state of it that still waits for one. Never waits itself:
     /// what finds no room in a queue is dropped there, and counted.
     pub fn send(&self, alert: &Alert) {
-        if self.lanes.is_empty() {
-            return;
-        }
-        let alert = Arc::new(alert.clone());
-        for lane in &*self.lanes {
-            lane.put(&alert);
+        self.put(alert, |_| true);
+    }
+
+    /// Goes on telling of an open alert those who are told again and again. The others know of it from an earlier daemon.
+    pub fn resume(&self, alert: &Alert) {
+        self.put(alert, Lane::is_standing);
+    }
+
+    fn put(&self, alert: &Alert, to: impl Fn(&Lane) -> bool) {
+        let mut lanes = self.lanes.iter().filter(|lane| to(lane)).peekable();
+        if lanes.peek().is_some() {
+            let alert = Arc::new(alert.clone());
+            lanes.for_each(|lane| lane.put(&alert));
         }
     }
 

@@ -39,6 +39,11 @@ impl Queue {
         Self { entries: HashMap::new(), limit, standing, next: 0 }
     }
 
+    /// Whether open ones are told again.
+    pub(super) fn is_standing(&self) -> bool {
+        self.standing
+    }
+
     /// Puts an alert into the row, in the place of an older state of it. Whether there was room.
     #[must_use]
     pub(super) fn put(&mut self, alert: &Arc<Alert>) -> bool {

@@ -363,3 +363,28 @@ async fn a_file_has_a_line_for_each_alert() {
         .collect();
     assert_eq!(states, [r#""host1" "a1" "open""#, r#""host1" "a1" "resolved""#]);
 }
+
+#[tokio::test]
+async fn of_what_an_earlier_daemon_told_only_an_alertmanager_is_told_again() {
+    let folder = Folder::new("resumed");
+    let path = folder.join("alerts.json");
+    let (manager, posts) = server(&[FINE]);
+    let (hook, requests) = server(&[FINE]);
+    let notify = started(&format!(
+        "{{alertmanagers: [\"http://{manager}\"], webhooks: [{{url: \"http://{hook}\"}}], file: {}}}",
+        path.display()
+    ));
+    notify.resume(&alert("a1"));
+    assert_eq!(next(posts).await.0.json()[0]["labels"]["alert_id"], "a1");
+    notify.send(&alert("a2"));
+    assert_eq!(next(requests).await.0.json()["id"], "a2");
+    for _ in 0..6_000 {
+        if notify.receivers().iter().all(|status| status.waiting == 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let lines = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(lines.contains("\"a2\""), "{lines}");
+}

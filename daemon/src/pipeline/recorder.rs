@@ -141,7 +141,7 @@ impl<'a> Recorder<'a> {
                 let left = left.unwrap_or_default();
                 left.unheard.iter().for_each(|alert| self.view.notify.send(alert));
                 // Whoever is told again and again of what is open goes on being told.
-                left.open.iter().for_each(|alert| self.view.notify.send(alert));
+                left.open.iter().for_each(|alert| self.view.notify.resume(alert));
             }
             Err(error) => {
                 tracing::warn!("the alerts of before do not fit, so they are forgotten: {error:#}");
