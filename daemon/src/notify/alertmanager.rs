@@ -1,6 +1,10 @@
 //! Alertmanager, by its API v2.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +12,7 @@ use serde::Serialize;
 use super::{Door, Http, Receive, lane::Failure};
 use crate::{
     config::{Address, TokenFile},
-    event::{Alert, AlertKind, AlertState},
+    event::{Alert, AlertKind, AlertState, Severity},
 };
 
 /// How long an alert is open unless it is told again: four times are missed before it resolves by itself.
@@ -21,13 +25,19 @@ const RUNBOOKS: &str = "https://github.com/cofferdam/cofferdam/blob/main/docs/an
 pub(super) struct Alertmanager {
     http: Http,
     host: Arc<str>,
+    told: Told,
 }
+
+/// How severe alerts that are open were, by their ids, when they were last posted. To Alertmanager one that got worse is
+/// another one.
+#[derive(Debug, Default)]
+struct Told(HashMap<String, Severity>);
 
 /// An alert as Alertmanager has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Posted<'a> {
-    /// Who it is: the same all its life.
+    /// Who it is: to Alertmanager another one when any of them changes, as the severity may.
     labels: BTreeMap<&'static str, String>,
     annotations: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
@@ -40,7 +50,7 @@ impl Alertmanager {
     /// The one at `address`.
     pub(super) fn new(address: &Address, token: &TokenFile, host: Arc<str>) -> Self {
         let door = Door { url: address.join("/api/v2/alerts"), token: token.clone(), headers: Vec::new() };
-        Self { http: Http::new(door), host }
+        Self { http: Http::new(door), host, told: Told::default() }
     }
 }
 
@@ -49,11 +59,36 @@ impl Receive for Alertmanager {
 
     async fn deliver(&mut self, alerts: &[Arc<Alert>]) -> Result<(), Failure> {
         let now = Timestamp::now();
-        let runbooks: Vec<_> = alerts.iter().map(|alert| runbook(alert.kind)).collect();
-        let posted =
-            alerts.iter().zip(&runbooks).map(|(alert, runbook)| posted(alert, &self.host, runbook, now));
+        let replaced = self.told.replaced(alerts);
+        let all = || replaced.iter().chain(alerts.iter().map(AsRef::as_ref));
+        let runbooks: Vec<_> = all().map(|alert| runbook(alert.kind)).collect();
+        let posted = all().zip(&runbooks).map(|(alert, runbook)| posted(alert, &self.host, runbook, now));
         let body = serde_json::to_vec(&posted.collect::<Vec<_>>()).map_err(Failure::lasting)?;
-        self.http.post(body, "application/json").await
+        self.http.post(body, "application/json").await?;
+        self.told.note(alerts);
+        Ok(())
+    }
+}
+
+impl Told {
+    /// What is over, as it is told with another severity from now on.
+    fn replaced(&self, alerts: &[Arc<Alert>]) -> Vec<Alert> {
+        let before = |alert: &Arc<Alert>| {
+            let severity = *self.0.get(&alert.id).filter(|severity| **severity != alert.severity)?;
+            Some(Alert { severity, state: AlertState::Resolved, ..(**alert).clone() })
+        };
+        alerts.iter().filter_map(before).collect()
+    }
+
+    /// These were posted.
+    fn note(&mut self, alerts: &[Arc<Alert>]) {
+        for alert in alerts {
+            if alert.is_open() {
+                self.0.insert(alert.id.clone(), alert.severity);
+            } else {
+                self.0.remove(&alert.id);
+            }
+        }
     }
 }
 
@@ -157,6 +192,26 @@ mod tests {
         assert_eq!(names, ["alert_id", "alertname", "instance", "job", "severity", "source"]);
         assert_eq!(posted.annotations["summary"], "new edge: shop/web");
         assert!(posted.ends_at > posted.starts_at, "never before it began");
+    }
+
+    #[test]
+    fn one_that_got_worse_ends_as_what_it_was_once() {
+        let mut told = Told::default();
+        let with = |severity, state| [Arc::new(Alert { severity, state, ..alert("a1") })];
+        let mut post = |severity, state| {
+            let alerts = with(severity, state);
+            let replaced = told.replaced(&alerts);
+            told.note(&alerts);
+            let shown = replaced.iter().map(|alert| format!("{} {}", alert.severity, alert.state));
+            (Vec::from_iter(shown), told.0.len())
+        };
+        let none = Vec::new;
+        assert_eq!(post(Severity::Warning, AlertState::Open), (none(), 1));
+        assert_eq!(post(Severity::Warning, AlertState::Open), (none(), 1));
+        assert_eq!(post(Severity::Critical, AlertState::Open), (vec!["warning resolved".to_owned()], 1));
+        assert_eq!(post(Severity::Critical, AlertState::Open), (none(), 1));
+        assert_eq!(post(Severity::Critical, AlertState::Resolved), (none(), 0));
+        assert_eq!(post(Severity::Warning, AlertState::Open), (none(), 1));
     }
 
     #[test]
