@@ -156,33 +156,28 @@ impl Book {
         self.kept.len() <= KEPT
     }
 
-    /// Those that were told since a time, whatever became of them; and the others that are open.
-    pub(super) fn left(&self, since: i64) -> (Vec<Alert>, Vec<Alert>) {
-        let (unheard, heard): (Vec<_>, Vec<_>) = self.kept.values().partition(|kept| kept.told >= since);
+    /// Takes over those of an older book that are not here, as far as there is room. What is to be told of them: those that had
+    /// to go, or were told since a time and may be heard of by nobody; and the others that are open.
+    pub(super) fn take_over(&mut self, mut older: Self, since: i64) -> (Vec<Alert>, Vec<Alert>) {
+        older.kept.retain(|id, _| !self.kept.contains_key(id));
+        let mut unheard = Vec::new();
+        while !older.kept.is_empty() && older.kept.len() + self.kept.len() > KEPT {
+            unheard.extend(older.forget_one());
+        }
+        let (late, early): (Vec<_>, Vec<_>) = older.kept.values().partition(|kept| kept.told >= since);
         let alert = |kept: &Kept| kept.alert.clone();
-        (
-            unheard.into_iter().map(alert).collect(),
-            heard.into_iter().map(alert).filter(Alert::is_open).collect(),
-        )
+        unheard.extend(late.into_iter().map(alert));
+        let open = early.into_iter().map(alert).filter(Alert::is_open).collect();
+        self.kept.append(&mut older.kept);
+        (unheard, open)
     }
 
-    /// Adds alerts that are newer; what is to be told of those that had to go for them.
-    pub(super) fn join(&mut self, newer: Self) -> Vec<Alert> {
-        let mut gone = Vec::new();
-        for (id, kept) in newer.kept {
-            if !self.kept.contains_key(&id) {
-                gone.extend(self.make_room());
-            }
-            self.kept.insert(id, kept);
-        }
-        gone
+    fn make_room(&mut self) -> Option<Alert> {
+        if self.kept.len() < KEPT { None } else { self.forget_one() }
     }
 
     /// One that is open is over for whoever was told of it, as nobody will tell him more; and it says why.
-    fn make_room(&mut self) -> Option<Alert> {
-        if self.kept.len() < KEPT {
-            return None;
-        }
+    fn forget_one(&mut self) -> Option<Alert> {
         let rank = |kept: &Kept| match kept.alert.state {
             AlertState::Resolved => 0,
             AlertState::Open => 1,

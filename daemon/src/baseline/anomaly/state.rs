@@ -91,9 +91,7 @@ impl Detector {
         if !book.fits() {
             return Err(StateError::TooLarge);
         }
-        let newer = std::mem::replace(&mut self.book, book);
-        let (mut unheard, open) = self.book.left(clock - UNHEARD);
-        unheard.extend(self.book.join(newer));
+        let (unheard, open) = self.book.take_over(book, clock - UNHEARD);
         self.clock = clock.max(self.clock);
         Ok(Left { unheard, open })
     }

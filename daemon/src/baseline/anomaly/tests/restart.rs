@@ -56,13 +56,19 @@ fn for_alerts_that_there_are_the_least_important_of_before_go_and_are_told_as_ov
     let told = before.turn(10, &strange());
     let mut kept = serde_json::to_value(before.detector.kept_alerts()).unwrap();
     let one = kept["book"]["kept"][&told[0].id].take();
-    let all = (0..book::KEPT).map(|number| (number.to_string(), one.clone()));
+    let all = (0..book::KEPT).map(|number| {
+        let mut one = one.clone();
+        one["alert"]["id"] = number.to_string().into();
+        (number.to_string(), one)
+    });
     kept["book"]["kept"] = serde_json::Value::Object(all.collect());
     let mut watch = Watch::after(7);
     watch.turn(HOUR, &[edge(&container("web", 1), &container("worker", 1), 22, 1)]);
     let left = watch.detector.restore_alerts(serde_json::from_value(kept).unwrap()).unwrap();
     let over = Vec::from_iter(left.unheard.iter().filter(|alert| !alert.is_open()));
     assert_eq!((over.len(), watch.detector.alerts().len()), (1, book::KEPT));
+    assert!(!watch.detector.alerts().iter().any(|alert| alert.id == over[0].id));
+    assert_eq!((left.unheard.len(), left.open.len()), (book::KEPT, 0), "each is told once");
     assert!(over[0].sentence.ends_with("; forgotten, as there are more than 1000 alerts"), "{}", over[0]);
 }
 
