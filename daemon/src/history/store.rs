@@ -109,9 +109,14 @@ impl Store {
     /// # Errors
     /// It cannot be written.
     pub fn write(&mut self, batch: &Batch) -> anyhow::Result<()> {
-        let written = match self.try_write(batch) {
+        self.with_room(|store| store.try_write(batch))
+    }
+
+    /// Writes, once more where what is oldest had to make room.
+    fn with_room(&mut self, write: impl Fn(&mut Self) -> rusqlite::Result<()>) -> anyhow::Result<()> {
+        let written = match write(self) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                self.make_room().and_then(|()| self.try_write(batch))
+                self.make_room().and_then(|()| write(self))
             }
             written => written,
         };
@@ -254,17 +259,10 @@ impl Store {
             json.len() as u64 <= room,
             "it is larger than {room} bytes, for which there is room: raise `history.megabytes`"
         );
-        let write = |connection: &Connection| {
+        self.with_room(|store| {
             let sql = "INSERT OR REPLACE INTO state (name, json) VALUES (?1, ?2)";
-            connection.prepare_cached(sql)?.execute([name, json])
-        };
-        let written = match write(&self.connection) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                self.make_room().and_then(|()| write(&self.connection))
-            }
-            written => written,
-        };
-        written.map(drop).with_context(|| format!("cannot write {}", self.path.display()))
+            store.connection.prepare_cached(sql)?.execute([name, json]).map(drop)
+        })
     }
 
     /// A text that outlived a daemon.
