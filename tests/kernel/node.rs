@@ -179,8 +179,9 @@ impl Node {
             // What another test did not take.
             while reader.drain(|_: &[u8]| {}) > 0 {}
         }
-        let loaded = loaded.unwrap_or_else(|| Loaded::load(&options()));
-        Self::of(Lent { loaded: Some(loaded), usual: true }, alone)
+        let options = options();
+        let loaded = loaded.unwrap_or_else(|| Loaded::load(&options));
+        Self::of(Lent { loaded: Some(loaded), usual: true }, options.cgroup_root, alone)
     }
 
     /// With a sensor that has seen and counted nothing, and is gone with the test.
@@ -194,13 +195,13 @@ impl Node {
         drop(spare().take());
         let mut options = options();
         change(&mut options);
-        Self::of(Lent { loaded: Some(Loaded::load(&options)), usual: false }, alone)
+        let loaded = Some(Loaded::load(&options));
+        Self::of(Lent { loaded, usual: false }, options.cgroup_root, alone)
     }
 
-    fn of(loaded: Lent, alone: MutexGuard<'static, ()>) -> Self {
+    fn of(loaded: Lent, root: PathBuf, alone: MutexGuard<'static, ()>) -> Self {
         let before = loaded.ledger.counters().expect("counters");
         let old = loaded.ledger.ledger().expect("the ledger").into_iter().map(|(key, _)| key).collect();
-        let root = options().cgroup_root;
         Self { loaded, root, before, old, records: Vec::new(), raw: Vec::new(), _alone: alone }
     }
 
