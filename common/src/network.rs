@@ -138,6 +138,8 @@ pub mod flag {
     /// The server's end sent the first packet that was seen: the ports let it pass for a late answer. A policy judges it
     /// as who began.
     pub const BEGUN_BY_SERVER: u64 = 1 << 11;
+    /// The server answers, or is silent for long, and no socket of this host was seen to be it.
+    pub const ELSEWHERE: u64 = 1 << 12;
 }
 
 /// The state of one flow in the kernel.

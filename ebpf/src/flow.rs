@@ -179,6 +179,10 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
     if arrives {
         arrive(packet, flow);
     }
+    let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
+    if !at_server && (hook == Hook::Ingress || waited) {
+        settle(packet, flow);
+    }
     if !passes(context, packet, hook == Hook::Egress, flow) {
         return DROP;
     }
@@ -215,8 +219,7 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
                 decide(&packet.key, flow);
             }
         } else {
-            let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
-            if flow.flags & flag::DECIDED == 0 && (hook == Hook::Ingress || waited) {
+            if flow.flags & (flag::ELSEWHERE | flag::DECIDED) == flag::ELSEWHERE {
                 decide_and_tell(packet, hook, flow);
             }
             count(packet, from_client, flow);
@@ -277,6 +280,19 @@ fn arrive(packet: &Packet, flow: &mut Flow) {
     }
     // What was said before both ends were known does not count.
     flow.generation = 0;
+}
+
+/// Whoever answers, or has not for long, is no socket of this host, unless one has already been seen: the flow is to be
+/// judged as of what the target then is. That a connection is refused, the kernel of this host may say.
+#[inline(always)]
+fn settle(packet: &Packet, flow: &mut Flow) {
+    const KNOWN: u64 = flag::SERVER_IS_LOCAL | flag::DECIDED | flag::SHADOW;
+    if flow.flags & KNOWN == 0 {
+        set_bits(&mut flow.flags, flag::ELSEWHERE);
+        if !packet.is_reset() {
+            flow.generation = 0;
+        }
+    }
 }
 
 /// [`decide`], and reports a flow that would be denied.

@@ -276,9 +276,18 @@ impl Node {
             {
                 return (key, row);
             }
-            assert!(Instant::now() < until, "not one row as expected: {rows:#?}");
+            assert!(Instant::now() < until, "not one row as expected: {rows:#?}, {}", self.all_there_is());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// For whoever reads why a test failed: what was seen of others, and what could not be done.
+    fn all_there_is(&self) -> String {
+        let rows = self.rows(|_| true);
+        let flows = self.loaded.ledger.flows().expect("flows");
+        let counted = self.counters().failures.into_iter().zip(&self.before.failures);
+        let failures: Vec<_> = counted.filter(|(now, before)| now.count > before.count).collect();
+        format!("of all rows {rows:#?}, flows {flows:#?}, failures since {failures:#?}")
     }
 }
 

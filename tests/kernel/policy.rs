@@ -6,6 +6,8 @@ mod apply;
 
 mod bridge;
 
+mod elsewhere;
+
 mod flood;
 
 mod forged;
