@@ -102,7 +102,8 @@ impl Case {
         let client_owner = if flow.client == CgroupId::NONE { CgroupId::NONE } else { flow.client_owner };
         let server_owner = if target_is_local {
             flow.server_owner
-        } else if flow.flags & (flag::ELSEWHERE | flag::ADOPTED) == flag::ELSEWHERE && !is_echo(key.protocol) {
+        } else if flow.flags & (flag::ELSEWHERE | flag::ADOPTED) == flag::ELSEWHERE && !is_echo(key.protocol)
+        {
             // Not of what was there before, for nobody knows how its target was translated, and not of a ping, which the
             // kernel answers.
             CgroupId::ELSEWHERE

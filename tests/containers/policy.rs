@@ -12,6 +12,7 @@ mod published;
 mod shadow;
 mod starts;
 mod swaps;
+mod untold;
 mod verified;
 
 use std::{

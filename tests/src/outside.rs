@@ -66,6 +66,12 @@ impl Outside {
         Ok(())
     }
 
+    /// A process that is on the machine.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.namespace.pid()
+    }
+
     /// A program that will run on the machine.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {

@@ -42,6 +42,8 @@ mod counts;
 
 mod policy;
 
+mod home;
+
 mod upkeep;
 
 pub mod runtime;
@@ -63,9 +65,10 @@ use self::{cgroup::Walk, nameless::Nameless, process::ProcessTable, tables::Tabl
 pub use self::{
     container::{Container, ContainerFacts, ContainerState, PublishedPort, Source, Voice},
     counts::{DNS_OUTCOMES, Overflows},
+    home::Home,
     outside::Networks,
     runtime::{RuntimeState, RuntimeStatus},
-    tables::{Canary, Home, Networked, Placed},
+    tables::{Canary, Networked, Placed},
     told::Told,
     upkeep::keep,
 };

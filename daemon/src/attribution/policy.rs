@@ -34,6 +34,12 @@ impl Attribution {
         self.tables().networked()
     }
 
+    /// Every container of which no runtime has told yet by which process its network is found.
+    #[must_use]
+    pub fn untold(&self) -> Vec<Home> {
+        self.tables().untold(&self.cgroup_root)
+    }
+
     /// These are the daemon's own workloads, and no others.
     pub fn set_canaries(&self, canaries: Vec<Canary>) {
         self.tables_mut().set_canaries(canaries);

@@ -31,7 +31,7 @@ mod pods;
 
 pub use self::{
     canaries::Canary,
-    placed::{Home, Networked, Placed},
+    placed::{Networked, Placed},
 };
 
 /// Most cgroups and most containers in the tables. What exceeds them is unknown, and counted.

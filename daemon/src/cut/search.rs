@@ -2,9 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
-    path::{Path, PathBuf},
+    os::fd::OwnedFd,
     time::Instant,
 };
 
@@ -44,14 +42,14 @@ pub(super) struct Found {
 
 /// Looks for sockets with these ends until `until`.
 pub(super) fn find(home: &Home, wanted: &HashSet<Ends>, until: Instant) -> Found {
-    let processes_here = processes(home);
+    let processes_here = home.processes(MEMBERS_LIMIT);
     let mut found = Found { late: processes_here.len() >= MEMBERS_LIMIT, ..Found::default() };
     for pid in processes_here {
         found.look_through(pid, wanted, until);
     }
     // A number may have been given to another process since: whoever had it then is not among them now.
-    let members: HashSet<i32> =
-        if found.copies.is_empty() { HashSet::new() } else { processes(home).into_iter().collect() };
+    let again = if found.copies.is_empty() { Vec::new() } else { home.processes(MEMBERS_LIMIT) };
+    let members: HashSet<i32> = again.into_iter().collect();
     found.copies.values_mut().for_each(|copies| copies.retain(|copy| members.contains(&copy.pid)));
     found
 }
@@ -108,32 +106,4 @@ impl Found {
             _ => Err(Uncut::Ambiguous),
         }
     }
-}
-
-/// The processes that live there.
-fn processes(home: &Home) -> Vec<i32> {
-    let is_it = fs::metadata(&home.directory).is_ok_and(|meta| meta.ino() == home.cgroup.0);
-    let (mut open, mut seen, mut found) = (Vec::new(), 0, Vec::new());
-    if is_it {
-        open.push(home.directory.clone());
-    }
-    while let Some(directory) = open.pop() {
-        // One with threads of a process of another cgroup has no list, and one that was removed has none any more.
-        let listed = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-        // 0 is one of a namespace that we do not see into.
-        found.extend(listed.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
-        seen += 1;
-        if seen >= MEMBERS_LIMIT || found.len() >= MEMBERS_LIMIT {
-            break;
-        }
-        if home.whole {
-            open.extend(below(&directory).unwrap_or_default());
-        }
-    }
-    found
-}
-
-fn below(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory)?.flatten();
-    Ok(entries.filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir())).map(|it| it.path()).collect())
 }

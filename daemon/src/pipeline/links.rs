@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::trouble::Trouble;
 use crate::{
-    attribution::{Networked, Placed},
+    attribution::{Home, Networked, Placed},
     enforcement::Partial,
     event::WorkloadKind,
     links::{Links, Namespace, Veth},
@@ -30,6 +30,8 @@ const LIST_EVERY: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long the owner of a link may be unknown. Then it is taken for one that no container is behind.
 const OWNED_WITHIN: Duration = Duration::from_secs(5);
+/// By how many of its processes the network is looked for of a container of which no runtime has told.
+const PROCESSES: usize = 8;
 
 /// Covers what is there once policies are in force as far as they can be (the sender of `in_force` is dropped), drops
 /// `covering` when that is done, and goes on until `cancel`.
@@ -126,10 +128,17 @@ impl Keeper {
             sensor.take_over()?;
             self.taken_over = true;
         }
-        if lists || self.known.values().any(|known| known.owner.is_none()) {
+        let untold = view.attribution.untold();
+        let is_due = |known: &Known| match known.owner {
+            None => true,
+            Some(owner) => owner == CgroupId::NONE && !untold.is_empty(),
+        };
+        if lists || self.known.values().any(is_due) {
             let containers = view.attribution.networked();
             let canaries = view.attribution.networked_canaries();
-            result = result.and(self.find_owners(sensor, &[&containers[..], &canaries].concat()).await);
+            let untold: Vec<_> = untold.iter().flat_map(networked).collect();
+            let all = [&containers[..], &canaries, &untold].concat();
+            result = result.and(self.find_owners(sensor, &all).await);
             result =
                 result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
             let (mut covered, open) = self.by_cover(&containers);
@@ -252,6 +261,13 @@ impl Keeper {
         let (covered, open): (Vec<_>, _) = containers.iter().partition(is_covered);
         (covered.into_iter().map(|container| container.cgroup).collect(), open)
     }
+}
+
+/// What a container is found by of which no runtime has told.
+fn networked(home: &Home) -> Vec<Networked> {
+    let pids =
+        home.processes(PROCESSES).into_iter().take(PROCESSES).filter_map(|pid| u32::try_from(pid).ok());
+    pids.map(|pid| Networked { cgroup: home.cgroup, pid, name: "".into() }).collect()
 }
 
 /// Containers of which not all that they send can be judged, of those without a link of their own.

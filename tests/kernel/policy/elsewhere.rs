@@ -185,13 +185,19 @@ fn a_connection_to_an_address_of_the_host_that_leads_elsewhere_is_judged_by_what
         let told = judge.verdict(OPEN);
         assert_eq!((told.source, told.target_address), (client.cgroup.id, mapped(at(0))));
         assert_eq!((told.judgement.rule, told.judgement.direction), (RULE, EGRESS));
-        assert_eq!(client.connects(CLOSED), Err(ErrorKind::ConnectionRefused), "that nobody is there is said");
+        assert_eq!(
+            client.connects(CLOSED),
+            Err(ErrorKind::ConnectionRefused),
+            "that nobody is there is said"
+        );
         only_to_named(judge, true, VERDICT_DENY);
         assert_eq!(client.connects(OPEN), Ok(()), "the network is allowed");
         only_to_named(judge, false, VERDICT_AUDIT);
         assert_eq!(client.connects(OPEN), Ok(()));
         let told = judge.node.record(|record| match record {
-            cofferdam::sensor::record::Record::Verdict(verdict) if verdict.judgement.verdict == VERDICT_AUDIT => {
+            cofferdam::sensor::record::Record::Verdict(verdict)
+                if verdict.judgement.verdict == VERDICT_AUDIT =>
+            {
                 Some(**verdict)
             }
             _ => None,

@@ -1,17 +1,12 @@
 //! Who lives where, for policies.
 
-use std::{
-    collections::HashMap,
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, ffi::OsStr, path::Path, sync::Arc};
 
 use cofferdam_common::ids::{Address, CgroupId};
 use procfs::{ProcResult, process::Process};
 
 use super::{Life, Resident, Tables};
-use crate::event::Workload;
+use crate::{attribution::home::Home, event::Workload};
 
 /// A cgroup that exists, and who lives there.
 pub struct Placed {
@@ -26,17 +21,6 @@ pub struct Placed {
     /// Whether all is known of it that rules can ask for. Of a container its runtime, or what that left on disk, must
     /// have told.
     pub told: bool,
-}
-
-/// Where the processes are of whoever lives in a cgroup.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Home {
-    /// A container's own cgroup, or else the cgroup that was asked for.
-    pub cgroup: CgroupId,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Whether the cgroups below belong to it: all but the root's do.
-    pub whole: bool,
 }
 
 /// A container that runs, by which its network is found.
@@ -81,6 +65,12 @@ impl Tables {
             Some(Networked { cgroup, pid, name: entry.shown.workload.name.as_str().into() })
         });
         networked.collect()
+    }
+
+    /// Containers of which it is not known yet by which process their network is found. `root` is where the tree is mounted.
+    pub(in super::super) fn untold(&self, root: &Path) -> Vec<Home> {
+        let untold = self.containers.values().filter(|entry| !entry.is_told() || entry.shown.pid.is_none());
+        untold.filter_map(|entry| self.home(entry.cgroup()?, root)).collect()
     }
 
     /// Where the processes are of whoever lives in a cgroup. `root` is where the tree is mounted.
