@@ -140,6 +140,8 @@ pub mod flag {
     pub const BEGUN_BY_SERVER: u64 = 1 << 11;
     /// The server answers, or is silent for long, and no socket of this host was seen to be it.
     pub const ELSEWHERE: u64 = 1 << 12;
+    /// It was counted and told as one that would be denied.
+    pub const AUDITED: u64 = 1 << 13;
 }
 
 /// The state of one flow in the kernel.

@@ -15,13 +15,15 @@ use cofferdam_common::{
 };
 
 use crate::{
+    atomic::set_bits,
     budget::{account, introduce},
     emit::{count_failure, monotonic_time},
     flow::{find, remove},
+    ledger,
     packet::{Packet, is_by_hand, is_kernels},
     policy::{generation, judge_by, judge_forged, or_by_name, owner_of_socket, packed, unpacked},
     translation::forget_sender,
-    verdict::{Attempt, deny, report},
+    verdict::{self, Attempt, deny, report},
 };
 
 /// Whether one more packet of a flow may pass. What a generation said holds until there is another.
@@ -46,8 +48,10 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
         if flow.judgement.is_for_lack_of_a_rule() {
             name_flow(packet, flow);
         }
-        if flow.judgement.verdict == VERDICT_AUDIT && flow.flags & flag::DECIDED != 0 {
-            tell(packet, egress, flow);
+        if flow.judgement.verdict == VERDICT_AUDIT
+            && flow.flags & (flag::DECIDED | flag::AUDITED) == flag::DECIDED
+        {
+            audit_flow(packet, flow, egress.into());
         }
     }
     if flow.judgement.passes() {
@@ -176,6 +180,20 @@ extern "C" fn deny_packet(packet: *const Packet, flow: *const Flow, egress: u32)
     // SAFETY: as in `judge_flow`.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_ref()) }) else { return 0 };
     deny(&attempt(packet, at(egress != 0), ends(packet, flow), flow.judgement));
+    0
+}
+
+/// Counts and reports a flow that would be denied, and was not when it began.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn audit_flow(packet: *const Packet, flow: *mut Flow, egress: u32) -> u32 {
+    // SAFETY: as in `judge_flow`.
+    let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
+    set_bits(&mut flow.flags, flag::AUDITED);
+    let attempt = attempt(packet, at(egress != 0), ends(packet, flow), flow.judgement);
+    let row = verdict::row(&attempt);
+    ledger::count_again(row);
+    report(&attempt, row, monotonic_time());
     0
 }
 

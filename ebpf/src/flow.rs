@@ -333,8 +333,14 @@ extern "C" fn enter_flow(key: *const FlowKey, flow: *mut Flow) -> u32 {
         return 0;
     }
     let Some(row) = ledger::get(flow.row) else { return 0 };
+    let is_audited = flow.judgement.verdict == VERDICT_AUDIT;
     if flow.flags & flag::ADOPTED == 0 {
         add(&mut row.attempts, 1);
+    } else if is_audited {
+        ledger::count_again(flow.row);
+    }
+    if is_audited {
+        set_bits(&mut flow.flags, flag::AUDITED);
     }
     add(&mut row.volume.bytes_sent, flow.volume.bytes_sent);
     add(&mut row.volume.bytes_received, flow.volume.bytes_received);

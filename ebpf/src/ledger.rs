@@ -44,6 +44,15 @@ pub(crate) fn get(row: u32) -> Option<&'static mut LedgerRow> {
     LEDGER_ROWS.get_ptr_mut(row).map(|row| unsafe { &mut *row })
 }
 
+/// A flow that has opened long ago is counted in this row from here on: it would be denied now.
+#[inline(always)]
+pub(crate) fn count_again(row: u32) {
+    if let Some(row) = get(row) {
+        add(&mut row.attempts, 1);
+        add(&mut row.flows, 1);
+    }
+}
+
 /// A flow of this row never opened, and ended as `end` says.
 #[inline(never)]
 pub(crate) fn count_failed(row: u32, end: u8) {

@@ -43,7 +43,18 @@ pub(crate) struct Attempt<'a> {
 /// Counts an attempt that is denied, and reports it.
 #[inline(always)]
 pub(crate) fn deny(attempt: &Attempt<'_>) {
-    let row = ledger::row(&mut LedgerKey {
+    let (row, now) = (row(attempt), monotonic_time());
+    if let Some(row) = ledger::get(row) {
+        add(&mut row.attempts, 1);
+        row.last_seen = now;
+    }
+    report(attempt, row, now);
+}
+
+/// The row in which what is tried is counted by itself.
+#[inline(always)]
+pub(crate) fn row(attempt: &Attempt<'_>) -> u32 {
+    ledger::row(&mut LedgerKey {
         source: Party::new(attempt.source, attempt.source_address),
         target: Party::new(attempt.target, attempt.target_address),
         port: attempt.port,
@@ -53,13 +64,7 @@ pub(crate) fn deny(attempt: &Attempt<'_>) {
         padding: 0,
         rule: attempt.judgement.rule,
         padding_after: 0,
-    });
-    let now = monotonic_time();
-    if let Some(row) = ledger::get(row) {
-        add(&mut row.attempts, 1);
-        row.last_seen = now;
-    }
-    report(attempt, row, now);
+    })
 }
 
 /// Reports the attempts of a row that are due.

@@ -4,6 +4,8 @@ mod adversary;
 
 mod apply;
 
+mod audit;
+
 mod bridge;
 
 mod elsewhere;

@@ -26,7 +26,11 @@ pub struct Harm {
 impl Guard {
     /// Tolerates so many denials of what is allowed on the map as it is now.
     pub(super) fn new(most: u64, seen: &[Edge]) -> Self {
-        let normal = seen.iter().filter(|edge| edge.verdicts.allow + edge.verdicts.audit > 0);
+        // Of a connection that is older than the daemon there is no attempt, but what it carries.
+        let passed = |edge: &&Edge| {
+            edge.verdicts.allow + edge.verdicts.audit + edge.bytes_sent + edge.bytes_received > 0
+        };
+        let normal = seen.iter().filter(passed);
         Self { most, normal: normal.map(|edge| (edge.key(), edge.verdicts.deny)).collect() }
     }
 
@@ -63,8 +67,16 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_is_older_than_the_daemon_was_normal_too() {
+        let adopted = |deny| Edge { verdicts: Verdicts { deny, ..Verdicts::default() }, ..edge() };
+        assert_ne!(adopted(0).bytes_sent, 0);
+        let guard = Guard::new(0, &[adopted(0)]);
+        assert_eq!(guard.harm(&[adopted(2)]).unwrap().denials, 2);
+    }
+
+    #[test]
     fn what_was_never_allowed_may_be_denied_as_often_as_it_is_tried() {
-        let never = Edge { verdicts: Verdicts::default(), ..denied(80, 0) };
+        let never = Edge { verdicts: Verdicts::default(), bytes_sent: 0, bytes_received: 0, ..denied(80, 0) };
         let guard = Guard::new(0, &[never]);
         assert_eq!(guard.harm(&[denied(80, 1_000), denied(81, 1_000)]), None);
     }
