@@ -13,8 +13,7 @@ use crate::{
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Party {
-    /// Whose identity it has, [`CgroupId::NONE`] where no socket is known, or [`CgroupId::ELSEWHERE`] where it is known that no
-    /// socket of this host is it.
+    /// Whose identity it has, or [`CgroupId::NONE`] where no socket is known.
     pub owner: CgroupId,
     /// Its address.
     pub address: Address,
@@ -64,15 +63,13 @@ impl Party {
     /// By its socket, or else by its address, unless that may be several's.
     #[inline(always)]
     fn whose(&self, places: &impl Places) -> Whose {
-        let is_elsewhere = self.owner == CgroupId::ELSEWHERE;
-        if self.owner != CgroupId::NONE && !is_elsewhere {
+        if self.owner != CgroupId::NONE {
             return Whose::Cgroup(self.owner);
         }
         if self.address.is_loopback() || self.address.is_unspecified() {
             return Whose::Open;
         }
         match places.owner_of_address(&self.address) {
-            Some(CgroupId::ROOT) if is_elsewhere => Whose::Outside,
             Some(CgroupId::ROOT) => Whose::Open,
             Some(cgroup) => Whose::Cgroup(cgroup),
             None => Whose::Outside,
@@ -100,16 +97,7 @@ impl Case {
         let target_is_local = flow.flags & flag::SERVER_IS_LOCAL != 0;
         let (client, server) = key.ends(flow.flags);
         let client_owner = if flow.client == CgroupId::NONE { CgroupId::NONE } else { flow.client_owner };
-        let server_owner = if target_is_local {
-            flow.server_owner
-        } else if flow.flags & (flag::ELSEWHERE | flag::ADOPTED) == flag::ELSEWHERE && !is_echo(key.protocol)
-        {
-            // Not of what was there before, for nobody knows how its target was translated, and not of a ping, which the
-            // kernel answers.
-            CgroupId::ELSEWHERE
-        } else {
-            CgroupId::NONE
-        };
+        let server_owner = if target_is_local { flow.server_owner } else { CgroupId::NONE };
         let one = Party { owner: client_owner, address: *client.0 };
         let two = Party { owner: server_owner, address: *server.0 };
         let (source, target, port) = if flow.flags & flag::BEGUN_BY_SERVER == 0 {
@@ -136,8 +124,7 @@ impl Case {
     /// What the policies say of it by who the two are.
     ///
     /// A target whose address is this host's own, or a loopback address, is judged where the packet arrives; what the
-    /// sender may ping there is what `any` may be. Where it arrives at no socket of this host, the host has translated its
-    /// own address to another machine's: it is judged as a peer outside with the address that was dialled.
+    /// sender may ping there is what `any` may be.
     #[inline(always)]
     pub fn judge(&self, places: &impl Places) -> Judgement {
         let Self { source, target, service } = self;

@@ -34,8 +34,6 @@ impl CgroupId {
     pub const OTHER: Self = Self(u64::MAX);
     /// There is a cgroup, and nobody can tell which.
     pub const UNKNOWN: Self = Self(u64::MAX - 1);
-    /// Not of this host, whosever the address is ([`crate::case::Party`]).
-    pub const ELSEWHERE: Self = Self(u64::MAX - 2);
 }
 
 /// A process: the kernel's `task_struct.tgid`, which user space calls pid.

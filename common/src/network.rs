@@ -146,6 +146,8 @@ pub struct Flow {
     pub generation: u32,
     /// Of all but TCP: packets of the server's that have not come to the client's socket, as one that was translated may be.
     pub awaited: u32,
+    /// What it was last counted and told for as one that would be denied ([`Self::audit`]); zero while it never was.
+    pub audited: u64,
 }
 
 impl Flow {
@@ -154,6 +156,13 @@ impl Flow {
     #[must_use]
     pub fn has_opened(&self) -> bool {
         self.flags & (flag::OPENED | flag::ADOPTED) != 0
+    }
+
+    /// What [`Self::audited`] says of a flow that is judged as this one: by which rule.
+    #[inline(always)]
+    #[must_use]
+    pub fn audit(&self) -> u64 {
+        u64::from(self.judgement.rule) + 1
     }
 
     /// How it ends ([`end`]) when one side resets it.

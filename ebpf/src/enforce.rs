@@ -15,7 +15,7 @@ use cofferdam_common::{
 };
 
 use crate::{
-    atomic::set_bits,
+    atomic::compare_exchange,
     budget::{account, introduce},
     emit::{count_failure, monotonic_time},
     flow::{find, remove},
@@ -49,7 +49,8 @@ pub(crate) fn passes(context: &SkBuffContext, packet: &Packet, egress: bool, flo
             name_flow(packet, flow);
         }
         if flow.judgement.verdict == VERDICT_AUDIT
-            && flow.flags & (flag::DECIDED | flag::AUDITED) == flag::DECIDED
+            && flow.flags & flag::DECIDED != 0
+            && flow.audited != flow.audit()
         {
             audit_flow(packet, flow, egress.into());
         }
@@ -183,16 +184,20 @@ extern "C" fn deny_packet(packet: *const Packet, flow: *const Flow, egress: u32)
     0
 }
 
-/// Counts and reports a flow that would be denied, and was not when it began.
+/// Counts and reports a flow that would be denied, and was not when it began, or by another rule.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn audit_flow(packet: *const Packet, flow: *mut Flow, egress: u32) -> u32 {
     // SAFETY: as in `judge_flow`.
     let (Some(packet), Some(flow)) = (unsafe { (packet.as_ref(), flow.as_mut()) }) else { return 0 };
-    set_bits(&mut flow.flags, flag::AUDITED);
+    let (before, now) = (flow.audited, flow.audit());
+    if before == now || compare_exchange(&mut flow.audited, before, now) != before {
+        // The other end's hook was first.
+        return 0;
+    }
     let attempt = attempt(packet, at(egress != 0), ends(packet, flow), flow.judgement);
     let row = verdict::row(&attempt);
-    ledger::count_again(row);
+    ledger::count_again(row, flow.has_opened());
     report(&attempt, row, monotonic_time());
     0
 }

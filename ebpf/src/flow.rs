@@ -25,7 +25,7 @@ pub(crate) use self::told::report;
 use self::{
     adopt::{is_adopted, listens},
     begin::{HAS_COME, begin, begins_anew, is_anothers, is_for_another, note_sender, pretends},
-    decide::{decide, decide_and_tell, settle},
+    decide::{decide, decide_and_tell},
 };
 use crate::{
     atomic::{add, set_bits},
@@ -179,10 +179,6 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
     if arrives {
         arrive(packet, flow);
     }
-    let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
-    if !at_server && (hook == Hook::Ingress || waited) {
-        settle(packet, flow);
-    }
     if !passes(context, packet, hook == Hook::Egress, flow) {
         return DROP;
     }
@@ -219,7 +215,8 @@ fn follow(context: &SkBuffContext, packet: &Packet, hook: Hook, flow: &mut Flow)
                 decide(&packet.key, flow);
             }
         } else {
-            if flow.flags & (flag::ELSEWHERE | flag::DECIDED) == flag::ELSEWHERE {
+            let waited = !packet.is_tcp() && flow.last_seen.saturating_sub(before) > DECIDE_AFTER;
+            if flow.flags & flag::DECIDED == 0 && (hook == Hook::Ingress || waited) {
                 decide_and_tell(packet, hook, flow);
             }
             count(packet, from_client, flow);

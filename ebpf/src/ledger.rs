@@ -44,12 +44,12 @@ pub(crate) fn get(row: u32) -> Option<&'static mut LedgerRow> {
     LEDGER_ROWS.get_ptr_mut(row).map(|row| unsafe { &mut *row })
 }
 
-/// A flow that has opened long ago is counted in this row from here on: it would be denied now.
+/// A flow that was there before is counted in this row once more: it would be denied now.
 #[inline(always)]
-pub(crate) fn count_again(row: u32) {
+pub(crate) fn count_again(row: u32, has_opened: bool) {
     if let Some(row) = get(row) {
         add(&mut row.attempts, 1);
-        add(&mut row.flows, 1);
+        add(&mut row.flows, has_opened.into());
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) static RECORD_STATS: PerCpuArray<RecordStats> = PerCpuArray::with_max
 pub(crate) static FAILURES: PerCpuArray<u64> = PerCpuArray::with_max_entries(failure::COUNT, 0);
 
 /// Flows that are open. Written and read by `flow`; the daemon reads it and removes idle ones.
-/// Not preallocated: memory grows with use, and an entry that a program still holds is never another's.
+/// Not preallocated: memory grows with use.
 #[map]
 pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
 

@@ -8,8 +8,6 @@ mod audit;
 
 mod bridge;
 
-mod elsewhere;
-
 mod flood;
 
 mod forged;

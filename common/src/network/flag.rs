@@ -26,7 +26,3 @@ pub const RESET_BY_CLIENT: u64 = 1 << 10;
 /// The server's end sent the first packet that was seen: the ports let it pass for a late answer. A policy judges it
 /// as who began.
 pub const BEGUN_BY_SERVER: u64 = 1 << 11;
-/// The server answers, or is silent for long, and no socket of this host was seen to be it.
-pub const ELSEWHERE: u64 = 1 << 12;
-/// It was counted and told as one that would be denied.
-pub const AUDITED: u64 = 1 << 13;

@@ -115,6 +115,7 @@ pub(super) mod tests {
             judgement: Judgement::ALLOW,
             generation: 0,
             awaited: 0,
+            audited: 0,
         }
     }
 

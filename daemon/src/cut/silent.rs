@@ -151,6 +151,7 @@ fn flow([low, high]: [Endpoint; 2], seen: &Seen) -> (FlowKey, Flow) {
         judgement: Judgement::ALLOW,
         generation: 0,
         awaited: 0,
+        audited: 0,
     };
     (key, flow)
 }

@@ -30,8 +30,8 @@ const LIST_EVERY: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long the owner of a link may be unknown. Then it is taken for one that no container is behind.
 const OWNED_WITHIN: Duration = Duration::from_secs(5);
-/// By how many of its processes the network is looked for of a container of which no runtime has told.
-const PROCESSES: usize = 8;
+/// By how many of its processes the network is looked for of a container whose first one does not tell.
+const PROCESSES: usize = 64;
 
 /// Covers what is there once policies are in force as far as they can be (the sender of `in_force` is dropped), drops
 /// `covering` when that is done, and goes on until `cancel`.
@@ -136,8 +136,9 @@ impl Keeper {
         if lists || self.known.values().any(is_due) {
             let containers = view.attribution.networked();
             let canaries = view.attribution.networked_canaries();
-            let untold: Vec<_> = untold.iter().flat_map(networked).collect();
-            let all = [&containers[..], &canaries, &untold].concat();
+            let lost = self.lost(&containers).filter_map(|container| view.attribution.home(container.cgroup));
+            let others: Vec<_> = untold.into_iter().chain(lost).flat_map(|home| networked(&home)).collect();
+            let all = [&containers[..], &canaries, &others].concat();
             result = result.and(self.find_owners(sensor, &all).await);
             result =
                 result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
@@ -232,6 +233,16 @@ impl Keeper {
         result
     }
 
+    /// Containers whose first process is in none of the networks that links lead to, nor in the host's: another of their
+    /// processes may still be where it was.
+    fn lost<'a>(&self, containers: &'a [Networked]) -> impl Iterator<Item = &'a Networked> {
+        let is_lost = |container: &&Networked| {
+            let asked = self.namespaces.get(*container);
+            asked.is_some_and(|(found, _)| found.is_none()) && !container.is_on_hosts_network()
+        };
+        containers.iter().filter(is_lost)
+    }
+
     /// By which links answers from outside reach whom: containers by theirs, and whoever uses the host's network by all of
     /// the host's.
     fn entrances(&self, containers: &[Networked], placed: &[Placed]) -> HashSet<Entrance> {
@@ -263,7 +274,7 @@ impl Keeper {
     }
 }
 
-/// What a container is found by of which no runtime has told.
+/// What a container may be found by whose first process does not tell.
 fn networked(home: &Home) -> Vec<Networked> {
     let pids =
         home.processes(PROCESSES).into_iter().take(PROCESSES).filter_map(|pid| u32::try_from(pid).ok());

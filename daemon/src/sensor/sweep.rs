@@ -89,6 +89,7 @@ mod tests {
             judgement: Judgement::ALLOW,
             generation: 0,
             awaited: 0,
+            audited: 0,
         }
     }
 

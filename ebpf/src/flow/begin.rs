@@ -109,6 +109,7 @@ pub(super) fn begin(packet: &Packet, egress: bool, own_listens: bool) -> bool {
         judgement: Judgement::ALLOW,
         generation: 0,
         awaited: 0,
+        audited: 0,
     };
     if !adopted && !source_is_client {
         flow.flags |= flag::BEGUN_BY_SERVER;
@@ -124,16 +125,20 @@ pub(super) fn begin(packet: &Packet, egress: bool, own_listens: bool) -> bool {
         flow.server_owner = packet.cgroup;
         flow.flags |= flag::SERVER_IS_LOCAL;
     }
-    match FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST)) {
-        Ok(()) => {}
+    let enter = || FLOWS.insert(&packet.key, &flow, u64::from(BPF_NOEXIST));
+    let entered = match enter() {
+        // There is no memory at hand (ENOMEM): the kernel brings some by an interrupt, which may have come by now.
+        Err(-12) => enter(),
+        entered => entered,
+    };
+    match entered {
         // Another CPU was first (EEXIST): its entry is the one.
-        Err(-17) => return true,
+        Ok(()) | Err(-17) => true,
         Err(_) => {
             count_failure(failure::FLOWS_FULL);
-            return false;
+            false
         }
     }
-    true
 }
 
 /// Remembers who began a flow, should its target be translated on the way.

@@ -13,19 +13,6 @@ use crate::{
     packet::Packet,
 };
 
-/// Whoever answers, or has not for long, is no socket of this host, unless one has already been seen: the flow is to be
-/// judged as of what the target then is. That a connection is refused, the kernel of this host may say.
-#[inline(always)]
-pub(super) fn settle(packet: &Packet, flow: &mut Flow) {
-    const KNOWN: u64 = flag::SERVER_IS_LOCAL | flag::DECIDED | flag::SHADOW;
-    if flow.flags & KNOWN == 0 {
-        set_bits(&mut flow.flags, flag::ELSEWHERE);
-        if !packet.is_reset() {
-            flow.generation = 0;
-        }
-    }
-}
-
 /// [`decide`], and reports a flow that would be denied.
 #[inline(always)]
 pub(super) fn decide_and_tell(packet: &Packet, hook: Hook, flow: &mut Flow) {
@@ -68,10 +55,10 @@ extern "C" fn enter_flow(key: *const FlowKey, flow: *mut Flow) -> u32 {
     if flow.flags & flag::ADOPTED == 0 {
         add(&mut row.attempts, 1);
     } else if is_audited {
-        ledger::count_again(flow.row);
+        ledger::count_again(flow.row, true);
     }
     if is_audited {
-        set_bits(&mut flow.flags, flag::AUDITED);
+        flow.audited = flow.audit();
     }
     add(&mut row.volume.bytes_sent, flow.volume.bytes_sent);
     add(&mut row.volume.bytes_received, flow.volume.bytes_received);

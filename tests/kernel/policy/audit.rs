@@ -8,7 +8,7 @@ use std::{
 
 use cofferdam::sensor::record::Record;
 use cofferdam_common::{
-    network::{FlowKey, VERDICT_AUDIT, end},
+    network::{FlowKey, VERDICT_ALLOW, VERDICT_AUDIT, end},
     policy::VerdictRecord,
 };
 
@@ -91,6 +91,11 @@ fn of_flows_that_are_older_than_the_policy_each_is_told_and_counted_once() {
     talk.goes_on();
     assert_eq!(counted(&judge, &web), 2);
     assert_eq!(told(&mut judge, talk.port()).len(), first.len(), "it is told again");
+    judge.says(Some(WEB), VERDICT_ALLOW);
+    judge.says_by(Some(WEB), VERDICT_AUDIT, RULE + 1);
+    talk.goes_on();
+    let another = told(&mut judge, talk.port());
+    assert_eq!(another.last().map(|record| record.judgement.rule), Some(RULE + 1), "another rule");
 }
 
 #[test]

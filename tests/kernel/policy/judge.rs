@@ -76,10 +76,15 @@ impl<'a> Judge<'a> {
 
     /// From here on this is said of what `DB` receives, from `WEB` or, if `of` is none, from anybody.
     pub(super) fn says(&mut self, of: Option<Identity>, verdict: u8) {
+        self.says_by(of, verdict, RULE);
+    }
+
+    /// The same by another rule.
+    pub(super) fn says_by(&mut self, of: Option<Identity>, verdict: u8, rule: u32) {
         let maps = &mut self.node.loaded.policy;
         let slot = maps.next_slot();
         maps.clear(slot).expect("a slot");
-        let interval = Interval { first: 0, rule: RULE, verdict, why: why::RULE, padding: 0 };
+        let interval = Interval { first: 0, rule, verdict, why: why::RULE, padding: 0 };
         let forged = Interval { rule: 0, why: why::FORGED, ..interval };
         maps.set_intervals(slot, 0, &[interval, forged]).expect("intervals");
         let span = Span { start: 0, length: 1 };
