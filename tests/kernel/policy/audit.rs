@@ -4,19 +4,23 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
 use cofferdam::sensor::record::Record;
 use cofferdam_common::{
-    network::{FlowKey, VERDICT_ALLOW, VERDICT_AUDIT, end},
+    network::{VERDICT_ALLOW, VERDICT_AUDIT},
     policy::VerdictRecord,
 };
 
-use super::judge::{Judge, RULE, WEB, WHILE};
+use super::{
+    judge::{Judge, RULE, WEB, WHILE},
+    open::forget,
+};
 use crate::node::{Cgroup, Node};
 
 /// Longer than what has come since the last report waits for the next (ebpf/src/verdict.rs).
-const REPORTED_AFTER: std::time::Duration = std::time::Duration::from_millis(1_100);
+const REPORTED_AFTER: Duration = Duration::from_millis(1_100);
 
 /// Somebody of `db` to whom somebody of `web` talks.
 struct Talk {
@@ -105,10 +109,8 @@ fn of_connections_that_are_older_than_the_daemon_as_well() {
     let mut judge = Judge::new(&mut node, &web, &db);
     let mut talk = Talk::begin(&web, &db, 1);
     let port = talk.port();
-    let ledger = &judge.node.loaded.ledger;
-    let is_of = |key: &FlowKey| key.low_port == port || key.high_port == port;
-    for (key, flow) in ledger.flows().expect("flows").iter().filter(|(key, _)| is_of(key)) {
-        assert!(ledger.give_up(key, flow, end::IDLE).expect("a map"));
+    for (client, _) in &talk.streams {
+        forget(&judge.node.loaded.ledger, client.local_addr().expect("an address"));
     }
     judge.says(Some(WEB), VERDICT_AUDIT);
     talk.goes_on();

@@ -68,6 +68,13 @@ fn flows(ledger: &Ledger, client: SocketAddr) -> Vec<(FlowKey, Flow)> {
     all.into_iter().filter(|(key, _)| key.low_port == port || key.high_port == port).collect()
 }
 
+/// From here on the connection is one that was open before the hooks.
+pub(super) fn forget(ledger: &Ledger, client: SocketAddr) {
+    for (key, flow) in flows(ledger, client) {
+        assert!(ledger.give_up(&key, &flow, end::IDLE).expect("a map"));
+    }
+}
+
 /// Ends a connection by a reset.
 fn reset(client: TcpStream) {
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
@@ -106,10 +113,7 @@ fn one_that_was_open_before_the_hooks_is_known_once_it_is_denied() {
         let from = client.local_addr().expect("an address");
         let to = client.peer_addr().expect("an address");
         judge.address(&[(from, &web), (to, &db)]);
-        let ledger = &judge.node.loaded.ledger;
-        for (key, flow) in flows(ledger, from) {
-            assert!(ledger.give_up(&key, &flow, end::IDLE).expect("a map"));
-        }
+        forget(&judge.node.loaded.ledger, from);
         judge.says(Some(WEB), VERDICT_DENY);
         client.write_all(&[1; 10]).expect("it is queued");
         assert_eq!(told(&mut server), ErrorKind::WouldBlock);
