@@ -1,4 +1,5 @@
-//! Which programs are attached at a cgroup, as the kernel tells: aya (0.14) asks that of devices only.
+//! Which programs are attached at a cgroup or at a network device, as the kernel tells whoever has CAP_NET_ADMIN: aya (0.14)
+//! asks that of devices only, and then more of each program, for which it takes CAP_SYS_ADMIN.
 //!
 //! One command of bpf(2), and the only `unsafe` of this crate.
 
@@ -13,7 +14,7 @@ use nix::{errno::Errno, libc};
 /// `BPF_PROG_QUERY` (include/uapi/linux/bpf.h).
 const PROG_QUERY: libc::c_int = 16;
 
-/// The most programs that the kernel attaches at one place of a cgroup (`BPF_CGROUP_MAX_PROGS`).
+/// The most programs that the kernel attaches at one place (`BPF_CGROUP_MAX_PROGS`, `BPF_MPROG_MAX`).
 const MOST: usize = 64;
 
 /// A place at a cgroup where programs are attached; the numbers of `enum bpf_attach_type`.
@@ -28,6 +29,16 @@ pub enum Place {
     Connect4 = 10,
     /// `connect` of IPv6.
     Connect6 = 11,
+}
+
+/// A side of a network device where programs are attached by tcx; the numbers of `enum bpf_attach_type`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Side {
+    /// What comes from the device.
+    Ingress = 46,
+    /// What goes to it.
+    Egress = 47,
 }
 
 /// The part of `union bpf_attr` that is about this command, in the kernel's layout. What a later kernel adds, and may write,
@@ -55,16 +66,34 @@ struct Query {
 /// # Errors
 /// When the kernel refuses: it is no cgroup, or the caller is not privileged.
 pub fn attached(cgroup: impl AsFd, place: Place) -> io::Result<Vec<u32>> {
+    let cgroup = cgroup.as_fd();
+    query(cgroup.as_raw_fd().cast_unsigned(), place as u32)
+}
+
+/// The numbers of the programs that are attached to a side of a network device by tcx, in the order in which they run. The device
+/// is called by its index.
+///
+/// # Errors
+/// When the kernel refuses: there is no such device, it knows no tcx (before 6.6), or the caller is not privileged.
+pub fn attached_to_device(index: u32, side: Side) -> io::Result<Vec<u32>> {
+    match query(index, side as u32) {
+        // None ever was, or none is any more.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),
+        answer => answer,
+    }
+}
+
+fn query(target: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     let mut programs = [0_u32; MOST];
     let mut query = Query {
-        target: cgroup.as_fd().as_raw_fd().cast_unsigned(),
-        attach_type: place as u32,
+        target,
+        attach_type,
         programs: programs.as_mut_ptr().expose_provenance() as u64,
         count: MOST as u32,
         ..Query::default()
     };
     // SAFETY: the kernel reads and writes `query` within the size that it is told, and no more than `count` numbers where
-    // `programs` says; both live until it is done, and the descriptor is borrowed as long.
+    // `programs` says; both live until it is done. What `target` means, the kernel looks up.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, ptr::from_mut(&mut query), size_of::<Query>()) };
     Errno::result(result)?;
@@ -88,5 +117,10 @@ mod tests {
     #[test]
     fn what_is_no_cgroup_is_refused() {
         assert!(attached(File::open("/proc/self/status").unwrap(), Place::Egress).is_err());
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused() {
+        assert!(attached_to_device(u32::MAX, Side::Ingress).is_err());
     }
 }

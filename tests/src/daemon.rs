@@ -29,6 +29,10 @@ use crate::{
     node::{Node, built},
 };
 
+/// What root may do, as dist/cofferdam.service has it: the daemon is to do with that here as well. But for DAC_OVERRIDE: there
+/// its own cgroup is writable, here it is at the root of the tree, which is not.
+const POWERS: &str = "+bpf,+perfmon,+net_admin,+sys_ptrace,+dac_read_search,+dac_override";
+
 /// How long the hooks may take to be attached.
 const START: Duration = Duration::from_secs(30);
 
@@ -126,7 +130,8 @@ impl Daemon {
         let ready = UnixDatagram::bind(directory.join("notify"))?;
         ready.set_nonblocking(true)?;
 
-        let mut command = node.command(program);
+        let mut command = node.command("setpriv");
+        command.arg(format!("--bounding-set=-all,{POWERS}")).arg(program);
         command.arg("run").arg("--run-dir").arg(&directory).args(["--listen", &listen]);
         // The machine's own runtimes stay out of it.
         let own = |name: &str| node.directory().join(name);

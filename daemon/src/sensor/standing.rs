@@ -165,8 +165,13 @@ impl Order {
         order
     }
 
-    /// What is to be said of programs that are not ours. `place` says where, `called` how a program is called.
-    fn foreign<'a>(
+    /// What is to be said of programs that are not ours. `place` says where.
+    fn foreign(&self, place: &str) -> Vec<Finding> {
+        let names = names(&[self.before.as_slice(), &self.after].concat());
+        self.told(place, |program| called(&names, program)).collect()
+    }
+
+    fn told<'a>(
         &'a self,
         place: &'a str,
         called: impl Fn(u32) -> String + 'a,
@@ -183,7 +188,8 @@ impl Order {
     }
 }
 
-/// What these programs are called. Walks through all of the kernel's, so only where there are some.
+/// What these programs are called, as far as the kernel tells: only to CAP_SYS_ADMIN, which the unit does without. Walks through
+/// all of the kernel's, so only where there are some.
 fn names(programs: &[u32]) -> HashMap<u32, String> {
     if programs.is_empty() {
         return HashMap::new();
@@ -194,13 +200,13 @@ fn names(programs: &[u32]) -> HashMap<u32, String> {
         .collect()
 }
 
-/// The name of a program, if it has one.
+/// The name of a program if it has one, or who tells it.
 fn called(names: &HashMap<u32, String>, program: u32) -> String {
-    names
-        .get(&program)
-        .filter(|name| !name.is_empty())
-        .cloned()
-        .unwrap_or_else(|| "without a name".to_owned())
+    match names.get(&program).map(String::as_str) {
+        Some("") => "without a name".to_owned(),
+        Some(name) => name.to_owned(),
+        None => format!("bpftool prog show id {program}"),
+    }
 }
 
 #[cfg(test)]
@@ -212,7 +218,7 @@ mod tests {
         assert_eq!(Order::of(7, &[7]), Order { is_here: true, ..Order::default() });
         let order = Order::of(7, &[3, 7, 9]);
         assert_eq!(order, Order { is_here: true, before: vec![3], after: vec![9] });
-        let told: Vec<_> = order.foreign("connect4", |id| format!("p{id}")).map(|it| it.text).collect();
+        let told: Vec<_> = order.told("connect4", |id| format!("p{id}")).map(|it| it.text).collect();
         assert_eq!(
             told,
             [
@@ -220,6 +226,13 @@ mod tests {
                 "connect4: program 9 (p9), which is not ours, is attached as well"
             ]
         );
+    }
+
+    #[test]
+    fn a_program_whose_name_the_kernel_does_not_tell_can_be_asked_for() {
+        let names = [(3, "watch".to_owned()), (4, String::new())].into();
+        let called = [3, 4, 5].map(|program| called(&names, program));
+        assert_eq!(called, ["watch", "without a name", "bpftool prog show id 5"]);
     }
 
     #[test]

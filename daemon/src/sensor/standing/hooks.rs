@@ -11,7 +11,7 @@ use super::{
         hooks::{HOOKS, Hook},
         kept, lock,
     },
-    Finding, Order, What, called, names,
+    Finding, Order, What,
 };
 
 impl Sensor {
@@ -39,8 +39,7 @@ impl Sensor {
             Some(place) => match attached(&self.root, place) {
                 Ok(attached) => {
                     let order = Order::of(*program, &attached);
-                    let names = names(&[order.before.as_slice(), &order.after].concat());
-                    (order.is_here, order.foreign(name, |program| called(&names, program)).collect())
+                    (order.is_here, order.foreign(name))
                 }
                 Err(error) => {
                     let text = format!("what is attached as {name} cannot be told: {error}");

@@ -1,17 +1,17 @@
 //! The hooks at the links of containers: attached, pinned, before those of others, and known whose link it is.
 
-use aya::{
-    programs::{ProgramError, SchedClassifier, TcAttachType},
-    sys::SyscallError,
-};
-use nix::{errno::Errno, net::if_::if_indextoname};
+use std::io;
+
+use aya::programs::TcAttachType;
+use cofferdam_query::{Side, attached_to_device};
+use nix::net::if_::if_indextoname;
 
 use super::{
     super::{
         Sensor, lock,
         veths::{Attached, Veths, has_tcx, pin, programs},
     },
-    Finding, Order, What, called,
+    Finding, Order, What,
 };
 
 impl Sensor {
@@ -71,16 +71,15 @@ impl Sensor {
             }
             Err(error) => return vec![Finding::open(What::Link, format!("{place}: {error:#}"))],
         }
-        let attached = match attached(name, side) {
+        let attached = match attached(index, side) {
             Ok(attached) => attached,
             Err(error) => {
                 let text = format!("what is attached as {place} cannot be told: {error}");
                 return vec![Finding::open(What::Link, text)];
             }
         };
-        let ids: Vec<u32> = attached.iter().map(|(id, _)| *id).collect();
-        let (order, names) = (Order::of(program, &ids), attached.into_iter().collect());
-        let mut findings: Vec<_> = order.foreign(&place, |program| called(&names, program)).collect();
+        let order = Order::of(program, &attached);
+        let mut findings = order.foreign(&place);
         if !order.is_here {
             let mending = self.cover_again(veths, hook, index, name, side);
             findings.push(Finding::mended(What::Link, 1, lost, mending));
@@ -130,19 +129,11 @@ fn name_of(index: u32) -> Option<String> {
     if_indextoname(index).ok().map(|name| name.to_string_lossy().into_owned())
 }
 
-/// The programs that are attached to a link, in the order in which they run, and what they are called.
-fn attached(name: &str, side: TcAttachType) -> Result<Vec<(u32, String)>, ProgramError> {
-    match SchedClassifier::query_tcx(name, side) {
-        Ok((_, programs)) => {
-            let named = programs.iter().map(|it| (it.id(), it.name_as_str().unwrap_or_default().to_owned()));
-            Ok(named.collect())
-        }
-        // None ever was, or none is any more.
-        Err(ProgramError::SyscallError(SyscallError { call: "bpf_prog_query", io_error }))
-            if io_error.raw_os_error() == Some(Errno::ENOENT as i32) =>
-        {
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
+/// The programs that are attached to a link, in the order in which they run.
+fn attached(index: u32, side: TcAttachType) -> io::Result<Vec<u32>> {
+    match side {
+        TcAttachType::Ingress => attached_to_device(index, Side::Ingress),
+        TcAttachType::Egress => attached_to_device(index, Side::Egress),
+        TcAttachType::Custom(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
