@@ -1,5 +1,6 @@
 //! Why some may, or may not, interact with others, and what was seen of it: `GET /v1/policy/explain`.
 
+mod unusual;
 mod who;
 
 use std::{
@@ -17,7 +18,7 @@ pub(super) use self::who::known;
 use super::{API_VERSION, Answer, Refusal};
 use crate::{
     enforcement,
-    event::{Protocol, Verdict, Workload},
+    event::{Alert, Protocol, Verdict, Workload},
     history::Totals,
     interaction::Edge,
     policy::explain::{End, Explanation},
@@ -63,6 +64,11 @@ pub struct Explained {
     pub answers: Vec<PairExplained>,
     /// Answers beyond [`MOST_ANSWERS`], and pairs that were not looked at because there are too many.
     pub left_out: usize,
+    /// What was unusual between the two, as far as it is kept, open or not: the last seen comes first. A scan by the source or
+    /// of the target is one of them.
+    pub alerts: Vec<Alert>,
+    /// Alerts for which there was no room.
+    pub alerts_left_out: usize,
 }
 
 /// What there is to say of one pair and service.
@@ -120,7 +126,11 @@ pub struct Seen {
 pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let service = query.service()?;
     let edges = view.edges()?;
-    let known = known(&view.attribution, &edges);
+    let alerts = view.alerts.list();
+    let mut known = known(&view.attribution, &edges);
+    for name in [&query.from, &query.to] {
+        who::remember(name, &alerts, &view.history, &mut known);
+    }
     let sources = who::called(&query.from, &view.attribution, &known)?;
     let is_in_policies = |name: &str| view.policies.have_name(name);
     let targets = who::called_as_target(&query.to, &view.attribution, &known, is_in_policies)?;
@@ -141,7 +151,16 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
         // An earlier daemon may have left in force what this one knows nothing about.
         answers.iter_mut().for_each(|answer| answer.verdict = None);
     }
-    Ok(Explained { schema_version: API_VERSION, generation, problem, answers, left_out })
+    let (alerts, alerts_left_out) = unusual::unusual(alerts, &sources, &targets, service);
+    Ok(Explained {
+        schema_version: API_VERSION,
+        generation,
+        problem,
+        answers,
+        left_out,
+        alerts,
+        alerts_left_out,
+    })
 }
 
 impl ExplainQuery {

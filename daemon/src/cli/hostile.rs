@@ -33,7 +33,7 @@ use super::{events, log, map, output::printable, ps, why};
 use crate::{
     api::{Explained, PairExplained, samples},
     attribution::{Attribution, ContainerFacts, ContainerState, Source},
-    event::{Event, Protocol, Runtime, Verdict, Workload, is_hostile},
+    event::{Alert, Event, EventKind, Protocol, Runtime, Verdict, Workload, is_hostile},
     interaction::Edge,
     metrics::samples::hooks,
     sensor::{clock::Clock, record::Record},
@@ -108,12 +108,16 @@ fn explained(rng: &mut Rng) -> Explained {
     if rng.bool() {
         (answer.verdict, answer.protocol) = (None, None);
     }
+    let EventKind::Alert(alert) = crate::sink::samples::alert().kind else { panic!("no alert") };
+    let alert = Alert { id: text::name(rng), sentence: text::name(rng), ..*alert };
     Explained {
         schema_version: 1,
         generation: 1,
         problem: Some(text::name(rng)),
         answers: vec![answer],
         left_out: 0,
+        alerts: vec![alert],
+        alerts_left_out: 0,
     }
 }
 

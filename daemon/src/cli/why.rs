@@ -9,7 +9,7 @@ use clap::{
 use jiff::Timestamp;
 
 use super::{
-    Client, Failure,
+    Client, Failure, alerts,
     output::{ago, bytes, is_terminal, number, plural, print, print_json, printable},
     question,
 };
@@ -114,6 +114,13 @@ pub(super) fn text(explained: &Explained, now: Timestamp, for_people: bool) -> S
         text += &format!(
             "\n{more} more are not shown: ask for one workload (by the beginning of its id), and for a port.\n"
         );
+    }
+    if !explained.alerts.is_empty() {
+        text += &format!("\nALERTS\n{}", alerts::text(&explained.alerts, now, for_people));
+    }
+    if explained.alerts_left_out > 0 {
+        let more = number(explained.alerts_left_out as u64);
+        text += &format!("{more} more are not shown → cofferdam alerts --all\n");
     }
     text
 }

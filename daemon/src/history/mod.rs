@@ -43,7 +43,7 @@ pub use self::{
     read::{Events, Interactions, MOST_EVENTS, MOST_PAST},
     store::{Bounds, FILE_NAME, Store, is_damage},
 };
-use crate::sink::Filter;
+use crate::{event::Workload, sink::Filter};
 
 /// How the history stands, and what can be asked of it. Shared.
 #[derive(Debug, Default)]
@@ -123,6 +123,14 @@ impl History {
     /// There is no history, or it cannot be read.
     pub fn totals(&self, source: &str, target: &str) -> anyhow::Result<Vec<Totals>> {
         read::totals(&self.file()?, source, target)
+    }
+
+    /// Who was called so, the last known first, 256 at most. Blocks.
+    ///
+    /// # Errors
+    /// There is no history, or it cannot be read.
+    pub fn called(&self, name: &str) -> anyhow::Result<Vec<Workload>> {
+        read::called(&self.file()?, name)
     }
 
     /// When the first minute begins of which it tells; `None` while it tells of none. Blocks.

@@ -21,6 +21,9 @@ pub const MOST_EVENTS: usize = 20_000;
 /// Most services of a pair that are told.
 const MOST_SERVICES: u32 = 1_000;
 
+/// Most workloads of one name that are told.
+const MOST_CALLED: usize = 256;
+
 /// Longest that a writer is waited for, who keeps nobody waiting but for a moment.
 const PATIENCE: Duration = Duration::from_secs(2);
 const MINUTES_OF_A_DAY: i64 = 24 * 60;
@@ -133,6 +136,29 @@ pub(super) fn totals(path: &Path, source: &str, target: &str) -> anyhow::Result<
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map(params![source, target, MOST_SERVICES], total)?;
         rows.collect()
+    })
+}
+
+/// Who was called so, the last known first: some of each, since a name can mean many.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn called(path: &Path, name: &str) -> anyhow::Result<Vec<Workload>> {
+    read(path, |connection| {
+        // As it stands in the text: whatever else has it there, is sorted out below.
+        let quoted = serde_json::to_string(name).map_err(|error| bad(error.into()))?;
+        let sql = "SELECT json FROM workload WHERE instr(json, ?1) > 0 ORDER BY id DESC";
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([quoted.trim_matches('"')])?;
+        let mut called = Vec::new();
+        while let Some(row) = rows.next()?.filter(|_| called.len() < MOST_CALLED) {
+            let json = row.get_ref(0)?.as_str().map_err(|error| bad(error.into()))?;
+            let workload: Workload = serde_json::from_str(json).map_err(|error| bad(error.into()))?;
+            if workload.is_called(name) {
+                called.push(workload);
+            }
+        }
+        Ok(called)
     })
 }
 

@@ -138,6 +138,25 @@ fn of_a_pair_it_tells_since_it_was_seen_first() {
 }
 
 #[test]
+fn who_was_called_so_is_told_by_each_name_and_nobody_else() {
+    let folder = Folder::new();
+    let (mut store, _) = folder.open();
+    store.write(&gained(5_432, 3, at(TEN))).unwrap();
+    let history = folder.history(&store);
+    let web = edge().source;
+    let id = web.id.as_deref().unwrap();
+    for name in ["shop/web", web.container_name.as_deref().unwrap(), &id[..6], id] {
+        assert_eq!(history.called(name).unwrap().iter().collect::<Vec<_>>(), [&*web], "{name}");
+    }
+    assert_eq!(history.called("shop").unwrap().len(), 2, "both are of that project");
+    // Each stands in the text: a part of a name, a key, and what is no name.
+    for name in ["shop/we", "kind", "\"", "", web.image.as_deref().unwrap()] {
+        assert_eq!(history.called(name).unwrap(), [], "{name}");
+    }
+    assert!(History::default().called("shop/web").is_err());
+}
+
+#[test]
 fn events_are_told_by_time_and_by_whom_they_are_about() {
     let folder = Folder::new();
     let (mut store, _) = folder.open();

@@ -5,14 +5,15 @@ use std::path::Path;
 use super::*;
 use crate::{
     attribution::Attribution,
-    event::WorkloadKind,
+    event::{EventKind, WorkloadKind},
+    history::History,
     interaction::Verdicts,
     metrics::samples::edge,
     policy::{
         Plan, explain,
         samples::{self, SHOP},
     },
-    sink::samples::{API_ID, WEB_ID, container, web},
+    sink::samples::{API_ID, WEB_ID, alert as sample_alert, container, web},
 };
 
 const FILE: &str = "/etc/cofferdam/policies/shop.yaml";
@@ -205,6 +206,22 @@ fn whom_nobody_knows_and_who_is_many_is_said() {
     assert_eq!(target("wbe").0, StatusCode::NOT_FOUND);
     assert_eq!(target("stripe").0, StatusCode::BAD_REQUEST);
     assert!(who::called(&WEB_ID[..6], &attribution, &known).is_ok());
+}
+
+#[test]
+fn who_is_gone_is_known_by_the_alerts_about_him_if_nobody_else_is_called_so() {
+    let EventKind::Alert(alert) = sample_alert().kind else { panic!("no alert") };
+    let remembered = |name: &str, known: &[Arc<Workload>]| {
+        let mut known: BTreeSet<_> = known.iter().cloned().collect();
+        who::remember(name, std::slice::from_ref(&*alert), &History::default(), &mut known);
+        known.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(remembered("shop/web", &[]), [web()]);
+    assert_eq!(remembered("shop/db", &[]), [alert.target.clone().expect("a target")]);
+    assert_eq!(remembered("shop/wbe", &[]), []);
+    // Of two that are called so, the one who lives is meant.
+    let another = container("web", "another");
+    assert_eq!(remembered("shop/web", std::slice::from_ref(&another)), [another]);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use cofferdam_common::{
 use crate::{
     api::{Answer, Refusal},
     attribution::Attribution,
-    event::{Workload, WorkloadKind},
+    event::{Alert, Workload, WorkloadKind},
+    history::History,
     interaction::Edge,
     policy::{explain::End, names::NamePattern},
 };
@@ -44,7 +45,7 @@ impl Who {
     }
 
     /// A peer outside that is known by a name only.
-    fn of_name(name: &str) -> Self {
+    pub(super) fn of_name(name: &str) -> Self {
         let workload = Workload::named(WorkloadKind::Outside, name).into();
         Self { workload, address: None, names: vec![name.to_owned()] }
     }
@@ -82,6 +83,13 @@ impl Who {
             _ => self.workload == *workload,
         }
     }
+
+    /// Whether an alert means the same, in which replicas and images are one, and addresses of one DNS name are as well.
+    pub(super) fn is_meant_by(&self, workload: &Workload) -> bool {
+        let is_name = |name: &String| self.names.contains(name);
+        self.workload.kind == workload.kind
+            && (self.workload.name == workload.name || workload.dns_name.as_ref().is_some_and(is_name))
+    }
 }
 
 impl PartialEq for Who {
@@ -99,6 +107,17 @@ pub(in crate::api) fn known(attribution: &Attribution, edges: &[Edge]) -> BTreeS
     let containers = attribution.containers().into_iter().map(|container| container.workload);
     let on_the_map = edges.iter().flat_map(|edge| [&edge.source, &edge.target]).map(Arc::clone);
     live.chain(containers).chain(on_the_map).chain([Arc::new(Workload::host())]).collect()
+}
+
+/// Where nobody is called so any more: those who were, as alerts have them, or the history. Without a history nobody was.
+pub(super) fn remember(name: &str, alerts: &[Alert], history: &History, known: &mut BTreeSet<Arc<Workload>>) {
+    let is_called = |workload: &Arc<Workload>| workload.is_called(name);
+    if known.iter().any(is_called) {
+        return;
+    }
+    let in_alerts = alerts.iter().flat_map(|alert| [Some(&alert.source), alert.target.as_ref()]).flatten();
+    known.extend(in_alerts.filter(|workload| is_called(workload)).map(Arc::clone));
+    known.extend(history.called(name).unwrap_or_default().into_iter().map(Arc::new));
 }
 
 /// To whom is sent that goes by a name. One that nobody has looked up yet is a peer outside, if it can be that: if it has a

@@ -7,14 +7,14 @@ use clap::Parser;
 use super::*;
 use crate::{
     cli::{Cli, Command},
-    event::Workload,
+    event::{EventKind, Workload},
     interaction::{Edge, Verdicts},
     metrics::samples::edge,
     policy::{
         explain::{End, explain},
         samples,
     },
-    sink::samples::{api, container, web},
+    sink::samples::{alert, api, container, web},
 };
 
 const FILE: &str = "/etc/cofferdam/policies/shop.yaml";
@@ -64,9 +64,19 @@ fn seen(allowed: u64, audited: u64, denied: u64) -> Seen {
 }
 
 fn page(answer: PairExplained) -> String {
-    let explained =
-        Explained { schema_version: 1, generation: 17, problem: None, answers: vec![answer], left_out: 0 };
-    plain(&text(&explained, now(), true))
+    plain(&text(&told(answer), now(), true))
+}
+
+fn told(answer: PairExplained) -> Explained {
+    Explained {
+        schema_version: 1,
+        generation: 17,
+        problem: None,
+        answers: vec![answer],
+        left_out: 0,
+        alerts: Vec::new(),
+        alerts_left_out: 0,
+    }
 }
 
 #[test]
@@ -108,6 +118,25 @@ fn what_the_history_knows_stands_below() {
     let line =
         "  history  first 21 d ago, last 41 s ago: 41,205 allowed, 3 denied; 1.2 MB sent, 9.8 MB received\n";
     assert!(page.ends_with(line), "{page}");
+}
+
+#[test]
+fn what_was_unusual_of_the_two_stands_at_the_end_as_the_documentation_has_it() {
+    let EventKind::Alert(alert) = alert().kind else { panic!("no alert") };
+    let answer = PairExplained { seen: Some(seen(97, 0, 0)), ..explained("enforce", "allow", &api(), 5_432) };
+    let told = Explained { alerts: vec![*alert], alerts_left_out: 1_204, ..told(answer) };
+    let page = plain(&text(&told, now(), true));
+    let (_, alerts) = page.split_once("  seen     first 1 h ago, last 41 s ago\n").expect("both");
+    insta::assert_snapshot!(alerts, @r"
+
+    ALERTS
+    ✖ critical  9f2c41d07ab3e865  new_edge  first 2 m, last 41 s, 3 times
+      shop/web has never talked to shop/db in 21 days; now tcp/5432, 3 times, from the same image
+    1 alert open. Normal? cofferdam alerts ack ID. To be stopped? cofferdam alerts rule ID
+    1,204 more are not shown → cofferdam alerts --all
+    ");
+    let first: String = alerts.split_inclusive('\n').take(5).collect();
+    assert!(include_str!("../../../../docs/cli.md").contains(&first), "docs/cli.md lacks\n{first}");
 }
 
 #[test]
@@ -198,8 +227,8 @@ fn what_was_denied_before_and_is_allowed_now_is_no_contradiction() {
 #[test]
 fn several_answers_stand_apart_and_what_is_missing_is_said() {
     let answer = explained("enforce", "allow", &api(), 5_432);
-    let answers = vec![answer.clone(), answer];
-    let explained = Explained { schema_version: 1, generation: 17, problem: None, answers, left_out: 1_204 };
+    let answers = vec![answer.clone(), answer.clone()];
+    let explained = Explained { answers, left_out: 1_204, ..told(answer) };
     let page = plain(&text(&explained, now(), true));
     assert_eq!(page.matches("✔ ALLOWED").count(), 2);
     assert!(page.contains("\n\n✔ ALLOWED"), "{page}");
@@ -209,8 +238,7 @@ fn several_answers_stand_apart_and_what_is_missing_is_said() {
 #[test]
 fn a_broken_folder_is_told_below_what_stays_in_force() {
     let problem = Some("/etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`".to_owned());
-    let answers = vec![explained("enforce", "allow", &api(), 5_432)];
-    let explained = Explained { schema_version: 1, generation: 17, problem, answers, left_out: 0 };
+    let explained = Explained { problem, ..told(explained("enforce", "allow", &api(), 5_432)) };
     let page = plain(&text(&explained, now(), true));
     let end = "policies broken: /etc/cofferdam/policies/shop.yaml:15:15: unknown key `form`
 generation 17 stays in force, which this is about → cofferdam policy check\n";
