@@ -1,11 +1,20 @@
 //! What a container never did before is an alert, which reaches an Alertmanager straight from the daemon and by way of
 //! Prometheus, and of which a policy can be made.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use cofferdam_tests::{
-    Daemon, Node, Options, alertmanager::Alertmanager, command::wait_for, prometheus::Prometheus,
+    Daemon, Node, Options,
+    alertmanager::{Alertmanager, Certificates},
+    built,
+    command::wait_for,
+    prometheus::Prometheus,
 };
 use serde_json::Value;
 
@@ -64,6 +73,11 @@ fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_ove
     assert_eq!((&alert["anomaly"], &alert["target"]["name"]), (&"new_edge".into(), &"db".into()), "{alert}");
     let id = alert["id"].as_str().context("an id")?.to_owned();
 
+    let why = daemon.ask(&["why", "web", "db"])?;
+    ensure!(why.contains("\nALERTS\n") && why.contains(&format!("  {id}  new_edge  ")), "{why}");
+    let why = daemon.ask(&["why", "web", "api"])?;
+    ensure!(!why.contains("ALERTS"), "{why}");
+
     let fires = || {
         let alerts = alertmanager.alerts().ok()?;
         alerts.into_iter().find(|alert| alert["labels"]["alert_id"] == id.as_str())
@@ -112,5 +126,36 @@ fn what_a_container_never_did_fires_in_alertmanager_and_in_prometheus_and_is_ove
     })
     .with_context(|| format!("{events:?}"))?;
     assert_eq!(of(&daemon).map(|alerts| alerts.len()), Some(0));
+    Ok(())
+}
+
+#[test]
+fn an_alertmanager_is_told_over_tls_if_the_host_trusts_its_certificate_and_only_then() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    docker.network("shop", &[])?;
+    let start = |name| docker.container(name, &Options::new().on("shop").tcp("80"));
+    let (web, api) = (start("web")?, start("api")?);
+    let certificates = Certificates::make(&node, node.directory())?;
+    let alertmanager = Alertmanager::start_secure(&node, &certificates)?;
+    let config = configure(&node, "learn_hours: 0", &alertmanager)?;
+    let to_api = format!("{}:80", api.address("shop")?);
+
+    let daemon = Daemon::start_with(&docker, &["--config", &config])?;
+    web.connect(&to_api)?;
+    let refused = || daemon.log().contains("invalid peer certificate").then_some(());
+    wait_for("the certificate to be refused", SOON, refused).with_context(|| daemon.log())?;
+    ensure!(alertmanager.alerts()?.is_empty());
+    daemon.stop()?;
+
+    // As after `update-ca-certificates`.
+    let trusting = node.directory().join("trusting");
+    let (trusted, program) = (certificates.authority.display(), built("cofferdam")?);
+    let script = format!("#!/bin/sh\nSSL_CERT_FILE={trusted} exec {} \"$@\"\n", program.display());
+    fs::write(&trusting, script)?;
+    fs::set_permissions(&trusting, Permissions::from_mode(0o755))?;
+    let daemon = Daemon::start_program(&trusting, &docker, &["--config", &config])?;
+    web.connect(&to_api)?;
+    alertmanager.wait_until("CofferdamNewEdge", true, SOON).with_context(|| daemon.log())?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
+    path::{Path, PathBuf},
     process::Child,
     sync::Arc,
     time::Duration,
@@ -26,6 +27,17 @@ pub struct Alertmanager {
     node: Arc<Node>,
     child: Child,
     url: String,
+    /// How its own tool is to speak to it.
+    client: Option<PathBuf>,
+}
+
+/// An authority of a test's own, and a server's certificate for 127.0.0.1 that it has signed.
+#[derive(Debug)]
+pub struct Certificates {
+    /// The authority's certificate: whoever trusts it trusts the server.
+    pub authority: PathBuf,
+    server: PathBuf,
+    key: PathBuf,
 }
 
 impl Alertmanager {
@@ -34,6 +46,18 @@ impl Alertmanager {
     /// # Errors
     /// When it does not come up.
     pub fn start(node: &Arc<Node>) -> anyhow::Result<Self> {
+        Self::start_as(node, None)
+    }
+
+    /// [`Alertmanager::start`] for one that speaks TLS only.
+    ///
+    /// # Errors
+    /// As [`Alertmanager::start`].
+    pub fn start_secure(node: &Arc<Node>, certificates: &Certificates) -> anyhow::Result<Self> {
+        Self::start_as(node, Some(certificates))
+    }
+
+    fn start_as(node: &Arc<Node>, certificates: Option<&Certificates>) -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let directory = node.directory().join(format!("alertmanager-{port}"));
         fs::create_dir_all(&directory)?;
@@ -44,9 +68,20 @@ impl Alertmanager {
         // The second: it looks for no others.
         command
             .args([format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address=".to_owned()]);
+        let mut client = None;
+        if let Some(Certificates { authority, server, key }) = certificates {
+            let (web, tool) = (directory.join("web.yml"), directory.join("amtool.yml"));
+            let server = serde_json::json!({"tls_server_config": {"cert_file": server, "key_file": key}});
+            fs::write(&web, server.to_string())?;
+            fs::write(&tool, serde_json::json!({"tls_config": {"ca_file": authority}}).to_string())?;
+            command.arg("--web.config.file").arg(web);
+            client = Some(tool);
+        }
         let log = File::create(directory.join("log"))?;
         let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
-        let alertmanager = Self { node: node.clone(), child, url: format!("http://127.0.0.1:{port}") };
+        let scheme = if client.is_some() { "https" } else { "http" };
+        let alertmanager =
+            Self { node: node.clone(), child, url: format!("{scheme}://127.0.0.1:{port}"), client };
         wait_for("Alertmanager", Duration::from_secs(20), || alertmanager.alerts().ok())?;
         Ok(alertmanager)
     }
@@ -69,7 +104,11 @@ impl Alertmanager {
     /// When it does not answer.
     pub fn alerts(&self) -> anyhow::Result<Vec<Value>> {
         let url = format!("--alertmanager.url={}", self.url);
-        let said = run(self.node.command("amtool").args([&url, "--output=json", "alert", "query"]))?;
+        let mut command = self.node.command("amtool");
+        if let Some(client) = &self.client {
+            command.arg("--http.config.file").arg(client);
+        }
+        let said = run(command.args([&url, "--output=json", "alert", "query"]))?;
         let answer: Value = serde_json::from_str(&said)?;
         answer.as_array().cloned().context("no list")
     }
@@ -90,6 +129,36 @@ impl Alertmanager {
             let found = alerts.into_iter().find(|alert| alert["labels"]["alertname"] == alertname);
             (found.is_some() == fires).then_some(found)
         })
+    }
+}
+
+impl Certificates {
+    /// New ones, in a folder.
+    ///
+    /// # Errors
+    /// When openssl cannot make them.
+    pub fn make(node: &Node, folder: &Path) -> anyhow::Result<Self> {
+        let file = |name: &str| folder.join(name);
+        let (authority, server, key) = (file("authority.pem"), file("server.pem"), file("server.key"));
+        let request = |name: &str, certificate: &Path, key: &Path| {
+            let mut command = node.command("openssl");
+            command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+            command.args(["-days", "1", "-subj", &format!("/CN={name}"), "-out"]).arg(certificate);
+            command.arg("-keyout").arg(key);
+            command
+        };
+        let authority_key = file("authority.key");
+        run(&mut request("cofferdam tests", &authority, &authority_key))?;
+        let mut signed = request("127.0.0.1", &server, &key);
+        signed.arg("-CA").arg(&authority).arg("-CAkey").arg(&authority_key);
+        signed.args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ]);
+        run(&mut signed)?;
+        Ok(Self { authority, server, key })
     }
 }
 

@@ -95,6 +95,7 @@ const TOOLS: &[Tool] = &[
     tool("promtool", "prometheus", Need::Containers),
     tool("prometheus-alertmanager", "prometheus-alertmanager", Need::Containers),
     tool("amtool", "prometheus-alertmanager", Need::Containers),
+    tool("openssl", "openssl", Need::Containers),
     tool("dot", "graphviz", Need::Containers),
     tool("c++", "g++", Need::Fuzzing),
     tool("qemu-system-x86_64", "qemu-system-x86", Need::VirtualMachine),
