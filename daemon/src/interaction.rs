@@ -2,6 +2,7 @@
 
 pub mod denials;
 pub mod proxy;
+pub mod recent;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -37,6 +37,7 @@ use crate::{
     enforcement::{self, Sync},
     event::{Alert, Event, EventKind, Lost, SCHEMA_VERSION},
     history::{self, Inlet},
+    interaction::recent::Recent,
     metrics::Metrics,
     notify::Notify,
     sensor::{
@@ -146,6 +147,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         counts: ledger.clone(),
         archive: Arc::new(Mutex::default()),
         gains: Arc::default(),
+        recent: Arc::default(),
         history: Arc::default(),
         alerts: Arc::new(Alerts::new(anomalies(&config.anomalies))),
         syscalls: Arc::new(Accounts::new(loaded.calls)),
@@ -172,6 +174,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         metrics: Arc::clone(&view.metrics),
         events: view.events.clone(),
         recorder: inlet,
+        recent: Arc::clone(&view.recent),
         heartbeat: view.heartbeat.clone(),
         injected,
         seq: 0,
@@ -313,6 +316,7 @@ struct Pipeline {
     metrics: Arc<Metrics>,
     events: EventStream,
     recorder: Inlet,
+    recent: Arc<Recent>,
     heartbeat: Heartbeat,
     injected: Receiver<Injected>,
     seq: u64,
@@ -335,7 +339,7 @@ impl Pipeline {
     /// Takes what is there. Returns how many records that were.
     fn turn(&mut self) -> usize {
         let clock = Clock::now();
-        let Self { reader, attribution, metrics, events, recorder, seq, .. } = self;
+        let Self { reader, attribution, metrics, events, recorder, recent, seq, .. } = self;
         let found = reader.drain(|bytes| match Record::decode(bytes) {
             Ok(record) => {
                 metrics.delivered(record.family());
@@ -345,6 +349,7 @@ impl Pipeline {
                     *seq += 1;
                     metrics.observe(&event);
                     recorder.offer(&event);
+                    recent.note(&event);
                     events.publish(event);
                 }
             }

@@ -25,6 +25,7 @@ use crate::{
         self, Archive, Edge, Graph,
         denials::Denials,
         proxy::{self, Published},
+        recent::Recent,
     },
     metrics::Metrics,
     notify::Notify,
@@ -48,6 +49,8 @@ pub struct View {
     pub archive: Arc<Mutex<Archive>>,
     /// What interactions had when the recorder looked last.
     pub gains: Arc<Mutex<Gains>>,
+    /// The last denials.
+    pub recent: Arc<Recent>,
     /// What is unusual.
     pub alerts: Arc<Alerts>,
     /// What has happened, on disk.

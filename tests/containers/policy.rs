@@ -209,6 +209,12 @@ fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
     api.connect(&to)?;
     let told = events.wait_for("a denial", |event| matches!(event.kind, EventKind::Denial(_)))?;
     let EventKind::Denial(denial) = told.kind else { anyhow::bail!("{told:?}") };
+    let told = daemon.ask(&["why", &denial.id[..8]])?;
+    for part in
+        [&denial.to_string(), "at connect: the caller was told EPERM", "\nNOW\n✖ DENIED", "scene.yaml:5"]
+    {
+        ensure!(told.contains(part), "{part} is missing: {told}");
+    }
     let ends = [denial.source, denial.target].map(|end| end.workload.name.clone());
     assert_eq!(ends, ["ci/runner", "shop/db"]);
     assert_eq!((denial.verdict, denial.layer.as_str()), (Verdict::Deny, "connect"));

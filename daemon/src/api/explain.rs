@@ -1,5 +1,6 @@
 //! Why some may, or may not, interact with others, and what was seen of it: `GET /v1/policy/explain`.
 
+mod event;
 mod unusual;
 mod who;
 
@@ -13,8 +14,9 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::event::{EventExplained, EventQuery};
 use self::who::Who;
-pub(super) use self::who::known;
+pub(super) use self::{event::explain_event, who::known};
 use super::{API_VERSION, Answer, Refusal};
 use crate::{
     enforcement,

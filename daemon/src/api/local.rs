@@ -20,8 +20,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, alerts, baseline, blocking, change,
-    explain,
+    Answer, EventExplained, EventQuery, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, alerts,
+    baseline, blocking, change, explain,
     history::{self, Span, SpanQuery},
 };
 use crate::{
@@ -89,6 +89,7 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/history", get(history::history))
         .route("/v1/baseline/diff", get(baseline::diff))
         .route("/v1/policy/explain", get(policy_explain))
+        .route("/v1/policy/explain/event", get(event_explain))
         .route("/v1/policy/coverage", get(baseline::coverage))
         .route("/v1/policy/simulate", post(baseline::simulate))
         .route("/v1/policy/trial", get(change::trial))
@@ -147,6 +148,14 @@ async fn policy_explain(
 ) -> Answer<Json<Explained>> {
     let Query(query) = query.map_err(bad)?;
     Ok(Json(blocking(app.view, move |view| explain::explain(view, &query)).await??))
+}
+
+async fn event_explain(
+    Shared(app): Shared<App>,
+    query: Result<Query<EventQuery>, QueryRejection>,
+) -> Answer<Json<EventExplained>> {
+    let Query(query) = query.map_err(bad)?;
+    Ok(Json(blocking(app.view, move |view| explain::explain_event(view, &query)).await??))
 }
 
 /// The stream of events from now on, one JSON object per line, until the client leaves.

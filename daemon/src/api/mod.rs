@@ -27,7 +27,9 @@ pub use self::{
     answer::{API_VERSION, Health, Problem, State, Status, Syscalls},
     baseline::{ForSimulation, Within},
     change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},
-    explain::{ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen},
+    explain::{
+        EventExplained, EventQuery, ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen,
+    },
     history::{Recorded, Span, SpanQuery},
     local::{EventsQuery, SyscallsQuery},
 };

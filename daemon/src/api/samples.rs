@@ -121,6 +121,7 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         counts: Arc::new(counts),
         archive: Arc::default(),
         gains: Arc::default(),
+        recent: Arc::default(),
         history: Arc::default(),
         alerts: Arc::new(Alerts::new(Settings::default())),
         syscalls: Arc::new(Accounts::new(Arc::new(FakeCalls))),

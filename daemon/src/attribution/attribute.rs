@@ -128,7 +128,8 @@ impl Attribution {
             &Party::new(record.target, &record.target_address),
         );
         let judgement = record.judgement;
-        Denial {
+        let denial = Denial {
+            id: String::new(),
             source: endpoint(source, record.source_address, record.source_port),
             target: endpoint(target, record.target_address, record.port),
             protocol: Protocol::from_number(record.protocol),
@@ -144,7 +145,8 @@ impl Attribution {
             rule: self.rule(judgement.rule),
             layer: layer::NAMES.get(usize::from(record.layer)).unwrap_or(&"unknown").to_string(),
             attempts: record.attempts,
-        }
+        };
+        denial.with_id()
     }
 
     fn dns_answer(&self, record: &DnsRecord) -> EventKind {

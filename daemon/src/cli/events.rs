@@ -100,13 +100,23 @@ fn path(arguments: &Arguments) -> Result<String, Failure> {
     question("/v1/events", &EventsQuery { since, until, of: arguments.of.clone(), kind })
 }
 
-/// Time, kind, sentence. Somebody who looks needs no date.
+/// Time, kind, sentence, id. Somebody who looks needs no date.
 pub(super) fn row(event: &Event, for_people: bool) -> String {
     let format = if for_people { "%H:%M:%S%.3f" } else { "%Y-%m-%dT%H:%M:%S%.9fZ" };
     let time = event.time.strftime(format);
     let mut row = String::new();
     // Writing to a string does not fail.
-    let _ = writeln!(row, "{time}  {:<12}  {}", event.kind.name(), printable(&event.message));
+    let _ = write!(row, "{time}  {:<12}  {}", event.kind.name(), printable(&event.message));
+    // What `cofferdam why` tells more of.
+    let id = match &event.kind {
+        EventKind::Denial(denial) => denial.id.as_str(),
+        EventKind::Alert(alert) => alert.id.as_str(),
+        _ => "",
+    };
+    if !id.is_empty() {
+        let _ = write!(row, "  {}", printable(id));
+    }
+    row.push('\n');
     row
 }
 
@@ -144,6 +154,8 @@ mod tests {
     fn an_event_is_one_line() {
         let mut event = samples::flow_open();
         assert_eq!(row(&event, true), "10:00:00.123  flow_open     shop/web -> shop/api tcp/8080 opened\n");
+        let denial = row(&samples::denial(), true);
+        assert!(denial.ends_with(", 3 times  6ac3acb19b00aeaf\n"), "{denial}");
         event.time = "2026-11-24T10:00:00Z".parse().expect("a time");
         event.message = "a\nb\u{1b}[31m".to_owned();
         assert_eq!(row(&event, false), "2026-11-24T10:00:00.000000000Z  flow_open     a\\u{a}b\\u{1b}[31m\n");

@@ -31,7 +31,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::{events, log, map, output::printable, ps, why};
 use crate::{
-    api::{Explained, PairExplained, samples},
+    api::{EventExplained, Explained, PairExplained, samples},
     attribution::{Attribution, ContainerFacts, ContainerState, Source},
     event::{Alert, Event, EventKind, Protocol, Runtime, Verdict, Workload, is_hostile},
     interaction::Edge,
@@ -83,6 +83,7 @@ fn what_is_not_cleaned_before_is_cleaned_by_the_command_line() {
         is_plain(&map::text(&[edge.clone()], now, true));
         is_plain(&why::denied::text(&[edge.clone()], now, true));
         is_plain(&unstyled(why::text(&explained(&mut rng), now, true)));
+        is_plain(&unstyled(why::event::page(&told(&mut rng), now, true)));
         let graph = map::dot(&[edge.clone()]);
         is_plain(&graph);
         let name = |workload: &Workload| printable(&workload.to_string()).into_owned();
@@ -119,6 +120,16 @@ fn explained(rng: &mut Rng) -> Explained {
         alerts: vec![alert],
         alerts_left_out: 0,
     }
+}
+
+/// A denial of which every text means harm.
+fn told(rng: &mut Rng) -> EventExplained {
+    let sample = crate::sink::samples::denial();
+    let EventKind::Denial(mut denial) = sample.kind else { panic!("no denial") };
+    (denial.id, denial.layer) = (text::name(rng), text::name(rng));
+    Arc::make_mut(&mut denial.source.workload).name = text::name(rng);
+    Arc::make_mut(&mut denial.target.workload).name = text::name(rng);
+    EventExplained { schema_version: 1, time: sample.time, event: EventKind::Denial(denial), now: None }
 }
 
 /// Without our own colours, and only those.

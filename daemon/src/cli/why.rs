@@ -1,6 +1,7 @@
 //! `cofferdam why`: why some may, or may not, interact with others, and what was seen of it.
 
 pub(super) mod denied;
+pub(super) mod event;
 
 use clap::{
     Args, Subcommand,
@@ -30,13 +31,13 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     list: Option<List>,
     /// Who begins it: its name, its container's name, its project, its DNS name, the beginning of its id, or an address.
+    /// Alone: the id of a denial or an alert, or the beginning of it.
     #[arg(required = true)]
     source: Option<String>,
     /// With whom.
-    #[arg(required = true)]
     target: Option<String>,
     /// Protocol and port: `tcp/5432`, `5432`, `icmp`. Without it: all at which the two were seen.
-    #[arg(long, value_name = "PORT", value_parser = service)]
+    #[arg(long, value_name = "PORT", value_parser = service, requires = "target")]
     port: Option<Service>,
     /// As JSON (docs/api.md, /v1/policy/explain).
     #[arg(long)]
@@ -56,9 +57,12 @@ pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> 
     if let Some(List::Denied(arguments)) = arguments.list {
         return denied::run(&arguments, client);
     }
-    // The parser sees to it that both are there.
-    let (source, target) = (arguments.source.unwrap_or_default(), arguments.target.unwrap_or_default());
-    answer(client, source, target, arguments.port, arguments.json)
+    // The parser sees to it that it is there.
+    let source = arguments.source.unwrap_or_default();
+    match arguments.target {
+        Some(target) => answer(client, source, target, arguments.port, arguments.json),
+        None => event::answer(client, source, arguments.json),
+    }
 }
 
 /// Asks and shows the answer.

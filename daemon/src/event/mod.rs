@@ -4,6 +4,7 @@
 
 mod alert;
 mod container;
+mod id;
 mod network;
 mod pod;
 mod policy;
@@ -16,7 +17,6 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::pod::{is_random, of_controller};
 pub use self::{
     alert::{Acknowledgement, Alert, AlertKind, AlertState, Severity},
     container::{CgroupChange, CgroupEvent},
@@ -26,6 +26,10 @@ pub use self::{
     protocol::{Protocol, UnknownProtocol},
     text::is_hostile,
     workload::{Kubernetes, Runtime, Scope, Workload, WorkloadKind},
+};
+pub(crate) use self::{
+    id::{id, number},
+    pod::{is_random, of_controller},
 };
 
 /// The version of the JSON schema; raised when a field is removed or changes its meaning.

@@ -4,11 +4,14 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Protocol, Verdict};
+use super::{Endpoint, Protocol, Verdict, id};
 
 /// An interaction that a policy denied, or would have denied. Repeats are folded: `attempts`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Denial {
+    /// Made of what it is about, so that repeats have the same: 16 hexadecimal digits. Empty in what daemons wrote that made none.
+    #[serde(default)]
+    pub id: String,
     /// Who sent. The port is 0, and the address unspecified, where it was told before it had chosen one.
     pub source: Endpoint,
     /// To whom.
@@ -67,6 +70,19 @@ pub enum Reason {
     Forged,
 }
 
+impl Denial {
+    /// With the id of what it is about: who, with whom, over what, and why. Replicas and the layer make no difference.
+    #[must_use]
+    pub fn with_id(self) -> Self {
+        let Self { source, target, protocol, verdict, direction, reason, rule, .. } = &self;
+        let service = protocol.service(target.port);
+        let why = format!("{verdict:?} {direction:?} {reason:?}");
+        let rule = rule.as_ref().map_or("", |rule| rule.name.as_str());
+        let id = id([source.workload.name.as_str(), &target.workload.name, &service, &why, rule]);
+        Self { id, ..self }
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, target, protocol, .. } = self;
@@ -95,7 +111,10 @@ impl fmt::Display for RuleName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::EventKind, sink::samples};
+    use crate::{
+        event::{EventKind, Workload},
+        sink::samples,
+    };
 
     fn denial() -> Denial {
         match samples::denial().kind {
@@ -127,6 +146,27 @@ mod tests {
         ] {
             assert_eq!(denial.to_string(), format!("shop/web -> shop/db tcp/5432 {end}"));
         }
+    }
+
+    #[test]
+    fn what_is_about_the_same_has_the_same_id() {
+        let id = denial().id;
+        assert_eq!(id.len(), 16);
+        let replica = Workload { id: Some("another".to_owned()), ..(*denial().source.workload).clone() };
+        let source = Endpoint { workload: replica.into(), port: 1, ..denial().source };
+        let again = Denial { source, layer: "egress".to_owned(), attempts: 7, ..denial() };
+        assert_eq!(again.with_id().id, id);
+        let port = |port| Denial { target: Endpoint { port, ..denial().target }, ..denial() };
+        let others = [
+            port(80),
+            Denial { verdict: Verdict::Audit, ..denial() },
+            Denial { direction: Direction::Egress, ..denial() },
+            Denial { reason: Reason::Rule, ..denial() },
+            Denial { rule: None, ..denial() },
+            Denial { source: denial().target, target: denial().source, ..denial() },
+        ];
+        let ids: std::collections::BTreeSet<_> = others.into_iter().map(|it| it.with_id().id).collect();
+        assert_eq!((ids.len(), ids.contains(&id)), (6, false));
     }
 
     #[test]

@@ -43,7 +43,10 @@ pub use self::{
     read::{Events, Interactions, MOST_EVENTS, MOST_PAST},
     store::{Bounds, FILE_NAME, Store, is_damage},
 };
-use crate::{event::Workload, sink::Filter};
+use crate::{
+    event::{Event, Workload},
+    sink::Filter,
+};
 
 /// How the history stands, and what can be asked of it. Shared.
 #[derive(Debug, Default)]
@@ -131,6 +134,14 @@ impl History {
     /// There is no history, or it cannot be read.
     pub fn called(&self, name: &str) -> anyhow::Result<Vec<Workload>> {
         read::called(&self.file()?, name)
+    }
+
+    /// The denial whose id begins so, as it was told last, and when. Blocks.
+    ///
+    /// # Errors
+    /// There is no history, or it cannot be read.
+    pub fn denial(&self, id: &str) -> anyhow::Result<Option<Event>> {
+        read::denial(&self.file()?, id)
     }
 
     /// When the first minute begins of which it tells; `None` while it tells of none. Blocks.

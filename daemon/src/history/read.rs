@@ -4,11 +4,11 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::{Past, Totals};
 use crate::{
-    event::{Protocol, Workload},
+    event::{Event, Protocol, Workload},
     interaction::{Edge, Failed, Verdicts},
     sink::Filter,
 };
@@ -136,6 +136,20 @@ pub(super) fn totals(path: &Path, source: &str, target: &str) -> anyhow::Result<
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map(params![source, target, MOST_SERVICES], total)?;
         rows.collect()
+    })
+}
+
+/// The denial whose id begins so that was told last.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn denial(path: &Path, id: &str) -> anyhow::Result<Option<Event>> {
+    read(path, |connection| {
+        // As events are written: containers have ids as well.
+        let text = format!(r#""kind":"denial","id":"{id}"#);
+        let sql = "SELECT json FROM event WHERE kind = 'denial' AND instr(json, ?1) > 0 ORDER BY time DESC, id DESC LIMIT 1";
+        let json = connection.query_row(sql, [text], |row| row.get::<_, String>(0)).optional()?;
+        json.map(|json| serde_json::from_str(&json).map_err(|error| bad(error.into()))).transpose()
     })
 }
 

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    event::{Event, Protocol, Workload, WorkloadKind},
+    event::{Event, EventKind, Protocol, Workload, WorkloadKind},
     interaction::{Edge, Verdicts},
     metrics::samples::edge,
     sink::samples,
@@ -154,6 +154,25 @@ fn who_was_called_so_is_told_by_each_name_and_nobody_else() {
         assert_eq!(history.called(name).unwrap(), [], "{name}");
     }
     assert!(History::default().called("shop/web").is_err());
+}
+
+#[test]
+fn a_denial_is_found_by_its_id_as_it_was_told_last() {
+    let folder = Folder::new();
+    let (mut store, _) = folder.open();
+    let mut batch = Batch::default();
+    let later = Event { time: at("2026-11-24T11:00:00Z"), ..samples::denial() };
+    for event in [later.clone(), samples::denial(), samples::alert()] {
+        assert_eq!(batch.add_event(event), 0);
+    }
+    store.write(&batch).unwrap();
+    let history = folder.history(&store);
+    let EventKind::Denial(denial) = samples::denial().kind else { panic!("no denial") };
+    assert_eq!(history.denial(&denial.id[..6]).unwrap(), Some(later));
+    // Of a container, of an alert, and of nobody.
+    for id in ["3f2a9c", "9f2c41", "000000"] {
+        assert_eq!(history.denial(id).unwrap(), None, "{id}");
+    }
 }
 
 #[test]

@@ -121,6 +121,7 @@ pub(crate) fn denial() -> Event {
         line: 14,
     };
     let kind = Denial {
+        id: String::new(),
         source: Endpoint { workload: web(), address: [172, 18, 0, 2].into(), port: 41_790 },
         target: Endpoint { workload: db, address: [172, 18, 0, 4].into(), port: 5_432 },
         protocol: Protocol::Tcp,
@@ -131,6 +132,7 @@ pub(crate) fn denial() -> Event {
         layer: "connect".to_owned(),
         attempts: 3,
     };
+    let kind = kind.with_id();
     event(9, &kind.to_string(), EventKind::Denial(kind))
 }
 

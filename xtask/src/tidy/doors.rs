@@ -23,7 +23,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper_util", &["api", "cli", "attribution::runtime::docker"]),
     // Each option of the daemon goes before a key of the file.
     ("clap", &["cli", "", "config::options"]),
-    ("fnv", &["baseline::anomaly::names", "policy::names"]),
+    ("fnv", &["event::id", "policy::names"]),
     ("globset", &["config::select"]),
     (
         "ipnet",
@@ -37,7 +37,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
-    ("lru", &["attribution::names", "history"]),
+    ("lru", &["attribution::names", "history", "interaction::recent"]),
     ("minijinja", &["config::alerts::template"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
     // the features.

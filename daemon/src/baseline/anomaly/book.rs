@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gain::Service,
-    names,
     room::forget_lowest,
     settings::{DAY, MINUTE, Settings},
 };
-use crate::event::{Acknowledgement, Alert, AlertKind, AlertState, Severity, Workload};
+use crate::event::{Acknowledgement, Alert, AlertKind, AlertState, Severity, Workload, id};
 
 /// Alerts that are kept. Of more, resolved ones go first, and of those the oldest.
 pub(super) const KEPT: usize = 1_000;
@@ -65,8 +64,7 @@ impl Finding {
     /// The same whenever it comes.
     fn id(&self) -> String {
         let service = self.service.map(|(protocol, port)| protocol.service(port)).unwrap_or_default();
-        let number = names::number([self.kind.name(), &self.subject, &self.about, &service]);
-        format!("{number:016x}")
+        id([self.kind.name(), &self.subject, &self.about, &service])
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::names;
 use crate::{
-    event::{Protocol, Workload, WorkloadKind},
+    event::{Protocol, Workload, WorkloadKind, number},
     interaction::Edge,
 };
 
@@ -50,7 +50,7 @@ impl Gain {
     pub(super) fn pair(&self) -> u64 {
         let host = if self.target.dns_name.is_some() { &self.peer } else { &self.target.name };
         let (protocol, port) = self.service;
-        names::number([host.as_str(), &protocol.service(port)])
+        number([host.as_str(), &protocol.service(port)])
     }
 
     fn add(&mut self, edge: &Edge) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Detector, book::Kept, gain::Gain, names, novelty::Judged, subject::Subject};
-use crate::event::{AlertKind, DnsAnswer};
+use crate::event::{AlertKind, DnsAnswer, number};
 
 impl Detector {
     /// Counts what came, of everybody: before it is judged, so that this turn counts too.
@@ -50,7 +50,7 @@ impl Detector {
         for (name, gains) in gains {
             let each = judged.get(name).into_iter().flatten();
             for (gain, _) in gains.iter().zip(each).filter(|(_, judged)| judged.tried) {
-                let inside = (!gain.is_outside()).then(|| names::number([gain.peer.as_str()]));
+                let inside = (!gain.is_outside()).then(|| number([gain.peer.as_str()]));
                 if let Some(subject) = self.subjects.get_mut(name) {
                     subject.tries.add(gain.pair(), inside, gain.is_failing(), now);
                 }

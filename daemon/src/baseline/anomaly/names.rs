@@ -1,8 +1,6 @@
 //! By which name what is learned is kept: a workload beyond its replicas, and an outside peer beyond its addresses.
 
-use std::{hash::Hasher, net::IpAddr};
-
-use fnv::FnvHasher;
+use std::net::IpAddr;
 
 use crate::event::{Scope, Workload, WorkloadKind, of_controller};
 
@@ -115,16 +113,6 @@ fn network(address: IpAddr, scope: Option<Scope>) -> String {
 /// A name as it is kept.
 pub(super) fn clip(name: &str) -> String {
     name[..name.floor_char_boundary(LONGEST)].to_owned()
-}
-
-/// A number for words, the same in every run.
-pub(super) fn number<'a>(words: impl IntoIterator<Item = &'a str>) -> u64 {
-    let mut hasher = FnvHasher::default();
-    for word in words {
-        hasher.write(word.as_bytes());
-        hasher.write_u8(0xff);
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{names, room::forget_lowest, settings::HOUR};
-use crate::event::{DnsAnswer, Workload};
+use crate::event::{DnsAnswer, Workload, number};
 
 /// Domains of which names are counted within an hour.
 const DOMAINS: usize = 32;
@@ -87,7 +87,7 @@ impl Questions {
             forget_lowest(&mut self.domains, |_, asked| asked.names.len());
         }
         let asked = self.domains.entry(domain).or_default();
-        if asked.names.len() < NAMES && asked.names.insert(names::number([name.as_str()])) {
+        if asked.names.len() < NAMES && asked.names.insert(number([name.as_str()])) {
             asked.questions += 1;
             asked.letters += before.len() as u64;
             asked.entropy += entropy(before);
@@ -98,7 +98,7 @@ impl Questions {
         if !matches!(answer.record_type.as_deref(), Some("A" | "AAAA")) || answer.truncated {
             return;
         }
-        let number = names::number([domain]);
+        let number = number([domain]);
         if !answer.addresses.is_empty() {
             self.missing.remove(&number);
             if self.found.len() < MISSING {

@@ -256,7 +256,7 @@ fn services_are_written_as_people_do() {
 }
 
 #[test]
-fn a_pair_or_the_word_denied_can_be_asked_and_nothing_less() {
+fn a_pair_an_id_or_the_word_denied_can_be_asked() {
     let parsed = |line: &[&str]| Cli::try_parse_from(["cofferdam", "why"].iter().chain(line));
     let Some(Command::Why(pair)) = parsed(&["a", "b", "--port", "tcp/1"]).expect("it parses").command else {
         panic!("it is another command")
@@ -267,7 +267,11 @@ fn a_pair_or_the_word_denied_can_be_asked_and_nothing_less() {
         panic!("it is another command")
     };
     assert!(list.list.is_some());
-    for line in [&["a"][..], &[], &["a", "b", "--port", "tcp"]] {
+    let Some(Command::Why(event)) = parsed(&["6ac3"]).expect("it parses").command else {
+        panic!("it is another command")
+    };
+    assert_eq!((event.source.as_deref(), event.target), (Some("6ac3"), None));
+    for line in [&[][..], &["6ac3", "--port", "80"], &["a", "b", "--port", "tcp"]] {
         assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line:?}");
     }
     let explain = ["cofferdam", "policy", "explain", "--from", "a", "--to", "b", "--port", "80"];

@@ -1,0 +1,92 @@
+//! The last denials, by their id. Bounded; what had to go is in the history.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use lru::LruCache;
+
+use crate::event::{Denial, Event, EventKind};
+
+/// How many are kept: those that were told last.
+const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+
+/// The last denials. Shared.
+#[derive(Debug)]
+pub struct Recent(Mutex<LruCache<String, (Timestamp, Denial)>>);
+
+/// Several have an id that begins so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the ids of several begin so: name more of it")]
+pub struct Several;
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(KEPT)))
+    }
+}
+
+impl Recent {
+    /// Keeps it if it is a denial; others cost nothing.
+    pub fn note(&self, event: &Event) {
+        if let EventKind::Denial(denial) = &event.kind {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.put(denial.id.clone(), (event.time, denial.clone()));
+        }
+    }
+
+    /// The one whose id begins so, as it was told last, and when.
+    ///
+    /// # Errors
+    /// There are several.
+    pub fn named(&self, id: &str) -> Result<Option<(Timestamp, Denial)>, Several> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meant = kept.iter().filter(|(known, _)| known.starts_with(id));
+        match (meant.next(), meant.next()) {
+            (Some(_), Some(_)) => Err(Several),
+            (one, _) => Ok(one.map(|(_, told)| told.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::samples;
+
+    fn denial() -> Denial {
+        match samples::denial().kind {
+            EventKind::Denial(denial) => denial,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn note(recent: &Recent, denial: Denial) {
+        recent.note(&Event { kind: EventKind::Denial(denial), ..samples::denial() });
+    }
+
+    #[test]
+    fn the_beginning_of_an_id_is_enough_and_what_was_told_last_counts() {
+        let recent = Recent::default();
+        recent.note(&samples::exec());
+        assert_eq!(recent.named(""), Ok(None), "only denials are kept");
+        let of = |id: &str, attempts| Denial { id: id.to_owned(), attempts, ..denial() };
+        for told in [of("9f2c", 1), of("9f3d", 1), of("9f2c", 7)] {
+            note(&recent, told);
+        }
+        let attempts = |id| recent.named(id).map(|told| told.map(|(_, denial)| denial.attempts));
+        assert_eq!((attempts("9f2"), attempts("9f3d"), attempts("a")), (Ok(Some(7)), Ok(Some(1)), Ok(None)));
+        assert_eq!(attempts("9f"), Err(Several));
+    }
+
+    #[test]
+    fn those_that_were_told_longest_ago_go() {
+        let recent = Recent::default();
+        (0..=KEPT.get())
+            .for_each(|number| note(&recent, Denial { id: format!("{number:016x}"), ..denial() }));
+        assert_eq!(recent.named(&format!("{:016x}", 0)), Ok(None));
+        assert!(recent.named(&format!("{KEPT:016x}")).is_ok_and(|told| told.is_some()));
+    }
+}
