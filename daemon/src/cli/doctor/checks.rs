@@ -87,7 +87,9 @@ pub(super) fn history(report: &history::Report) -> Option<Check> {
         (Some(problem), _) => Some(Check::note(
             "history",
             problem,
-            Some("make room, or name another folder (history.folder); nothing but the history waits for it"),
+            Some(
+                "make room, or name another folder (history.folder, and ReadWritePaths= of the unit); nothing but the history waits for it",
+            ),
         )),
         (None, Some(file)) => Some(Check::well("history", &format!("{file}, {}", bytes(report.bytes)))),
         (None, None) => None,
@@ -165,7 +167,7 @@ fn capabilities(features: &Features) -> Check {
         missing => Check::problem(
             "capabilities",
             &format!("missing: {missing}"),
-            "run as root; in a container: --privileged --pid=host --cgroupns=host",
+            "run as root, with what dist/cofferdam.service leaves it; in a container: --privileged --pid=host --cgroupns=host",
         ),
     }
 }
@@ -188,10 +190,24 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
         RuntimeState::Absent => Check::note(name, &format!("not there: {endpoint} does not exist"), None),
         RuntimeState::Unreachable => {
             let reason = runtime.reason.as_deref().unwrap_or("it does not answer");
-            let finding = format!("{endpoint}: {reason}; its containers go by their ids");
+            if let Some(note) = user_keeps_us_out(runtime, reason) {
+                return note;
+            }
+            let finding = format!("{endpoint}: {reason}; its containers go by what is on disk");
             Check::problem(name, &finding, "see whether it runs, and whether the daemon may use its socket")
         }
     }
+}
+
+/// Whoever connects has to have the right to write, which CAP_DAC_READ_SEARCH does not give: a user's own Podman listens at a
+/// socket that only he may write to.
+fn user_keeps_us_out(runtime: &RuntimeStatus, reason: &str) -> Option<Check> {
+    let RuntimeStatus { endpoint, .. } = runtime;
+    let is_so = endpoint.starts_with("/run/user/") && reason.contains("Permission denied");
+    let finding =
+        format!("{endpoint}: the user keeps us out; of his containers only what is on disk is known");
+    let advice = "install dist/podman.socket.d/cofferdam.conf (docs/attribution.md, \"Runtimes\")";
+    is_so.then(|| Check::note(runtime.runtime.name(), &finding, Some(advice)))
 }
 
 pub(super) fn hook(hook: &HookStatus) -> Check {
@@ -373,5 +389,21 @@ mod tests {
         let deaf = runtime(&status(RuntimeState::Unreachable));
         assert_eq!(deaf.level, Level::Problem);
         assert!(deaf.finding.contains("permission denied"), "{}", deaf.finding);
+    }
+
+    #[test]
+    fn that_a_user_keeps_us_out_is_noted_with_what_lets_us_in() {
+        let status = RuntimeStatus {
+            runtime: Runtime::Podman,
+            endpoint: "/run/user/1000/podman/podman.sock".to_owned(),
+            state: RuntimeState::Unreachable,
+            version: None,
+            reason: Some("Permission denied (os error 13)".to_owned()),
+        };
+        let kept_out = runtime(&status);
+        assert_eq!(kept_out.level, Level::Note);
+        assert!(kept_out.advice.is_some_and(|advice| advice.contains("dist/podman.socket.d/cofferdam.conf")));
+        let hangs = RuntimeStatus { reason: Some("it does not answer".to_owned()), ..status };
+        assert_eq!(runtime(&hangs).level, Level::Problem);
     }
 }
