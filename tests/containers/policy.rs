@@ -200,7 +200,8 @@ fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
     let _turn = alone()?;
     let (node, docker) = docker()?;
     let [db, api, runner] = shop(&docker)?;
-    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    let history = "history: {flush_seconds: 1}";
+    let mut stage = Stage::start_configured(&node, &docker, ", at_stop: clear", history)?;
     stage.enforce(ONLY_API)?;
     let daemon = &stage.daemon;
     let to = format!("{}:5432", db.address("shop")?);
@@ -227,6 +228,9 @@ fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
     let allowed = why("shop/api")?;
     ensure!(allowed.contains("ALLOWED") && allowed.contains("matches shop/api and the port"), "{allowed}");
     ensure!(daemon.ask(&["why", "denied"])?.contains("ci/runner"));
+    wait_for("the history to have it", SOON, || {
+        daemon.ask(&["why", "denied", "--since", "1h"]).ok()?.contains("ci/runner").then_some(())
+    })?;
     let labels = [r#"source="ci/runner""#, r#"target="shop/db""#, r#"verdict="deny""#];
     assert_eq!(daemon.metric("cofferdam_denials_total", &labels)?, 1);
     assert_eq!(daemon.metric("cofferdam_rule_denials_total", &[r#"rule="shop#1""#])?, 1);

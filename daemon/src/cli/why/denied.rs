@@ -9,6 +9,8 @@ use crate::{
     cli::{
         Client, Failure,
         output::{ago, is_terminal, number, print, print_json, table},
+        question,
+        within::Within,
     },
     interaction::Edge,
 };
@@ -16,13 +18,16 @@ use crate::{
 /// What can be asked.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    within: Within,
     /// As JSON: a list of edges, replicas apart (docs/api.md, /v1/interactions).
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
-    let mut edges: Vec<Edge> = client.get("/v1/interactions")?;
+    let mut edges: Vec<Edge> =
+        client.get_slowly(&question("/v1/interactions", &arguments.within.query())?)?;
     edges.retain(|edge| edge.verdicts.deny > 0 || edge.verdicts.audit > 0);
     edges.sort_by_key(|edge| Reverse(edge.last_denied));
     if arguments.json { print_json(&edges) } else { print(&text(&edges, Timestamp::now(), is_terminal())) }
@@ -36,7 +41,8 @@ struct Sums {
     last: Timestamp,
 }
 
-/// A table; replicas of a service are one row.
+/// A table; replicas of a service are one row. When something was denied last is not in the history: there it is when the two were
+/// seen last.
 pub(in crate::cli) fn text(edges: &[Edge], now: Timestamp, for_people: bool) -> String {
     let mut sums = BTreeMap::<[String; 3], Sums>::new();
     for edge in edges {

@@ -263,7 +263,8 @@ fn a_pair_an_id_or_the_word_denied_can_be_asked() {
     };
     assert_eq!((pair.source.as_deref(), pair.target.as_deref()), (Some("a"), Some("b")));
     assert_eq!(pair.port, Some((Protocol::Tcp, Some(1))));
-    let Some(Command::Why(list)) = parsed(&["denied", "--json"]).expect("it parses").command else {
+    let Some(Command::Why(list)) = parsed(&["denied", "--since", "1d", "--json"]).expect("it parses").command
+    else {
         panic!("it is another command")
     };
     assert!(list.list.is_some());
