@@ -236,6 +236,16 @@ fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
     assert_eq!(daemon.metric("cofferdam_rule_denials_total", &[r#"rule="shop#1""#])?, 1);
     ensure!(daemon.ask(&["status"])?.contains("enforcing 1"), "{}", daemon.ask(&["status"])?);
 
+    // A name that is misspelt selects nobody.
+    let misspelt = node.directory().join("misspelt.yaml");
+    fs::write(&misspelt, "policy: p\nrules: [{to: shop/bd, allow: [{from: [shop/api, ci/runer]}]}]\n")?;
+    let said = daemon.ask(&["policy", "check", &misspelt.to_string_lossy()])?;
+    for part in
+        ["p#1: selects nobody who is here now", "`ci/runer` selects nobody who is here now", ": 2 warnings"]
+    {
+        ensure!(said.contains(part), "{part} is missing: {said}");
+    }
+
     // What is broken changes nothing, and is said with its place.
     fs::write(stage.policies.join("scene.yaml"), "policy: shop\nrules: [{form: x}]\n")?;
     let told = wait_for("the broken policy to be told", SOON, || {

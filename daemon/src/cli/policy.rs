@@ -71,7 +71,7 @@ pub(super) enum Format {
 pub(super) fn run(arguments: Arguments, client: &Client) -> Result<(), Failure> {
     match arguments.command {
         Command::Apply(arguments) => apply::run(&arguments, client),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments, client),
         Command::Confirm => apply::confirm(client),
         Command::Coverage(arguments) => coverage::run(&arguments, client),
         Command::Diff(arguments) => diff::run(&arguments, client),

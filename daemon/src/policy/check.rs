@@ -72,6 +72,11 @@ pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>
             if selected.as_mut().is_some_and(|selected| !selected.any_of(&rule.subjects)) {
                 look(&rule.place, "selects nobody who is here now".to_owned());
             }
+            for entry in &rule.entries {
+                if let Some(peer) = selected.as_mut().and_then(|selected| selected.nobody_of(&entry.peers)) {
+                    look(&entry.place, format!("{peer} selects nobody who is here now"));
+                }
+            }
             if let Some(message) = selects_host(policy, rule) {
                 look(&rule.place, message);
             }
@@ -152,16 +157,28 @@ impl<'a> Selected<'a> {
     }
 
     fn any_of(&mut self, subjects: &'a [Peer]) -> bool {
-        subjects.iter().any(|subject| {
-            let Peer::Workload(selector) = subject else { return true };
-            match selector.exact_name() {
-                Some(name) => self.names.contains(name),
-                None => *self
-                    .known
-                    .entry(subject)
-                    .or_insert_with(|| self.workloads.iter().any(|workload| selector.selects(workload))),
-            }
-        })
+        subjects.iter().any(|subject| self.is_here(subject))
+    }
+
+    /// The first that selects nobody.
+    fn nobody_of(&mut self, peers: &'a [Peer]) -> Option<String> {
+        let nobody = peers.iter().find(|peer| !self.is_here(peer))?;
+        let name = match nobody {
+            Peer::Workload(selector) => selector.exact_name(),
+            _ => None,
+        };
+        Some(name.map_or_else(|| "a peer".to_owned(), |name| format!("`{name}`")))
+    }
+
+    fn is_here(&mut self, peer: &'a Peer) -> bool {
+        let Peer::Workload(selector) = peer else { return true };
+        match selector.exact_name() {
+            Some(name) => self.names.contains(name),
+            None => *self
+                .known
+                .entry(peer)
+                .or_insert_with(|| self.workloads.iter().any(|workload| selector.selects(workload))),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -13,11 +14,14 @@ use super::{
     sources::{self, Sources},
 };
 use crate::{
+    attribution::Container,
     cli::{
-        Failure,
+        Client, Failure,
         output::{plural, print, print_json},
     },
     config::{Gravity, Mark, Problem, Text, Told},
+    event::Workload,
+    interaction::Edge,
     policy::{
         check::{Finding, Severity, check},
         expect,
@@ -49,7 +53,7 @@ pub(super) struct Line<'a> {
     message: &'a str,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure> {
     let set = match (load(&arguments.paths), arguments.format) {
         (Ok(set), _) => set,
         (Err(problem), Format::Text) => return Err(Failure::Policies(problem)),
@@ -58,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::Broken);
         }
     };
-    let findings = check(set.documents(), None);
+    let findings = check(set.documents(), here(client).as_deref());
     match arguments.format {
         Format::Text => print(&text(&set, &findings)),
         Format::Json => {
@@ -67,6 +71,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             print_json(&lines.collect::<Vec<_>>())
         }
     }
+}
+
+/// Whom the daemon knows; `None` where none answers, as in CI.
+fn here(client: &Client) -> Option<Vec<Arc<Workload>>> {
+    let containers: Vec<Container> = client.get("/v1/containers").ok()?;
+    let edges: Vec<Edge> = client.get("/v1/interactions").ok()?;
+    let mut here = vec![Arc::new(Workload::host())];
+    here.extend(containers.into_iter().map(|container| container.workload));
+    here.extend(edges.into_iter().flat_map(|edge| [edge.source, edge.target]));
+    Some(here)
 }
 
 /// The policies; expectations beside them are read as well, so that what is wrong with them is told.
@@ -161,7 +175,8 @@ mod tests {
     #[test]
     fn broken_policies_are_exit_code_3_with_a_report_or_as_json() {
         let path = file("broken", "policy: a\n");
-        let run = |format| run(&Arguments { paths: vec![path.clone()], format }).unwrap_err();
+        let nobody = Client::new(Path::new("/nonexistent"));
+        let run = |format| run(&Arguments { paths: vec![path.clone()], format }, &nobody).unwrap_err();
         let human = run(Format::Text);
         assert_eq!(human.code(), 3);
         assert!(human.report().unwrap().contains("lacks `rules`"), "{human:?}");

@@ -227,10 +227,18 @@ fn a_rule_that_selects_nobody_is_told_when_it_is_known_who_is_here() {
         ["shop/db", "shop-db-1", "shop/*", "{project: shop}", "nginx.service", "{unit: nginx*}", "any"];
     let nobody = ["shop/web", "ci/*", "{project: ci}", "{unit: shop/db}"];
     for (subject, expected) in subjects.map(|it| (it, false)).into_iter().chain(nobody.map(|it| (it, true))) {
-        let set = set(&format!("policy: p\nrules: [{{to: {subject}, allow: [{{from: a}}]}}]"));
-        let found =
-            check(set.documents(), Some(&here)).iter().any(|it| it.message.contains("selects nobody"));
-        assert_eq!(found, expected, "{subject}");
+        let told = |text: &str| -> Vec<String> {
+            let found = check(set(text).documents(), Some(&here)).into_iter().map(|it| it.message);
+            found.filter(|message| message.contains("selects nobody")).collect()
+        };
+        let as_subject = told(&format!("policy: p\nrules: [{{to: {subject}, allow: [{{from: any}}]}}]"));
+        assert_eq!(!as_subject.is_empty(), expected, "{subject}");
+        let as_peer =
+            told(&format!("policy: p\nrules: [{{to: any, allow: [{{from: [shop/db, {subject}]}}]}}]"));
+        assert_eq!(!as_peer.is_empty(), expected, "{subject}");
+        if subject == "shop/web" {
+            assert_eq!(as_peer, ["`shop/web` selects nobody who is here now"]);
+        }
     }
 }
 
