@@ -77,7 +77,7 @@ mod tests {
     fn a_denial_says_who_decided_where_and_what_came_of_it_as_the_documentation_has_it() {
         let page = plain(&told(samples::denial().kind));
         insta::assert_snapshot!(page, @r"
-        ✖ denial  6ac3acb19b00aeaf  41 s ago
+        ✖ denial  6ac3acb19b00aeaf  40 s ago
           shop/web -> shop/db tcp/5432 denied, not allowed by shop#2 (/etc/cofferdam/policies/shop.yaml:14), 3 times
           decided by what shop/db may receive, at connect: the caller was told EPERM
         ");
