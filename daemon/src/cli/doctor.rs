@@ -115,6 +115,7 @@ fn without_daemon(problem: String, advice: &str) -> Report {
     let features = features::detect();
     let mut checks = vec![Check::note("daemon", &problem, Some(advice))];
     checks.extend(checks::features(&features));
+    checks.extend(checks::left(features.bpffs.as_deref().map_or(0, sensor::left_to_judge)));
     checks.extend(RUNTIME_SOCKETS.iter().filter_map(|(runtime, socket)| match UnixStream::connect(socket) {
         Ok(_) => Some(Check::well(runtime, &format!("answers at {socket}"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

@@ -35,6 +35,13 @@ pub(super) struct Kept {
     mark: String,
 }
 
+/// How many links go on judging that were left beside the directory of the pinned maps.
+pub(super) fn left(pins: &Path) -> usize {
+    let directory = Kept::new(pins).directory;
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name() != NAMED).count()
+}
+
 impl Kept {
     /// Beside the directory of the pinned maps, which ends with the daemon.
     pub(super) fn new(pins: &Path) -> Self {
@@ -159,7 +166,9 @@ mod tests {
         let mut left: Vec<_> = fs::read_dir(&kept.directory).unwrap().map(|it| it.unwrap().path()).collect();
         left.sort();
         assert_eq!(left, [own, named]);
+        assert_eq!(super::left(&pins), 1);
         kept.clear().unwrap();
         assert!(!kept.directory.exists());
+        assert_eq!(super::left(&pins), 0);
     }
 }

@@ -353,3 +353,9 @@ pub const OFFSETS_COMMAND: &str = "kernel-offsets";
 pub fn pin_directory(bpffs: &Path) -> PathBuf {
     bpffs.join("cofferdam")
 }
+
+/// How many hooks go on judging on this BPF file system that a daemon has left, or has now.
+#[must_use]
+pub fn left_to_judge(bpffs: &Path) -> usize {
+    kept::left(&pin_directory(bpffs))
+}

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use cofferdam::sensor::hooks::HOOKS;
 use cofferdam_tests::{
     Container, Docker, Node, built,
-    command::{run, wait_for},
+    command::{output, run, wait_for},
     rounds,
     socket::{Manner, Socket},
 };
@@ -168,6 +168,9 @@ fn what_is_enforced_outlives_a_daemon_that_is_killed_until_the_next_takes_over()
     let (stage, outcome) = scene.meanwhile(|| {
         (0..deaths).try_fold(stage, |mut stage, death| {
             stage.daemon.die()?;
+            let told = output(&mut stage.daemon.client(&["doctor"]))?.stdout;
+            let told = String::from_utf8_lossy(&told);
+            ensure!(told.contains(" of a daemon that does not answer judge on by its policies"), "{told}");
             let next = stage.with_another_daemon(&scene.docker, &program)?;
             scene.is_whole(&next).with_context(|| format!("death {death}"))?;
             Ok(next)

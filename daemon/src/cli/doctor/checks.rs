@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    super::output::{bytes, number},
+    super::output::{bytes, number, plural},
     up,
 };
 use crate::{
@@ -223,6 +223,16 @@ pub(super) fn hook(hook: &HookStatus) -> Check {
             Check::problem(name, &finding, &format!("it needs Linux {min_kernel} or later"))
         }
     }
+}
+
+/// What goes on judging although no daemon answers.
+pub(super) fn left(hooks: usize) -> Option<Check> {
+    let finding = format!(
+        "{} of a daemon that does not answer judge on by its policies; containers that have started since are unresolved",
+        plural(hooks, "hook")
+    );
+    let advice = "start it; to end this, start it with `policies.at_stop: clear` and stop it";
+    (hooks > 0).then(|| Check::note("enforcement", &finding, Some(advice)))
 }
 
 /// Whether what is in force is enforced, and who else is where it is.
