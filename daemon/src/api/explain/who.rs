@@ -112,7 +112,8 @@ pub(in crate::api) fn known(attribution: &Attribution, edges: &[Edge]) -> BTreeS
 /// Where nobody is called so any more: those who were, as alerts have them, or the history. Without a history nobody was.
 pub(super) fn remember(name: &str, alerts: &[Alert], history: &History, known: &mut BTreeSet<Arc<Workload>>) {
     let is_called = |workload: &Arc<Workload>| workload.is_called(name);
-    if known.iter().any(is_called) {
+    // An address is whoever has it now.
+    if name.parse::<IpAddr>().is_ok() || known.iter().any(is_called) {
         return;
     }
     let in_alerts = alerts.iter().flat_map(|alert| [Some(&alert.source), alert.target.as_ref()]).flatten();
