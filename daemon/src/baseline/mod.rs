@@ -14,4 +14,4 @@ pub mod anomaly;
 
 pub mod rule;
 
-pub use self::alerts::Alerts;
+pub use self::{alerts::Alerts, learn::side::lasting_name};

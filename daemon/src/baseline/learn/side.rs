@@ -74,6 +74,12 @@ impl Side {
     }
 }
 
+/// What somebody is called as long as his containers are replaced by others like them.
+#[must_use]
+pub fn lasting_name(workload: &Workload) -> String {
+    Side::of(workload).map_or_else(|_| workload.name.clone(), |side| side.label())
+}
+
 /// Whether no answer can come from there, so that what is sent is all that there is.
 pub(super) fn is_group(workload: &Workload) -> bool {
     workload.scope == Some(Scope::Multicast)
