@@ -97,6 +97,14 @@ enum Injected {
     Alert(Box<Alert>),
 }
 
+/// Keeps a daemon from starting with this run directory for as long as what is returned is held.
+///
+/// # Errors
+/// When one runs, or the directory cannot be made or written.
+pub fn claim(run_dir: &Path) -> anyhow::Result<impl Sized> {
+    Instance::claim(run_dir)
+}
+
 /// Runs the daemon until it is told to stop. `run_dir` holds the lock and the socket of the API; `source` is where
 /// `config` came from, and is read again on SIGHUP.
 ///
@@ -163,6 +171,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
             Some(Sync::new(loaded.policy)),
         )),
         heartbeat: Heartbeat::default(),
+        stop: CancellationToken::new(),
     };
     let (inject, injected) = sync_channel(INJECTED_LIMIT);
     let (inlet, outlet) = history::inlet();

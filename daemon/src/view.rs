@@ -13,6 +13,7 @@ use cofferdam_common::{
     network::{LedgerKey, LedgerRow},
 };
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     attribution::{Attribution, Container},
@@ -75,6 +76,8 @@ pub struct View {
     pub started: Instant,
     /// Set by the loop at each turn.
     pub heartbeat: Heartbeat,
+    /// Cancelled by a client that wants the daemon to end.
+    pub stop: CancellationToken,
 }
 
 impl View {

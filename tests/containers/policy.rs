@@ -11,6 +11,7 @@ mod names;
 mod published;
 mod shadow;
 mod starts;
+mod stop;
 mod swaps;
 mod untold;
 mod verified;

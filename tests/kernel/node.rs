@@ -42,7 +42,7 @@ static LOCATED: OnceLock<Located> = OnceLock::new();
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// How long something may take that the kernel does in the background.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one test left and the next can have: loading takes a second, and half a minute in an emulated machine.
 static SPARE: Mutex<Option<Loaded>> = Mutex::new(None);
@@ -108,6 +108,11 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
+    /// Ends it, as a daemon does that is killed.
+    pub(crate) fn end(&mut self) {
+        drop(self.loaded.take());
+    }
+
     /// Keeps it, for those who take it to pieces.
     pub(crate) fn take(mut self) -> Loaded {
         self.loaded.take().expect("it was not taken")
@@ -142,13 +147,18 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn options() -> Options {
-    let features = features::detect();
-    let bpffs = features.bpffs.unwrap_or_else(|| private_bpffs().expect("a bpffs"));
-    Options {
-        cgroup_root: features.cgroup_root.expect("a v2 tree"),
-        pin_directory: bpffs.join(format!("cofferdam-test-{}", std::process::id())),
-        ..Options::default()
+    let cgroup_root = features::detect().cgroup_root.expect("a v2 tree");
+    Options { cgroup_root, pin_directory: pin_directory(), ..Options::default() }
+}
+
+/// Where a sensor pins its maps that this thread starts.
+pub(crate) fn pin_directory() -> PathBuf {
+    thread_local! {
+        /// Mounts are each thread's own.
+        static BPFFS: PathBuf =
+            features::detect().bpffs.unwrap_or_else(|| private_bpffs().expect("a bpffs"));
     }
+    BPFFS.with(|bpffs| bpffs.join(format!("cofferdam-test-{}", std::process::id())))
 }
 
 fn spare() -> MutexGuard<'static, Option<Loaded>> {

@@ -23,6 +23,7 @@ use super::{
     Answer, EventExplained, EventQuery, ExplainQuery, Explained, Health, Refusal, Status, Syscalls, alerts,
     baseline, blocking, change, explain,
     history::{self, Span, SpanQuery},
+    stop,
 };
 use crate::{
     attribution::Container,
@@ -101,6 +102,7 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/policy/revert", post(change::revert))
         .route("/v1/policy/reload", post(change::reload))
         .route("/v1/events", get(events))
+        .route("/v1/stop", post(stop::stop))
         .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is no such question".to_owned()))
         .with_state(App {
             view,

@@ -9,6 +9,7 @@ mod history;
 mod local;
 mod peer;
 mod server;
+mod stop;
 mod web;
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use self::{
     },
     history::{Recorded, Span, SpanQuery},
     local::{EventsQuery, SyscallsQuery},
+    stop::{Stop, Stopping},
 };
 use crate::view::View;
 

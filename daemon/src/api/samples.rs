@@ -13,6 +13,8 @@ use cofferdam_common::{
     syscall::CallKey,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     attribution::Attribution,
     baseline::{Alerts, anomaly::Settings},
@@ -134,5 +136,6 @@ pub(crate) fn view(hooks: Vec<HookStatus>) -> View {
         config: Arc::new(InForce::new(source, Config::default())),
         policies: Arc::new(enforcement::InForce::new(crate::config::Policies::default(), None)),
         heartbeat: Heartbeat::default(),
+        stop: CancellationToken::new(),
     }
 }

@@ -21,6 +21,7 @@ mod run;
 mod show;
 mod since;
 mod status;
+mod stop;
 mod syscall;
 mod why;
 mod within;
@@ -89,6 +90,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Says in a few lines how the daemon is.
     Status(status::Arguments),
+    /// Ends the daemon, and has what it enforces stay or end.
+    Stop(stop::Arguments),
     /// Prints a script that completes this command line in a shell.
     Completions(completions::Arguments),
     /// Writes the manual pages.
@@ -132,6 +135,7 @@ impl Cli {
             Some(Command::Syscalls(arguments)) => syscall::run(&arguments, &client),
             Some(Command::Doctor(arguments)) => doctor::run(&arguments, &client),
             Some(Command::Status(arguments)) => status::run(&arguments, &client),
+            Some(Command::Stop(arguments)) => stop::run(&arguments, &client, &self.run_dir),
             Some(Command::Completions(arguments)) => completions::run(&arguments),
             Some(Command::Man(arguments)) => man::run(&arguments),
             Some(Command::Config(arguments)) => config::run(arguments),

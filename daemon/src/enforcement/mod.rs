@@ -204,6 +204,11 @@ impl InForce {
         self.lock().config.at_stop
     }
 
+    /// Has that become of it, whatever the configuration says.
+    pub fn leave(&self, at_stop: AtStop) {
+        self.lock().config.at_stop = at_stop;
+    }
+
     /// Whether the folder is not as it was when it was last read; while something is on trial it is not looked at. Blocks.
     #[must_use]
     pub fn changed(&self) -> bool {

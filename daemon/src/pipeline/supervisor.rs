@@ -36,7 +36,8 @@ pub(super) struct Start {
     pub(super) covered: oneshot::Receiver<Infallible>,
 }
 
-/// Tells the service manager that the hooks are attached and the policies in force, and serves until SIGTERM or SIGINT.
+/// Tells the service manager that the hooks are attached and the policies in force, and serves until SIGTERM, SIGINT,
+/// or a client ends it.
 pub(super) async fn serve(
     view: View,
     local: UnixListener,
@@ -70,6 +71,7 @@ pub(super) async fn serve(
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
+            () = view.stop.cancelled() => break Ok(()),
             Some(ended) = servers.join_next() => break ended.context("a server panicked").and_then(|end| end),
             _ = status.tick() => tell(&[NotifyState::Status(&sentence(&view))]),
             // Fed for the loop, not for this task: a loop that stands still is restarted.

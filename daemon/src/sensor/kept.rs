@@ -37,9 +37,13 @@ pub(super) struct Kept {
 
 /// How many links go on judging that were left beside the directory of the pinned maps.
 pub(super) fn left(pins: &Path) -> usize {
-    let directory = Kept::new(pins).directory;
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_name() != NAMED).count()
+    Kept::new(pins).names().filter(|name| name != NAMED && is_ours(name)).count()
+}
+
+/// Whether this or an earlier daemon has pinned what is called so: a hook, with the mark of that daemon behind.
+fn is_ours(name: &str) -> bool {
+    let is_mark = |mark: &str| !mark.is_empty() && mark.bytes().all(|byte| byte.is_ascii_digit());
+    name == NAMED || name.rsplit_once('-').is_some_and(|(hook, mark)| !hook.is_empty() && is_mark(mark))
 }
 
 impl Kept {
@@ -57,9 +61,18 @@ impl Kept {
 
     /// Whether there is anything that an earlier daemon has left.
     pub(super) fn has_others(&self) -> bool {
+        self.names().any(|name| self.is_others(&name))
+    }
+
+    /// What lies among the pins that no daemon has put there, each with where that is.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = String> {
+        let foreign = self.names().filter(|name| !is_ours(name));
+        foreign.map(|name| self.directory.join(name).display().to_string())
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let mut names = entries.map(|entry| entry.file_name());
-        names.any(|name| self.is_others(&name.to_string_lossy()))
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
     }
 
     /// Whether what is pinned as a hook of this daemon is that link: not another, and not one that was detached.
@@ -92,11 +105,20 @@ impl Kept {
         Ok(())
     }
 
-    /// Lets go all.
-    pub(super) fn clear(&self) -> anyhow::Result<()> {
-        self.remove(|_| true)?;
-        if_there(fs::remove_dir(&self.directory))
-            .with_context(|| format!("cannot remove {}", self.directory.display()))
+    /// Lets go all; how many links these were. What others have put there stays, and is told.
+    pub(super) fn clear(&self) -> anyhow::Result<usize> {
+        let links = self.remove(|name| name != NAMED && is_ours(name))?;
+        self.remove(|name| name == NAMED)?;
+        match fs::remove_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                let foreign: Vec<_> = self.foreign().collect();
+                tracing::warn!("left where it is, for it is not ours: {}", foreign.join(", "));
+                Ok(())
+            }
+            removed => if_there(removed),
+        }
+        .with_context(|| format!("cannot remove {}", self.directory.display()))?;
+        Ok(links)
     }
 
     fn remove(&self, which: impl Fn(&str) -> bool) -> anyhow::Result<usize> {
@@ -137,7 +159,7 @@ impl Kept {
     }
 
     fn is_others(&self, name: &str) -> bool {
-        name != NAMED && !name.ends_with(&self.mark)
+        name != NAMED && is_ours(name) && !name.ends_with(&self.mark)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -167,8 +189,31 @@ mod tests {
         left.sort();
         assert_eq!(left, [own, named]);
         assert_eq!(super::left(&pins), 1);
-        kept.clear().unwrap();
+        assert_eq!(kept.clear().unwrap(), 1);
         assert!(!kept.directory.exists());
         assert_eq!(super::left(&pins), 0);
+    }
+
+    #[test]
+    fn what_others_have_put_among_the_pins_is_told_and_stays() {
+        let pins = std::env::temp_dir().join(format!("cofferdam-kept-foreign-{}", std::process::id()));
+        let kept = Kept::new(&pins);
+        fs::create_dir_all(kept.directory.join("folder/inside")).unwrap();
+        for name in ["theirs", "-7", "probe-a1", "egress-1"] {
+            fs::write(kept.directory.join(name), "").unwrap();
+        }
+        let foreign = |kept: &Kept| {
+            let mut foreign: Vec<_> = kept.foreign().collect();
+            foreign.sort();
+            let inside = format!("{}/", kept.directory.display());
+            foreign.iter().map(|path| path.replace(&inside, "")).collect::<Vec<_>>()
+        };
+        assert_eq!(foreign(&kept), ["-7", "folder", "probe-a1", "theirs"]);
+        assert!(kept.has_others());
+        kept.clear_others().unwrap();
+        assert!(!kept.has_others());
+        assert_eq!(kept.clear().unwrap(), 0);
+        assert_eq!(foreign(&kept), ["-7", "folder", "probe-a1", "theirs"]);
+        fs::remove_dir_all(&kept.directory).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{self, File},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{
@@ -358,4 +358,16 @@ pub fn pin_directory(bpffs: &Path) -> PathBuf {
 #[must_use]
 pub fn left_to_judge(bpffs: &Path) -> usize {
     kept::left(&pin_directory(bpffs))
+}
+
+/// Lets go what judges on that daemons have left whose maps were pinned there; how many links these were. None may run.
+///
+/// # Errors
+/// When a pin cannot be removed, or links cannot be listed.
+pub fn clear_left(pin_directory: &Path) -> anyhow::Result<usize> {
+    let links = Kept::new(pin_directory).clear()?;
+    veths::remove_all_filters()?;
+    pins::if_there(fs::remove_dir_all(pin_directory))
+        .with_context(|| format!("cannot remove {}", pin_directory.display()))?;
+    Ok(links)
 }

@@ -48,7 +48,7 @@ impl Sensor {
         let _switching = lock(&self.switching);
         self.stays.store(stay, Ordering::Relaxed);
         if !stay {
-            return self.uncover_all().and(self.kept.clear());
+            return self.uncover_all().and(self.kept.clear().map(drop));
         }
         self.kept.hand_on(&self.named)?;
         HOOKS

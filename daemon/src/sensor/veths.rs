@@ -24,7 +24,7 @@ use aya::{
     util::KernelVersion,
 };
 use cofferdam_common::{ids::CgroupId, name::Entrance};
-use nix::errno::Errno;
+use nix::{errno::Errno, net::if_::if_nameindex};
 
 use super::{
     Sensor,
@@ -199,10 +199,7 @@ impl Sensor {
 
     /// Removes what an earlier daemon, on a kernel without tcx, has left at a link.
     pub fn remove_filters(&self, name: &str) {
-        for (_, side) in programs() {
-            // It is removed when it is dropped, if it is there.
-            drop(SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None));
-        }
+        remove_filters(name);
     }
 
     pub(super) fn uncover_all(&self) -> anyhow::Result<()> {
@@ -229,6 +226,22 @@ impl Sensor {
         let link = program.take_link(id)?.try_into()?;
         Ok(Attached::Tcx(if self.stays() { self.kept.pin(&pin(hook, index), link)? } else { link }))
     }
+}
+
+fn remove_filters(name: &str) {
+    for (_, side) in programs() {
+        // It is removed when it is dropped, if it is there.
+        drop(SchedClassifierLink::attached(name, side, PRIORITY, HANDLE, None));
+    }
+}
+
+/// Removes what daemons have left at all links of this network namespace, where that stays by itself.
+pub(super) fn remove_all_filters() -> anyhow::Result<()> {
+    if !has_tcx()? {
+        let links = if_nameindex().context("links cannot be listed")?;
+        links.iter().for_each(|link| remove_filters(&link.name().to_string_lossy()));
+    }
+    Ok(())
 }
 
 /// Whether links of tcx can be attached, or filters of tc only.

@@ -25,7 +25,7 @@ use super::judge::{DB, Judge, WEB, v4, v6};
 use crate::node::{Cgroup, Node};
 
 /// Who may, besides `WEB` and `DB`.
-pub(super) const API: Identity = Identity(5);
+pub(super) const API: Identity = Identity(6);
 /// Bytes of a payload.
 pub(super) const SIZE: usize = 100;
 
@@ -69,6 +69,11 @@ impl Container {
         };
         self.tasks.send(Box::new(task)).expect("it lives");
         result.recv().expect("it is done")
+    }
+
+    /// The host's end of its link.
+    pub(super) fn link(&self) -> String {
+        format!("veth{}", self.last)
     }
 
     pub(super) fn at(&self, is_v6: bool) -> SocketAddr {
@@ -195,7 +200,7 @@ fn stage(covers: bool, act: impl FnOnce(&mut Judge<'_>, [(&Container, &Cgroup); 
     thread::scope(|scope| {
         let containers = [1, 2, 3].map(|last| Container::start(scope, last));
         for (container, cgroup) in containers.iter().zip([&web, &db, &api]).filter(|_| covers) {
-            judge.covers(&format!("veth{}", container.last), cgroup.id);
+            judge.covers(&container.link(), cgroup.id);
         }
         let [one, two, three] = &containers;
         act(&mut judge, [(one, &web), (two, &db), (three, &api)]);

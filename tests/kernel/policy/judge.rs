@@ -14,10 +14,11 @@ use cofferdam_common::{
 
 use nix::net::if_::if_nametoindex;
 
+use super::bridge::Container;
 use crate::node::{Cgroup, Node};
 
-pub(super) const WEB: Identity = Identity(3);
-pub(super) const DB: Identity = Identity(4);
+pub(super) const WEB: Identity = Identity(4);
+pub(super) const DB: Identity = Identity(5);
 /// How long a packet gets that shall not arrive.
 pub(super) const WHILE: Duration = Duration::from_millis(300);
 pub(super) const RULE: u32 = 77;
@@ -123,6 +124,17 @@ impl<'a> Judge<'a> {
     /// Has the link of a container be judged, at its end in the network namespace that this is called in.
     pub(super) fn covers(&mut self, link: &str, owner: CgroupId) {
         cover(&self.node.loaded.sensor, link, owner).expect("it is attached");
+    }
+
+    /// From here on all that judges goes on should the sensor end, also at the links of these.
+    pub(super) fn stays(&mut self, at: &[(&Container, &Cgroup)]) {
+        let sensor = &self.node.loaded.sensor;
+        sensor.stay(true).expect("it stays");
+        for (container, cgroup) in at {
+            let link = container.link();
+            sensor.uncover(index(&link)).expect("it is uncovered");
+            cover(sensor, &link, cgroup.id).expect("it is attached");
+        }
     }
 
     /// From here on a link is this one's.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam::sensor::record::Record;
+use cofferdam::sensor::{self, record::Record};
 use cofferdam_common::{
     ids::CgroupId,
     network::{VERDICT_ALLOW, VERDICT_DENY},
@@ -25,6 +25,7 @@ use super::{
     bridge::{Container, SIZE, frame, hardware, ip, scene},
     judge::{RULE, WEB, WHILE, got, mapped, v4},
 };
+use crate::node::{PATIENCE, pin_directory};
 
 /// A type that is free for experiments (IEEE 802: local experimental EtherType 1).
 const EXPERIMENT: u16 = 0x88b5;
@@ -89,6 +90,29 @@ fn a_frame_past_the_ip_stack_is_judged_as_its_sender_whatever_address_it_bears()
             (web_cgroup.id, RULE, why::RULE)
         );
         assert!(judge.denied(web_cgroup).iter().map(|row| row.attempts).sum::<u64>() >= 4);
+    });
+}
+
+#[test]
+fn what_a_daemon_has_left_judges_on_until_it_is_let_go() {
+    scene(|judge, [(web, web_cgroup), (db, db_cgroup), _]| {
+        let at = db.at(false);
+        let receiver = db.receiver(db_cgroup, at);
+        let arrives = || {
+            web.sends(web_cgroup, frame((web, db), web.at(false), at));
+            got(&receiver).is_some()
+        };
+        judge.stays(&[(web, web_cgroup), (db, db_cgroup)]);
+        judge.node.loaded.end();
+        assert!(!arrives(), "what it left judges");
+        let hooks = sensor::clear_left(&pin_directory()).expect("it is let go");
+        assert!(hooks > 0);
+        // The kernel lets them go a moment later.
+        let until = Instant::now() + PATIENCE;
+        while !arrives() {
+            assert!(Instant::now() < until, "something judges still");
+        }
+        assert_eq!(sensor::clear_left(&pin_directory()).expect("nothing is left"), 0);
     });
 }
 

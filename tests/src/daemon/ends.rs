@@ -26,6 +26,14 @@ impl Daemon {
     /// As [`Daemon::stop`].
     pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        self.ended()
+    }
+
+    /// Waits until it has ended, and says how.
+    ///
+    /// # Errors
+    /// When it does not within ten seconds.
+    pub fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         wait_for("the daemon to stop", Duration::from_secs(10), || self.child.try_wait().ok().flatten())
     }
 

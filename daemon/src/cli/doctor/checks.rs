@@ -231,7 +231,7 @@ pub(super) fn left(hooks: usize) -> Option<Check> {
         "{} of a daemon that does not answer judge on by its policies; containers that have started since are unresolved",
         plural(hooks, "hook")
     );
-    let advice = "start it; to end this, start it with `policies.at_stop: clear` and stop it";
+    let advice = "start it; to end this: `cofferdam stop --clear`";
     (hooks > 0).then(|| Check::note("enforcement", &finding, Some(advice)))
 }
 
@@ -390,6 +390,7 @@ mod tests {
     fn an_absent_runtime_is_no_problem_and_one_that_does_not_answer_is() {
         let status = |state| RuntimeStatus {
             runtime: Runtime::Docker,
+            user: None,
             endpoint: "/var/run/docker.sock".to_owned(),
             state,
             version: None,
@@ -405,6 +406,7 @@ mod tests {
     fn that_a_user_keeps_us_out_is_noted_with_what_lets_us_in() {
         let status = RuntimeStatus {
             runtime: Runtime::Podman,
+            user: None,
             endpoint: "/run/user/1000/podman/podman.sock".to_owned(),
             state: RuntimeState::Unreachable,
             version: None,

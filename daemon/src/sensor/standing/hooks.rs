@@ -23,7 +23,12 @@ impl Sensor {
         if !self.stays() {
             return Vec::new();
         }
-        HOOKS.iter().filter(|hook| kept::stays(hook)).flat_map(|hook| self.verify_hook(hook)).collect()
+        let hooks = HOOKS.iter().filter(|hook| kept::stays(hook)).flat_map(|hook| self.verify_hook(hook));
+        let foreign = self
+            .kept
+            .foreign()
+            .map(|path| Finding::noted(What::Pin, format!("{path} is not ours, and is left where it is")));
+        hooks.chain(foreign).collect()
     }
 
     fn verify_hook(&self, hook: &Hook) -> Vec<Finding> {
