@@ -1,10 +1,10 @@
 //! Of whom each frame is judged at a link of its own, and what becomes of all others.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use cofferdam_common::ids::CgroupId;
 
-use super::{InForce, Partial};
+use super::{InForce, Partial, Sync};
 
 /// How many workloads are shown for which not all is enforced.
 const PARTIAL_SHOWN: usize = 32;
@@ -17,6 +17,12 @@ impl InForce {
     /// When the kernel's map cannot be written.
     pub fn set_covered(&self, covered: HashSet<CgroupId>) -> anyhow::Result<()> {
         self.lock().sync.as_mut().map_or(Ok(()), |sync| sync.set_covered(covered))
+    }
+
+    /// Who is no container, by name, and may not send everything.
+    #[must_use]
+    pub fn limited_senders(&self) -> BTreeSet<String> {
+        self.lock().sync.as_ref().map(Sync::limited_senders).unwrap_or_default()
     }
 
     /// For whom not all is enforced.

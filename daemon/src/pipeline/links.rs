@@ -2,7 +2,7 @@
 //! and before anything is sent, and the kernel knows whose they are.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
@@ -146,7 +146,11 @@ impl Keeper {
             covered.extend(self.by_cover(&canaries).0);
             result = result.and(view.policies.set_covered(covered));
             if lists {
-                view.policies.set_partial(if sensor.judges_unread() { Vec::new() } else { partial(&open) });
+                view.policies.set_partial(if sensor.judges_unread() {
+                    Vec::new()
+                } else {
+                    partial(&open, &view.policies.limited_senders())
+                });
             }
         }
         result
@@ -281,8 +285,9 @@ fn networked(home: &Home) -> Vec<Networked> {
     pids.map(|pid| Networked { cgroup: home.cgroup, pid, name: "".into() }).collect()
 }
 
-/// Containers of which not all that they send can be judged, of those without a link of their own.
-fn partial(open: &[&Networked]) -> Vec<Partial> {
+/// Of whom not all that they send can be judged: containers without a link of their own, and others, who never have one.
+fn partial(open: &[&Networked], others: &BTreeSet<String>) -> Vec<Partial> {
     let open = open.iter().filter(|container| container.has_network());
-    open.map(|container| Partial::without_link(&container.name)).collect()
+    let others = others.iter().map(|name| Partial::without_link(name));
+    open.map(|container| Partial::without_link(&container.name)).chain(others).collect()
 }

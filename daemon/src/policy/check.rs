@@ -9,7 +9,7 @@ mod resolver;
 mod room;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -49,14 +49,23 @@ pub enum Severity {
     Warning,
 }
 
-/// Looks at policies that were read, in order of file and place. `workloads` are those of this host, if they are known.
+/// A host, as far as its daemon tells.
+#[derive(Clone, Debug, Default)]
+pub struct Here {
+    /// Who is here.
+    pub workloads: Vec<Arc<Workload>>,
+    /// Those of whom not all that they send can be judged.
+    pub partial: Vec<Arc<Workload>>,
+}
+
+/// Looks at policies that were read, in order of file and place; and at whom they select on a host, if that is known.
 #[must_use]
-pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>]>) -> Vec<Finding> {
+pub fn check<'a>(documents: &'a [Document], here: Option<&'a Here>) -> Vec<Finding> {
     let policies: Vec<_> = documents.iter().map(|document| &document.policy).collect();
     let mut work = Work::default();
     let mut denied = Denied::new(&policies, &mut work);
     let askers = Askers::new(&policies);
-    let mut selected = workloads.map(Selected::new);
+    let mut selected = here.map(|here| Selected::new(&here.workloads));
     let mut findings = Vec::new();
     for document in documents {
         let policy = &document.policy;
@@ -76,6 +85,9 @@ pub fn check<'a>(documents: &'a [Document], workloads: Option<&'a [Arc<Workload>
                 if let Some(peer) = selected.as_mut().and_then(|selected| selected.nobody_of(&entry.peers)) {
                     look(&entry.place, format!("{peer} selects nobody who is here now"));
                 }
+            }
+            if let Some(message) = here.and_then(|here| not_wholly_enforced(here, policy, rule)) {
+                look(&rule.place, message);
             }
             if let Some(message) = selects_host(policy, rule) {
                 look(&rule.place, message);
@@ -180,6 +192,32 @@ impl<'a> Selected<'a> {
                 .or_insert_with(|| self.workloads.iter().any(|workload| selector.selects(workload))),
         }
     }
+}
+
+/// For whom a rule is `partial`, as in the daemon's status.
+fn not_wholly_enforced(here: &Here, policy: &Policy, rule: &Rule) -> Option<String> {
+    /// As many are named.
+    const NAMED: usize = 3;
+    if rule.direction == Direction::Ingress || policy.mode == Mode::Audit {
+        return None;
+    }
+    let is_subject = |workload: &&Arc<Workload>| {
+        rule.subjects.iter().any(|subject| match subject {
+            Peer::Any => true,
+            Peer::Workload(selector) => selector.selects(workload),
+            Peer::Network(_) | Peer::Name(_) => false,
+        })
+    };
+    let names: BTreeSet<_> =
+        here.partial.iter().filter(is_subject).map(|it| format!("`{}`", it.name)).collect();
+    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = match names.len().checked_sub(NAMED) {
+        None | Some(0) => String::new(),
+        Some(more) => format!(" and {more} more"),
+    };
+    let open =
+        "the layer `lsm` is missing on this host, so frames that they send past the IP stack are not judged";
+    (!names.is_empty()).then(|| format!("is partial for {first}{more}: {open}"))
 }
 
 fn selects_host(policy: &Policy, rule: &Rule) -> Option<String> {

@@ -2,13 +2,13 @@
 //!
 //! The folder stays the truth. The daemon tries policies out first, in memory; only what is in force already is written.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::anyhow;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{candidate, diff, store};
+use super::{candidate, check, diff, store};
 use crate::{
     api::{Candidate, Changed, Compared, Confirmed, Tried},
     cli::{
@@ -57,6 +57,9 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
         return Err(Failure::Failed(anyhow!("there are no files of policies")));
     }
     let compared: Compared = client.post("/v1/policy/diff", &candidate)?;
+    let warnings = check::warnings(&compared.folder, &candidate.files, client);
+    // That nobody reads them is no reason to do half of what was asked.
+    let _ = anstream::stderr().lock().write_all(warnings.as_bytes());
     tell(&diff::text(&compared, Timestamp::now(), is_terminal()))?;
     if arguments.dry_run {
         return print("Nothing was written, and nothing has changed.\n");

@@ -1,7 +1,7 @@
 //! `cofferdam policy check`: what is wrong with policies, and what is suspicious.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,18 +14,19 @@ use super::{
     sources::{self, Sources},
 };
 use crate::{
+    api::{Health, Status},
     attribution::Container,
     cli::{
         Client, Failure,
         output::{plural, print, print_json},
     },
     config::{Gravity, Mark, Problem, Text, Told},
-    event::Workload,
+    event::{Workload, WorkloadKind},
     interaction::Edge,
     policy::{
-        check::{Finding, Severity, check},
+        check::{Finding, Here, Severity, check},
         expect,
-        folder::Set,
+        folder::{NamedText, Set},
     },
 };
 
@@ -62,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
             return Err(Failure::Broken);
         }
     };
-    let findings = check(set.documents(), here(client).as_deref());
+    let findings = check(set.documents(), here(client).as_ref());
     match arguments.format {
         Format::Text => print(&text(&set, &findings)),
         Format::Json => {
@@ -74,13 +75,25 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
 }
 
 /// Whom the daemon knows; `None` where none answers, as in CI.
-fn here(client: &Client) -> Option<Vec<Arc<Workload>>> {
+fn here(client: &Client) -> Option<Here> {
     let containers: Vec<Container> = client.get("/v1/containers").ok()?;
     let edges: Vec<Edge> = client.get("/v1/interactions").ok()?;
-    let mut here = vec![Arc::new(Workload::host())];
-    here.extend(containers.into_iter().map(|container| container.workload));
-    here.extend(edges.into_iter().flat_map(|edge| [edge.source, edge.target]));
-    Some(here)
+    let Health { hooks, .. } = client.get("/v1/doctor").ok()?;
+    let Status { policies, .. } = client.get("/v1/status").ok()?;
+    let mut workloads = vec![Arc::new(Workload::host())];
+    workloads.extend(containers.iter().map(|container| Arc::clone(&container.workload)));
+    workloads.extend(edges.into_iter().flat_map(|edge| [edge.source, edge.target]));
+    let mut partial = Vec::new();
+    if hooks.iter().any(|hook| hook.optional && hook.refused.is_some()) {
+        let told: HashSet<_> = policies.partial.iter().map(|partial| partial.workload.as_str()).collect();
+        let never_covered =
+            |kind| matches!(kind, WorkloadKind::Host | WorkloadKind::Unit | WorkloadKind::Cgroup);
+        let is_partial = |it: &&Arc<Workload>| never_covered(it.kind) || told.contains(it.name.as_str());
+        partial.extend(workloads.iter().filter(is_partial).cloned());
+        // While no policy is in force the daemon does not look.
+        partial.extend(containers.into_iter().filter(|it| it.host_network).map(|it| it.workload));
+    }
+    Some(Here { workloads, partial })
 }
 
 /// The policies; expectations beside them are read as well, so that what is wrong with them is told.
@@ -92,8 +105,32 @@ fn load(paths: &[PathBuf]) -> Result<Set, Problem> {
     Ok(set)
 }
 
+/// What is suspicious about these files in a folder, with its other files: each finding with its lines. Empty where the folder
+/// cannot be read.
+pub(super) fn warnings(folder: &Path, files: &[NamedText], client: &Client) -> String {
+    let Ok(set) = Set::load_with(folder, files) else { return String::new() };
+    let mut findings = check(set.documents(), here(client).as_ref());
+    findings.retain(|finding| files.iter().any(|file| finding.place.file.ends_with(&*file.name)));
+    shown(&set, &findings)
+}
+
 /// Each finding with its lines, and a line that says how it stands.
 fn text(set: &Set, findings: &[Finding]) -> String {
+    let rules: usize = set.documents().iter().map(|document| document.policy.rules.len()).sum();
+    let state = if findings.is_empty() { "fine".to_owned() } else { plural(findings.len(), "warning") };
+    let policies = match set.documents().len() {
+        1 => "1 policy".to_owned(),
+        count => format!("{count} policies"),
+    };
+    shown(set, findings)
+        + &format!(
+            "{policies}, {} in {}: {state}\n",
+            plural(rules, "rule"),
+            plural(set.files().len(), "file")
+        )
+}
+
+fn shown(set: &Set, findings: &[Finding]) -> String {
     let files: HashMap<&Path, Text<'_>> =
         set.files().iter().map(|file| (&*file.path, Text::new(&file.path, &file.text))).collect();
     let mut text = String::new();
@@ -108,17 +145,7 @@ fn text(set: &Set, findings: &[Finding]) -> String {
         let mark = Mark { line: number(place.line), column: number(place.column), length: 1 };
         text += &file.show(gravity, mark, &format!("{subject}: {message}"), "");
     }
-    let rules: usize = set.documents().iter().map(|document| document.policy.rules.len()).sum();
-    let state = if findings.is_empty() { "fine".to_owned() } else { plural(findings.len(), "warning") };
-    let policies = match set.documents().len() {
-        1 => "1 policy".to_owned(),
-        count => format!("{count} policies"),
-    };
-    text + &format!(
-        "{policies}, {} in {}: {state}\n",
-        plural(rules, "rule"),
-        plural(set.files().len(), "file")
-    )
+    text
 }
 
 pub(super) fn of_problem(problem: &Problem) -> Line<'_> {
@@ -144,6 +171,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::policy::folder::FileName;
 
     /// A file of its own for a test.
     fn file(name: &str, text: &str) -> PathBuf {
@@ -194,6 +222,21 @@ mod tests {
         fs::remove_file(wrong).unwrap();
         let absent = load(&[PathBuf::from("/nonexistent/a.yaml")]).unwrap_err();
         assert!(serde_json::to_value(of_problem(&absent)).unwrap().get("line").is_none());
+    }
+
+    #[test]
+    fn what_is_to_be_put_into_a_folder_is_compared_with_what_is_there_and_told_alone() {
+        let folder = std::env::temp_dir().join(format!("cofferdam-check-{}-folder", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let there =
+            "policy: base\nmode: enforce\nrules: [{to: any, deny: [{from: ci}]}, {from: a, allow: []}]\n";
+        fs::write(folder.join("base.yaml"), there).unwrap();
+        let text = "policy: shop\nmode: enforce\nrules: [{to: db, allow: [{from: ci}]}]\n".to_owned();
+        let files = [NamedText { name: FileName::try_from("shop.yaml".to_owned()).unwrap(), text }];
+        let told = warnings(&folder, &files, &Client::new(Path::new("/nonexistent")));
+        assert!(told.contains("nothing of this passes: base#1 denies all of it"), "{told}");
+        assert_eq!(told.matches("warning:").count(), 1, "{told}");
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

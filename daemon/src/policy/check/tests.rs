@@ -222,7 +222,8 @@ fn a_rule_that_selects_nobody_is_told_when_it_is_known_who_is_here() {
         project: Some("shop".to_owned()),
         ..Workload::named(WorkloadKind::Container, "shop/db")
     };
-    let here = [container.into(), Workload::named(WorkloadKind::Unit, "nginx.service").into()];
+    let workloads = vec![container.into(), Workload::named(WorkloadKind::Unit, "nginx.service").into()];
+    let here = Here { workloads, ..Here::default() };
     let subjects =
         ["shop/db", "shop-db-1", "shop/*", "{project: shop}", "nginx.service", "{unit: nginx*}", "any"];
     let nobody = ["shop/web", "ci/*", "{project: ci}", "{unit: shop/db}"];
@@ -240,6 +241,31 @@ fn a_rule_that_selects_nobody_is_told_when_it_is_known_who_is_here() {
             assert_eq!(as_peer, ["`shop/web` selects nobody who is here now"]);
         }
     }
+}
+
+#[test]
+fn a_rule_that_cannot_be_enforced_wholly_says_for_whom() {
+    let named = |name| Arc::new(Workload::named(WorkloadKind::Container, name));
+    let all = ["a1", "a2", "a3", "a4", "db"].map(named).to_vec();
+    let here = Here { partial: all[..4].to_vec(), workloads: all };
+    let told = |policy: &str| -> Vec<String> {
+        let found = check(set(policy).documents(), Some(&here)).into_iter().map(|it| it.message);
+        found.filter(|message| message.contains("partial")).collect()
+    };
+    let from = |subject: &str| {
+        format!("policy: p\nmode: enforce\nrules: [{{from: {subject}, allow: [{{to: any}}]}}]")
+    };
+    assert_eq!(
+        told(&from("a1")),
+        [
+            "is partial for `a1`: the layer `lsm` is missing on this host, so frames that they send past the IP stack are \
+          not judged"
+        ]
+    );
+    assert!(told(&from("'a*'"))[0].starts_with("is partial for `a1`, `a2`, `a3` and 1 more: "));
+    assert_eq!(told(&from("db")), [""; 0]);
+    assert_eq!(told(&from("a1").replace("enforce", "audit")), [""; 0]);
+    assert_eq!(told("policy: p\nmode: enforce\nrules: [{to: a1, allow: [{from: any}]}]"), [""; 0]);
 }
 
 #[test]
@@ -296,7 +322,7 @@ fn policies_that_need_more_than_there_is_room_for_by_default_are_told_before_the
     assert_eq!(
         findings(&text(2_000)),
         "1:9: shop: all policies together need more than there is room for by default, if all workloads run here that they \
-         name: there is room for 393216 intervals of ports, and the policies need 404002: raise `policies.room.intervals` \
+         name: there is room for 393216 intervals of ports, and the policies need 404003: raise `policies.room.intervals` \
          and restart the daemon\n"
     );
 }
