@@ -43,8 +43,10 @@ impl Identity {
     pub const NOBODY: Self = Self(1);
     /// Whoever sends with an address that is not his.
     pub const FORGED: Self = Self(2);
+    /// A cgroup of which it has not become known in time who lives there.
+    pub const NEVER_TOLD: Self = Self(3);
     /// The first that a plan may give.
-    pub const FIRST: Self = Self(3);
+    pub const FIRST: Self = Self(4);
 }
 
 /// From the subject to the peer: may it send?

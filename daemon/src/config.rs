@@ -47,7 +47,7 @@ pub use self::{
     in_force::{InForce, Report},
     options::Given,
     outside::{Cidr, Name, Outside},
-    policies::{AtStop, ByDefault, DEFAULT_POLICIES, Policies, Unresolved},
+    policies::{AtStop, ByDefault, DEFAULT_POLICIES, NeverTold, Policies, Unresolved},
     problem::{Problem, Told},
     resolvers::Resolvers,
     room::{Many, Room},

@@ -334,7 +334,7 @@ fn a_peer_outside_is_known_by_its_network_and_the_narrowest_counts() {
     let (web, db) = (node.cgroup(), node.cgroup());
     let judge = Judge::new(&mut node, &web, &db);
     let maps = &mut judge.node.loaded.policy;
-    let (wide, narrow) = (Identity(5), Identity(6));
+    let (wide, narrow) = (Identity(6), Identity(7));
     let slot = maps.next_slot();
     maps.set_network(slot, "203.0.113.0/24".parse().expect("a network"), wide).expect("a network");
     maps.set_network(slot, "203.0.113.128/25".parse().expect("a network"), narrow).expect("a network");

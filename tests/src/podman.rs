@@ -94,7 +94,15 @@ impl Podman {
     /// # Errors
     /// When it fails.
     pub fn once(&self, name: &str, program: &[&str]) -> anyhow::Result<String> {
-        run(self.run(&["--rm", "--name", name]).arg(Self::IMAGE).args(program))
+        self.once_with(name, &[], program)
+    }
+
+    /// [`Podman::once`] with more arguments of `podman run`.
+    ///
+    /// # Errors
+    /// As [`Podman::once`].
+    pub fn once_with(&self, name: &str, arguments: &[&str], program: &[&str]) -> anyhow::Result<String> {
+        run(self.run(&["--rm", "--name", name]).args(arguments).arg(Self::IMAGE).args(program))
     }
 
     fn settings(&self) -> PathBuf {

@@ -122,6 +122,8 @@ pub struct ContainerFacts {
     pub image_digest: Option<String>,
     /// All labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Whether there may be more labels than these, which only the API of its runtime tells.
+    pub lacks_labels: bool,
     /// Of a container of a pod: the id of the pod's sandbox, which is its own where it is that.
     pub sandbox: Option<String>,
     /// Of a sandbox: all labels of the pod.

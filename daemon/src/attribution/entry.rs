@@ -45,6 +45,8 @@ pub(super) struct Entry {
     own_labels: BTreeMap<String, String>,
     /// The labels of its pod, once the sandbox has told.
     pub(super) pod_labels: Option<Arc<BTreeMap<String, String>>>,
+    /// Only the API of its runtime can tell its labels, and has not.
+    lacks_labels: bool,
     labels_cut: u64,
 }
 
@@ -76,6 +78,7 @@ impl Entry {
             sandbox: None,
             own_labels: BTreeMap::new(),
             pod_labels: None,
+            lacks_labels: false,
             labels_cut: 0,
         }
     }
@@ -111,9 +114,12 @@ impl Entry {
         self.owner.is_some()
     }
 
-    /// Whether all is known of it that rules can ask for.
-    pub(super) fn is_told_whole(&self) -> bool {
-        self.is_told() && (self.sandbox.is_none() || self.pod_labels.is_some())
+    /// Whether all is known of it that rules can ask for, or no more will be: `may_tell` says whether the API of a runtime,
+    /// and of which user, is heard or awaited. Of a machine of systemd-nspawn its path tells all.
+    pub(super) fn is_told_whole(&self, may_tell: impl FnOnce(Runtime, Option<u32>) -> bool) -> bool {
+        let Some(owner) = &self.owner else { return self.by_path == Some(Runtime::Systemd) };
+        let has_labels = !self.lacks_labels || !may_tell(owner.runtime, owner.user);
+        has_labels && (self.sandbox.is_none() || self.pod_labels.is_some())
     }
 
     /// Its pod has these labels; how many were cut that were not cut before.
@@ -163,6 +169,7 @@ impl Entry {
             self.owner = Some(source.clone());
         }
         self.forgotten = false;
+        self.lacks_labels = facts.lacks_labels || (self.lacks_labels && facts.labels.is_none());
         let cut_before = self.labels_cut;
         if let Some(sandbox) = &facts.sandbox {
             self.sandbox = Some(source.key(sandbox));
@@ -335,13 +342,13 @@ mod tests {
         ];
         let told = ContainerFacts { sandbox: Some(sandbox), ..facts("", &own) };
         entry.merge(&containerd, told.clone());
-        assert!(entry.is_told() && !entry.is_told_whole(), "its pod has not told");
+        assert!(entry.is_told() && !entry.is_told_whole(|_, _| true), "its pod has not told");
         assert_eq!(entry.shown.workload.labels.len(), 3);
         assert_eq!(entry.shown.workload.project, None);
 
         let labels = |app: &str| Arc::new(BTreeMap::from([("app".to_owned(), app.to_owned())]));
         entry.join_pod(&labels("web"));
-        assert!(entry.is_told_whole());
+        assert!(entry.is_told_whole(|_, _| true));
         assert_eq!(entry.shown.workload.labels["app"], "web");
         assert_eq!(entry.shown.workload.name, "shop/web-1/nginx");
         entry.merge(&containerd, told);

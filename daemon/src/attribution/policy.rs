@@ -12,14 +12,19 @@ use cofferdam_common::{
     network::{LedgerKey, LedgerRow, Party},
 };
 
-use super::{Attribution, Canary, Home, Networked, Placed, lock};
+use super::{Attribution, Canary, Home, Networked, Placed, RuntimeStatus, lock};
 use crate::event::RuleName;
 
 impl Attribution {
     /// Every cgroup that exists and who lives there.
     #[must_use]
     pub fn placed(&self) -> Vec<Placed> {
-        self.tables().placed()
+        let heard = self.runtimes();
+        let may_tell = |runtime, user| {
+            let of = |status: &&RuntimeStatus| status.runtime == runtime && status.user == user;
+            heard.iter().filter(of).any(|status| status.state.may_tell())
+        };
+        self.tables().placed(may_tell)
     }
 
     /// Whether it is known of everybody who is here who he is, as far as rules can ask.

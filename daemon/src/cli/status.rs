@@ -318,6 +318,7 @@ mod tests {
             kernel: "6.12.8".to_owned(),
             runtimes: vec![RuntimeStatus {
                 runtime: Runtime::Docker,
+                user: None,
                 endpoint: "/var/run/docker.sock".to_owned(),
                 state: RuntimeState::Connected,
                 version: Some("20.10.24".to_owned()),

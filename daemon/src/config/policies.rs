@@ -31,6 +31,20 @@ pub enum Unresolved {
     Hold,
 }
 
+/// What a cgroup may of which it does not become known who lives there.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NeverTold {
+    /// Everything.
+    Allow,
+    /// Everything, and it is reported.
+    Audit,
+    /// Nothing.
+    Deny,
+    /// What rules say of the little that is known.
+    Judge,
+}
+
 /// Where policies are, and what holds where they say nothing.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +57,10 @@ pub struct Policies {
     pub default_ingress: ByDefault,
     /// What a new cgroup may until it is known who lives there, while a policy is in force.
     pub unresolved: Unresolved,
+    /// How long that holds at most.
+    pub unresolved_seconds: Whole<1, 300>,
+    /// What it may afterwards, until it is known after all.
+    pub never_told: NeverTold,
     /// What becomes of what is enforced when the daemon is stopped.
     pub at_stop: AtStop,
     /// Whether connections that are open when policies begin to deny them are cut: their sockets destroyed.
@@ -76,6 +94,8 @@ impl Default for Policies {
             default_egress: ByDefault::Allow,
             default_ingress: ByDefault::Allow,
             unresolved: Unresolved::Hold,
+            unresolved_seconds: Whole(5),
+            never_told: NeverTold::Deny,
             at_stop: AtStop::Keep,
             cut_open_connections: true,
             resolvers: Resolvers::default(),

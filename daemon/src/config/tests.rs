@@ -296,6 +296,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
       default_egress: "allow"                        # default
       default_ingress: "allow"                       # default
       folder: "/etc/cofferdam/policies"              # default
+      never_told: "deny"                             # default
       resolvers: ["system"]                          # default
       room:
         addresses: 65536                             # default
@@ -306,6 +307,7 @@ fn what_is_shown_says_where_each_value_comes_from_and_reads_as_what_it_was() {
         networks: 16384                              # default
         pairs: 131072                                # default
       unresolved: "hold"                             # default
+      unresolved_seconds: 5                          # default
       verify_every_seconds: 10                       # default
     runtimes:
       containerd: "/run/containerd/containerd.sock"  # default

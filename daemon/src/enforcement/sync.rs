@@ -14,9 +14,11 @@ use cofferdam_common::{
 
 use crate::{
     attribution::Placed,
-    config::Unresolved,
+    config::Policies,
     event::{RuleName, Workload},
-    policy::{Additions, Limit, Plan, Room, RuleNumbers, Settings, TooLarge, model::Policy},
+    policy::{
+        Additions, Limit, NeverTold, Plan, Room, RuleNumbers, Settings, TooLarge, Unresolved, model::Policy,
+    },
     sensor::policy::{PolicyMaps, PolicySize, Slot},
 };
 
@@ -26,8 +28,6 @@ mod denied;
 
 mod names;
 
-/// How long a new container is unresolved at most. Then it is judged as what is known of it.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a cgroup that is gone keeps its identity: its last packets may still be under way.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -44,13 +44,15 @@ pub struct Sync {
     residents: HashMap<CgroupId, Known>,
     /// Since when we know cgroups of which nobody has told who lives there.
     unresolved: HashMap<CgroupId, Instant>,
+    /// Those of which nobody has told in time.
+    never_told: HashSet<CgroupId>,
     /// Since when we know that cgroups are gone.
     gone: HashMap<CgroupId, Instant>,
     timed_out: u64,
     /// Cgroups that could not be given their identity when that was tried last.
     left_out: usize,
-    /// Whether what somebody began while he was unresolved may go on, so that it is to be judged anew.
-    lets_unresolved_pass: bool,
+    /// What holds where no rule says anything.
+    settings: Settings,
     /// What workloads were told by resolvers that are believed.
     heard: names::Heard,
     /// Containers, by their own cgroups, of which each frame is judged at a link of their own.
@@ -62,6 +64,17 @@ struct Known {
     /// As in [`Placed::home`].
     home: CgroupId,
     resident: Resident,
+}
+
+/// By what somebody is judged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// By rules, as who he is, or was when that was known last.
+    Known,
+    /// As the configuration has it until it is known who he is.
+    Unresolved,
+    /// As it has it where that has not become known in time.
+    NeverTold,
 }
 
 impl Sync {
@@ -76,10 +89,11 @@ impl Sync {
             unwritten: VecDeque::new(),
             residents: HashMap::new(),
             unresolved: HashMap::new(),
+            never_told: HashSet::new(),
             gone: HashMap::new(),
             timed_out: 0,
             left_out: 0,
-            lets_unresolved_pass: false,
+            settings: Settings::from(&Policies::default()),
             heard: names::Heard::default(),
             covered: HashSet::new(),
         }
@@ -101,7 +115,8 @@ impl Sync {
     /// often that took too long.
     #[must_use]
     pub fn unresolved(&self) -> (usize, u64) {
-        (self.unresolved.len() + self.left_out, self.timed_out)
+        let never_told = if self.settings.never_told == NeverTold::Judge { 0 } else { self.never_told.len() };
+        (self.unresolved.len() + never_told + self.left_out, self.timed_out)
     }
 
     /// What the policies take of the kernel's room, and how much there is; what has two slots, of the one in use.
@@ -145,10 +160,15 @@ impl Sync {
         let mut identities = HashMap::new();
         // Always in one order: what has not changed then has the same numbers as before, and need not be written.
         let all = placed.iter().chain(&gone);
-        let mut resolved: Vec<_> = all.filter(|placed| self.is_resolved(placed)).collect();
-        resolved.sort_unstable_by_key(|placed| placed.cgroup);
-        for placed in resolved {
-            identities.insert(placed.cgroup, plan.admit(plan.signature(&placed.workload))?);
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by_key(|placed| placed.cgroup);
+        for placed in all {
+            let identity = match self.standing(placed, &settings) {
+                Standing::Unresolved => Identity::UNRESOLVED,
+                Standing::NeverTold => Identity::NEVER_TOLD,
+                Standing::Known => plan.admit(plan.signature(&placed.workload))?,
+            };
+            identities.insert(placed.cgroup, identity);
         }
         // Before anything is written.
         plan.fit_into(room(self.maps.size()))?;
@@ -170,7 +190,7 @@ impl Sync {
         self.written = plan.size().identities;
         self.unwritten.clear();
         self.plan = Some(plan);
-        self.lets_unresolved_pass = matches!(settings.unresolved, Unresolved::Allow | Unresolved::Audit);
+        self.settings = settings;
         Ok(())
     }
 
@@ -212,12 +232,13 @@ impl Sync {
         let (slot, mut result, mut changed) = (self.maps.slot(), Ok(()), false);
         self.left_out = 0;
         for placed in placed {
-            if !self.is_resolved(placed) {
+            if self.standing(placed, &self.settings) == Standing::Unresolved {
                 let since = *self.unresolved.entry(placed.cgroup).or_insert_with(Instant::now);
-                if since.elapsed() < RESOLVE_WITHIN {
+                if since.elapsed() < self.settings.unresolved_for {
                     continue;
                 }
                 self.timed_out += 1;
+                self.never_told.insert(placed.cgroup);
             }
             match self.settle(placed, slot) {
                 Ok(anew) => changed |= anew,
@@ -236,15 +257,23 @@ impl Sync {
     /// Gives a workload its identity. Returns whether flows may have been judged by another.
     fn settle(&mut self, placed: &Placed, slot: Slot) -> anyhow::Result<bool> {
         self.unresolved.remove(&placed.cgroup);
+        if placed.told {
+            self.never_told.remove(&placed.cgroup);
+        }
+        let standing = self.standing(placed, &self.settings);
         let Some(plan) = &mut self.plan else { return Ok(false) };
         let known = self.residents.get(&placed.cgroup);
+        let before = known.map(|known| known.resident.identities[usize::from(slot)]);
         if known.is_some_and(|known| {
             Arc::ptr_eq(&known.workload, &placed.workload) && (known.resident.owns_below != 0) == placed.own
-        }) {
+        }) && (before == Some(Identity::NEVER_TOLD)) == (standing == Standing::NeverTold)
+        {
             return Ok(false);
         }
-        let before = known.map(|known| known.resident.identities[usize::from(slot)]);
-        let identity = plan.admit(plan.signature(&placed.workload))?;
+        let identity = match standing {
+            Standing::NeverTold => Identity::NEVER_TOLD,
+            _ => plan.admit(plan.signature(&placed.workload))?,
+        };
         self.unwritten.extend(Some(plan.take_additions()).filter(|new| !new.subjects.is_empty()));
         if identity.0 as usize >= self.written {
             while let Some(new) = self.unwritten.front() {
@@ -254,7 +283,9 @@ impl Sync {
             self.written = plan.size().identities;
         }
         self.place(placed, slot, identity)?;
-        Ok(before.map_or(self.lets_unresolved_pass, |before| before != identity))
+        let let_pass = matches!(self.settings.unresolved, Unresolved::Allow | Unresolved::Audit);
+        // What he began while he was unresolved may go on, so it is judged anew.
+        Ok(before.map_or(let_pass, |before| before != identity))
     }
 
     /// Those who are gone but not forgotten: in each generation they are who they were.
@@ -266,14 +297,21 @@ impl Sync {
             workload: Arc::clone(&known.workload),
             home: known.home,
             own: known.resident.owns_below != 0,
-            told: true,
+            told: !self.never_told.contains(cgroup),
         };
         gone.map(as_placed).collect()
     }
 
-    /// Whether it is known who lives there, or will not be known any more.
-    fn is_resolved(&self, placed: &Placed) -> bool {
-        placed.told || self.residents.contains_key(&placed.cgroup)
+    /// By what somebody is judged.
+    fn standing(&self, placed: &Placed, settings: &Settings) -> Standing {
+        let never_told = self.never_told.contains(&placed.cgroup);
+        if !placed.told && never_told && settings.never_told != NeverTold::Judge {
+            Standing::NeverTold
+        } else if placed.told || never_told || self.residents.contains_key(&placed.cgroup) {
+            Standing::Known
+        } else {
+            Standing::Unresolved
+        }
     }
 
     /// Whether there is room for all cgroups that are here, beside those that are gone and not forgotten yet.
@@ -312,6 +350,7 @@ impl Sync {
         for cgroup in ripe {
             self.maps.forget_resident(cgroup)?;
             self.residents.remove(&cgroup);
+            self.never_told.remove(&cgroup);
             self.gone.remove(&cgroup);
         }
         Ok(())

@@ -146,7 +146,7 @@ metrics! {
     POLICY_UNRESOLVED: GAUGE "cofferdam_policy_unresolved_cgroups" [];
         "Cgroups that count as unresolved: it is not known yet who lives there, or there is no room."
     POLICY_TIMEOUTS: COUNTER "cofferdam_policy_unresolved_timeouts_total" [];
-        "Cgroups of which that was not known in time; they are judged by what is known of them."
+        "Cgroups of which that was not known in time; what they may from then on is `policies.never_told`."
     POLICY_NAMED: GAUGE "cofferdam_policy_named_addresses" [];
         "Addresses that workloads were told under a DNS name of the policies in force, counted every 30 seconds."
     POLICY_NAMES_MISSED: COUNTER "cofferdam_policy_names_missed_total" [];

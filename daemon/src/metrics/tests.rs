@@ -30,6 +30,7 @@ fn readings() -> Readings {
         containers: vec![events::web(), events::api()],
         runtimes: vec![RuntimeStatus {
             runtime: Runtime::Docker,
+            user: None,
             endpoint: "/var/run/docker.sock".to_owned(),
             state: RuntimeState::Connected,
             version: Some("20.10.24".to_owned()),

@@ -139,6 +139,9 @@ impl Plan {
         if let Some(verdict) = settings.verdict_on_unresolved() {
             plan.reserve(Identity::UNRESOLVED, verdict, why::UNRESOLVED)?;
         }
+        if let Some(verdict) = settings.verdict_on_never_told() {
+            plan.reserve(Identity::NEVER_TOLD, verdict, why::UNRESOLVED)?;
+        }
         plan.reserve(Identity::FORGED, verdict_on_forged, why::FORGED)?;
         for (prefix, atoms) in networks::prefixes(&plan.rules) {
             let identity = plan.admit(Signature::outside(atoms))?;
@@ -370,7 +373,7 @@ mod tests {
         let mut plan = plan(vec![db_from_api()]);
         let (web, ci, db) = (admit(&mut plan, "web"), admit(&mut plan, "ci"), admit(&mut plan, "shop/db"));
         assert_eq!((web, ci), (Identity::FIRST, Identity::FIRST));
-        assert_eq!(db, Identity(4));
+        assert_eq!(db, Identity(5));
         let peer = Workload::named(crate::event::WorkloadKind::Outside, "192.0.2.1");
         assert_eq!(plan.admit(plan.signature(&peer)), Ok(Identity::NOBODY));
     }
@@ -381,7 +384,7 @@ mod tests {
         let db = admit(&mut plan, "shop/db");
         let first = plan.take_additions();
         assert_eq!(first.intervals, 0..plan.intervals().len());
-        assert_eq!((first.pairs.len(), first.subjects.len()), (0, 4));
+        assert_eq!((first.pairs.len(), first.subjects.len()), (0, 5));
         let api = admit(&mut plan, "shop/api");
         let more = plan.take_additions();
         assert_eq!(more.intervals, first.intervals.end..plan.intervals().len());

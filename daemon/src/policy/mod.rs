@@ -56,6 +56,6 @@ pub use self::{
     compile::{Additions, Plan, RuleInfo},
     limits::{Limit, NoRoom, Room, Size, TooLarge},
     numbers::RuleNumbers,
-    settings::{ByDefault, Settings, Unresolved},
+    settings::{ByDefault, NeverTold, Settings, Unresolved},
     signature::Signature,
 };

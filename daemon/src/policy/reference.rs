@@ -10,7 +10,7 @@ use cofferdam_common::{
 use ipnet::IpNet;
 
 use super::{
-    ByDefault, Settings, Unresolved,
+    ByDefault, NeverTold, Settings, Unresolved,
     model::{Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services, Verdict},
 };
 use crate::event::{Workload, WorkloadKind};
@@ -22,6 +22,7 @@ pub(super) enum End {
     /// With the names under which the other end knows it.
     Outside(Option<IpAddr>, Vec<String>),
     Unresolved,
+    NeverTold,
     Nobody,
 }
 
@@ -68,6 +69,13 @@ fn judge_by(
                 Unresolved::Audit => (VERDICT_AUDIT, why::UNRESOLVED, None),
                 Unresolved::Deny => (VERDICT_DENY, why::UNRESOLVED, None),
                 Unresolved::Hold => (VERDICT_HOLD, why::UNRESOLVED, None),
+            };
+        }
+        End::NeverTold => {
+            return match settings.never_told {
+                NeverTold::Allow | NeverTold::Judge => (VERDICT_ALLOW, why::DEFAULT, None),
+                NeverTold::Audit => (VERDICT_AUDIT, why::UNRESOLVED, None),
+                NeverTold::Deny => (VERDICT_DENY, why::UNRESOLVED, None),
             };
         }
         End::Outside(..) | End::Nobody => return (VERDICT_ALLOW, why::DEFAULT, None),

@@ -1,11 +1,11 @@
 //! Parts of policies for tests.
 
-use std::{net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use serde_json::json;
 
 use super::{
-    ByDefault, Plan, RuleNumbers, Settings, Unresolved,
+    ByDefault, NeverTold, Plan, RuleNumbers, Settings, Unresolved,
     explain::End,
     folder::Set,
     model::{Direction, Entry, Mode, Network, Peer, Place, Policy, Protocol, Rule, Services, Verdict},
@@ -33,6 +33,8 @@ pub(crate) const OPEN: Settings = Settings {
     default_egress: ByDefault::Allow,
     default_ingress: ByDefault::Allow,
     unresolved: Unresolved::Allow,
+    unresolved_for: Duration::from_secs(5),
+    never_told: NeverTold::Judge,
 };
 
 pub(super) fn place(line: u32, column: u32) -> Place {

@@ -1,12 +1,12 @@
 //! What holds where no rule says anything, as the configuration has it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cofferdam_common::network::{VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD};
 
 use super::model::{Mode, Policy};
 use crate::config::Policies;
-pub use crate::config::{ByDefault, Unresolved};
+pub use crate::config::{ByDefault, NeverTold, Unresolved};
 
 /// What holds where no rule says anything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,6 +17,10 @@ pub struct Settings {
     pub default_ingress: ByDefault,
     /// What a new cgroup may until it is known who lives there.
     pub unresolved: Unresolved,
+    /// How long that holds at most.
+    pub unresolved_for: Duration,
+    /// What it may afterwards, until it is known after all.
+    pub never_told: NeverTold,
 }
 
 impl From<&Policies> for Settings {
@@ -25,6 +29,8 @@ impl From<&Policies> for Settings {
             default_egress: policies.default_egress,
             default_ingress: policies.default_ingress,
             unresolved: policies.unresolved,
+            unresolved_for: Duration::from_secs(policies.unresolved_seconds.get().into()),
+            never_told: policies.never_told,
         }
     }
 }
@@ -49,6 +55,15 @@ impl Settings {
             Unresolved::Audit => Some(VERDICT_AUDIT),
             Unresolved::Deny => Some(VERDICT_DENY),
             Unresolved::Hold => Some(VERDICT_HOLD),
+        }
+    }
+
+    /// The verdict on who has not become known, where it does not go by rules; not where everything is allowed.
+    pub(super) fn verdict_on_never_told(&self) -> Option<u8> {
+        match self.never_told {
+            NeverTold::Allow | NeverTold::Judge => None,
+            NeverTold::Audit => Some(VERDICT_AUDIT),
+            NeverTold::Deny => Some(VERDICT_DENY),
         }
     }
 }

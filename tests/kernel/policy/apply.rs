@@ -5,11 +5,12 @@ use std::{
     net::{Ipv4Addr, UdpSocket},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use cofferdam::{
     attribution::Placed,
-    config::{Policies, Room, Unresolved},
+    config::{NeverTold, Policies, Room, Unresolved},
     enforcement::Sync,
     event::{Workload, WorkloadKind},
     policy::{Settings, folder::Set, model::Policy},
@@ -31,7 +32,7 @@ fn what_is_in_force_counts_whatever_was_in_its_place_before() {
     let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let bind = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("it binds");
     let (sender, receivers) = (web.enter(|| bind(0)), PORTS.map(|port| db.enter(|| bind(port))));
-    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let settings = lenient();
     let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
     let mut sync = Sync::new(policy);
     for (rules, arrives) in [
@@ -64,8 +65,9 @@ rules:
   - {to: db, allow: [{from: any, port: udp/1}]}
   - {to: web, allow: [{from: any, ports: [udp/7, udp/9]}]}
 ";
-    // What is unresolved and what is forged have one each, the first workload three; the second needs five.
-    let node = Node::with(|options| options.policies.intervals = 5);
+    // What is unresolved, what never becomes known and what is forged have one each, the first workload three; the second
+    // needs five.
+    let node = Node::with(|options| options.policies.intervals = 6);
     let (web, db) = (node.cgroup(), node.cgroup());
     let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
     let mut sync = Sync::new(policy);
@@ -101,7 +103,7 @@ rules:
     let node = Node::with(|options| options.policies.intervals = 5);
     let (web, db) = (node.cgroup(), node.cgroup());
     let placed = [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
-    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let settings = lenient();
     let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
     let mut sync = Sync::new(policy);
     sync.apply(policies(FITS), settings, &placed, |_| {}).expect("there is room");
@@ -118,11 +120,84 @@ rules:
 }
 
 #[test]
+fn who_is_never_told_goes_where_the_configuration_says_until_he_is_told_after_all() {
+    const POLICY: &str = "
+policy: shop
+mode: enforce
+rules:
+  - {to: db, allow: [{from: any}], deny: [{from: web}]}
+";
+    let node = Node::start();
+    let (web, db) = (node.cgroup(), node.cgroup());
+    let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
+    let mut sync = Sync::new(policy);
+    let seen = |name, told| [Placed { told, ..container(&web, name) }, container(&db, "db")];
+    let settings = |never_told| Settings { unresolved_for: Duration::ZERO, never_told, ..lenient() };
+    let receiver = db.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let sender = web.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("it binds"));
+    let arrives = || {
+        // Whether its sender is told or not.
+        let _ = sender.send_to(&[0; 10], receiver.local_addr().expect("an address"));
+        got(&receiver).is_some()
+    };
+    sync.apply(policies(POLICY), settings(NeverTold::Deny), &seen("3f2a", false), |_| {}).expect("policies");
+    assert!(arrives(), "whoever is unresolved may");
+    sync.turn(&seen("3f2a", false), &HashMap::new()).expect("a turn");
+    assert!(!arrives(), "the time is over");
+    assert_eq!(sync.unresolved(), (1, 1));
+    sync.turn(&seen("3f2a", false), &HashMap::new()).expect("a turn");
+    assert_eq!(sync.unresolved(), (1, 1), "that is counted once");
+    for (never_told, passes) in [
+        (NeverTold::Judge, true),
+        (NeverTold::Deny, false),
+        (NeverTold::Allow, true),
+        (NeverTold::Audit, true),
+        (NeverTold::Deny, false),
+    ] {
+        sync.apply(policies(POLICY), settings(never_told), &seen("3f2a", false), |_| {}).expect("policies");
+        assert_eq!(arrives(), passes, "{never_told:?}");
+    }
+    sync.turn(&seen("api", true), &HashMap::new()).expect("a turn");
+    assert!(arrives(), "no rule is about it");
+    assert_eq!(sync.unresolved(), (0, 1));
+    sync.turn(&seen("web", true), &HashMap::new()).expect("a turn");
+    assert!(!arrives(), "the rule is about it");
+    // Its runtime is not heard any more: who it is stays.
+    sync.turn(&seen("web", false), &HashMap::new()).expect("a turn");
+    assert_eq!((arrives(), sync.unresolved()), (false, (0, 1)));
+}
+
+#[test]
+fn who_is_no_container_and_may_not_send_everything_is_told() {
+    let node = Node::start();
+    let [ssh, cron, db] = [node.cgroup(), node.cgroup(), node.cgroup()];
+    let unit = |cgroup: &Cgroup, name| placed(cgroup.id, Workload::named(WorkloadKind::Unit, name));
+    let placed = [unit(&ssh, "ssh.service"), unit(&cron, "cron.service"), container(&db, "db")];
+    let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
+    let mut sync = Sync::new(policy);
+    let mut told = |rule: &str| {
+        let text = format!("policy: shop\nmode: enforce\nrules:\n  - {rule}\n");
+        sync.apply(policies(&text), lenient(), &placed, |_| {}).expect("policies");
+        sync.limited_senders().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(told("{from: ssh.service, allow: [{to: db}]}"), ["ssh.service"]);
+    assert_eq!(told("{from: cron.service, deny: [{to: db}]}"), ["cron.service"]);
+    assert_eq!(told("{from: db, allow: [{to: ssh.service}]}"), [""; 0]);
+    assert_eq!(told("{to: ssh.service, allow: [{from: db}]}"), [""; 0]);
+}
+
+#[test]
 fn all_that_can_be_full_goes_by_its_key_and_is_as_large_as_the_configuration_has_it() {
     let fill = Sync::new(Node::start().loaded.take().policy).fill();
     let key = |name: &str| name.strip_prefix("policy_").expect("a map of policies").to_owned();
     let told = fill.iter().map(|(name, _, capacity)| (key(name), Value::from(*capacity))).collect();
     assert_eq!(Value::Object(told), serde_json::to_value(Room::default()).expect("keys and values"));
+}
+
+/// Whoever is not known may do everything.
+pub(super) fn lenient() -> Settings {
+    let settings = Settings::from(&Policies::default());
+    Settings { unresolved: Unresolved::Allow, never_told: NeverTold::Allow, ..settings }
 }
 
 pub(super) fn placed(cgroup: CgroupId, workload: Workload) -> Placed {

@@ -23,7 +23,7 @@ pub(super) fn raw_socket() -> Socket {
 
 #[test]
 fn whoever_forges_the_address_of_one_who_may_is_judged_as_himself() {
-    const FORGER: Identity = Identity(5);
+    const FORGER: Identity = Identity(6);
     let mut node = Node::start();
     let (web, db, forger) = (node.cgroup(), node.cgroup(), node.cgroup());
     let mut judge = Judge::new(&mut node, &web, &db);

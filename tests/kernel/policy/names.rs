@@ -22,8 +22,8 @@ use super::{
 use crate::node::{Cgroup, Node};
 
 /// Who has the name `a.example`, and who one below `b.example`.
-const WHOLE: Identity = Identity(6);
-const BELOW: Identity = Identity(7);
+const WHOLE: Identity = Identity(7);
+const BELOW: Identity = Identity(8);
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
@@ -141,9 +141,9 @@ fn in_scene(act: impl FnOnce(&mut Scene<'_>)) {
     let mut node = Node::start();
     let (web, db, far) = (node.cgroup(), node.cgroup(), node.cgroup());
     let mut judge = Judge::new(&mut node, &web, &db);
-    judge.place(&far, Identity(8), false);
-    judge.node.loaded.policy.set_subject(0, Identity(8), Subject::default()).expect("a subject");
-    judge.node.loaded.policy.set_subject(1, Identity(8), Subject::default()).expect("a subject");
+    judge.place(&far, Identity(9), false);
+    judge.node.loaded.policy.set_subject(0, Identity(9), Subject::default()).expect("a subject");
+    judge.node.loaded.policy.set_subject(1, Identity(9), Subject::default()).expect("a subject");
     judge.address(&[(v4(1, 0), &web), (v4(2, 0), &db)]);
     only_by_name(&mut judge);
     let believed = [Resolver { owner: db.id, address: Address::NONE }];

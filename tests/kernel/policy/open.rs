@@ -11,10 +11,8 @@ use std::{
 
 use cofferdam::{
     attribution::Home,
-    config::{Policies, Unresolved},
     cut::Cutter,
     enforcement::Sync,
-    policy::Settings,
     sensor::{features, ledger::Ledger},
 };
 use cofferdam_common::{
@@ -24,7 +22,7 @@ use cofferdam_common::{
 use socket2::SockRef;
 
 use super::{
-    apply::{container, policies},
+    apply::{container, lenient, policies},
     judge::{ADDRESSES, Judge, WEB, WHILE, v4, v6},
 };
 use crate::{
@@ -131,7 +129,7 @@ fn a_silent_connection_is_judged_as_the_kernel_judges_one_that_sends() {
     let (web, db) = (node.cgroup(), node.cgroup());
     let Loaded { sensor: _sensor, ledger, policy, .. } = node.loaded.take();
     let mut sync = Sync::new(policy);
-    let settings = Settings { unresolved: Unresolved::Allow, ..Settings::from(&Policies::default()) };
+    let settings = lenient();
     let placed = || [(&web, "web"), (&db, "db")].map(|(cgroup, name)| container(cgroup, name));
     let (client, _server) = connect(&web, &db, here());
     let denied = |sync: &Sync| {

@@ -106,7 +106,7 @@ fn status(
     reason: Option<String>,
 ) -> RuntimeStatus {
     let endpoint = source.endpoint.display().to_string();
-    RuntimeStatus { runtime: source.runtime, endpoint, state, version, reason }
+    RuntimeStatus { runtime: source.runtime, user: source.user, endpoint, state, version, reason }
 }
 
 #[cfg(test)]

@@ -85,6 +85,9 @@ pub async fn watch(
 pub struct RuntimeStatus {
     /// Which.
     pub runtime: Runtime,
+    /// The user whose own it is; absent where it is the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// Where it is reached: the path of its socket.
     pub endpoint: String,
     /// Whether it is heard.
@@ -109,4 +112,11 @@ pub enum RuntimeState {
     Absent,
     /// Its socket exists, but it does not answer as it should; see the reason.
     Unreachable,
+}
+
+impl RuntimeState {
+    /// Whether it can be expected to tell what is known of a container nowhere else.
+    pub(super) fn may_tell(self) -> bool {
+        matches!(self, Self::Connected | Self::Awaited)
+    }
 }

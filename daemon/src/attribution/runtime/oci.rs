@@ -126,7 +126,7 @@ impl Roots {
             let home = User::from_uid(Uid::from_raw(user)).ok().flatten()?.dir;
             let storage = home.join(".local/share/containers/storage");
             let run = self.users.join(user.to_string()).join("containers");
-            return Some((of(Runtime::Podman, &storage), stored(&storage, &run, nameless)?));
+            return Some((of(Runtime::Podman, &storage), stored(&storage, &run, Runtime::Podman, nameless)?));
         }
         // An id below any parent is Docker's or containerd's: what `docker` made is in both.
         if nameless.is_id && (may_be(Runtime::Docker) || may_be(Runtime::Containerd)) {
@@ -141,10 +141,9 @@ impl Roots {
                 return Some((of(Runtime::Containerd, root), facts));
             }
         }
-        let stores = [Runtime::Podman, Runtime::Crio]
-            .into_iter()
-            .find(|runtime| nameless.runtime == Some(*runtime))?;
-        Some((of(stores, &self.storage), stored(&self.storage, &self.storage_run, nameless)?))
+        let stores = [Runtime::Podman, Runtime::Crio];
+        let runtime = stores.into_iter().find(|runtime| nameless.runtime == Some(*runtime))?;
+        Some((of(runtime, &self.storage), stored(&self.storage, &self.storage_run, runtime, nameless)?))
     }
 }
 
@@ -162,19 +161,25 @@ fn bundled(state: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
     })
 }
 
-/// What Podman or CRI-O wrote down: names in one file for all containers, annotations in one for each.
-fn stored(storage: &Path, run: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
+/// What Podman or CRI-O wrote down: names in one file for all containers; CRI-O labels in one for each, as annotations.
+/// Podman's annotations are not its labels.
+fn stored(storage: &Path, run: &Path, runtime: Runtime, nameless: &Nameless) -> Option<ContainerFacts> {
     // One folder per driver: `overlay-containers`.
     let drivers = std::fs::read_dir(storage).ok()?.flatten().map(|entry| entry.file_name());
     let mut drivers = drivers.filter(|name| name.to_str().is_some_and(|name| name.ends_with("-containers")));
     drivers.find_map(|driver| {
         let listed = file::read(&storage.join(&driver).join("containers.json"));
         let named = listed.and_then(|bytes| storage::from_list(&bytes, &nameless.id));
+        if runtime == Runtime::Podman {
+            return Some(ContainerFacts { lacks_labels: true, ..named? });
+        }
         let path = Path::new(&driver).join(&nameless.id).join("userdata/config.json");
         let spec = file::read(&run.join(&path)).or_else(|| file::read(&storage.join(&path)));
-        let told = spec.and_then(|bytes| from_spec("", &nameless.id, &bytes));
-        match (named, told) {
-            (Some(named), Some(told)) => Some(ContainerFacts { labels: told.labels, ..named }),
+        match (named, spec.and_then(|bytes| from_spec("", &nameless.id, &bytes))) {
+            (Some(ContainerFacts { name, image, image_digest, .. }), Some(told)) => {
+                let image = image.or(told.image);
+                Some(ContainerFacts { name, image, image_digest, lacks_labels: false, ..told })
+            }
             (named, told) => named.or(told),
         }
     })

@@ -93,7 +93,7 @@ mod tests {
         let kind = |tables: &Tables, cgroup| tables.resident(cgroup).unwrap().kind;
         assert_eq!(kind(&tables, canary), WorkloadKind::Canary);
         assert_eq!(kind(&tables, other), WorkloadKind::Unit);
-        assert!(tables.placed().iter().any(|it| it.cgroup == canary && it.told && !it.own));
+        assert!(tables.placed(|_, _| true).iter().any(|it| it.cgroup == canary && it.told && !it.own));
         assert_eq!(tables.owners_of_addresses()[&Address::from(address)], canary);
         assert_eq!(tables.networked_canaries().len(), 1);
         assert!(tables.networked().is_empty());

@@ -6,7 +6,10 @@ use cofferdam_common::ids::{Address, CgroupId};
 use procfs::{ProcResult, process::Process};
 
 use super::{Life, Resident, Tables};
-use crate::{attribution::home::Home, event::Workload};
+use crate::{
+    attribution::home::Home,
+    event::{Runtime, Workload},
+};
 
 /// A cgroup that exists, and who lives there.
 pub struct Placed {
@@ -83,8 +86,9 @@ impl Tables {
         Some(Home { cgroup, directory, whole: true })
     }
 
-    /// Every cgroup that exists, the root among them.
-    pub(in super::super) fn placed(&self) -> Vec<Placed> {
+    /// Every cgroup that exists, the root among them. `may_tell` says whether the API of a runtime, and of which user, is
+    /// heard or awaited.
+    pub(in super::super) fn placed(&self, may_tell: impl Fn(Runtime, Option<u32>) -> bool) -> Vec<Placed> {
         let other = |cgroup, workload: &Arc<Workload>| Placed {
             cgroup,
             workload: Arc::clone(workload),
@@ -103,7 +107,7 @@ impl Tables {
                         workload: Arc::clone(&entry.shown.workload),
                         home: entry.cgroup().unwrap_or(*id),
                         own: entry.cgroup() == Some(*id),
-                        told: entry.is_told_whole(),
+                        told: entry.is_told_whole(&may_tell),
                     }
                 }
                 Resident::Other(workload) => other(*id, workload),

@@ -152,7 +152,11 @@ impl Scene {
         let (policies, settings) = (policies(rng), settings(rng));
         let documents = policies.iter().cloned().map(Arc::new).collect();
         let plan = Plan::new(documents, settings, &mut RuleNumbers::default()).unwrap();
-        let mut ends = vec![(End::Unresolved, Identity::UNRESOLVED), (End::Nobody, Identity::NOBODY)];
+        let mut ends = vec![
+            (End::Unresolved, Identity::UNRESOLVED),
+            (End::NeverTold, Identity::NEVER_TOLD),
+            (End::Nobody, Identity::NOBODY),
+        ];
         for address in ADDRESSES.map(|address| address.parse().unwrap()) {
             let identity = plan.identity_of_address(address);
             assert_eq!(identity, identity_by_prefix(&plan, address), "{address} {policies:#?}");
@@ -232,7 +236,7 @@ impl Scene {
                 let outside = matches!(workload.kind, WorkloadKind::Outside | WorkloadKind::Other);
                 (!outside).then_some(Party { owner, address: Address::NONE })
             }
-            End::Unresolved => Some(Party { owner, address: Address::NONE }),
+            End::Unresolved | End::NeverTold => Some(Party { owner, address: Address::NONE }),
             End::Outside(address, _) => Some(Party { owner: CgroupId::NONE, address: (*address)?.into() }),
             End::Nobody => None,
         };
@@ -260,7 +264,7 @@ impl Scene {
             match end {
                 End::Workload(workload) => Some(explain::End::Workload(workload)),
                 End::Outside(address, names) => Some(explain::End::Outside { address: *address, names }),
-                End::Unresolved | End::Nobody => None,
+                End::Unresolved | End::NeverTold | End::Nobody => None,
             }
         }
         let (Some(source), Some(target)) = (explained(source), explained(target)) else { return };

@@ -13,13 +13,13 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use cofferdam::{
     attribution::Placed,
-    config::{ByDefault, Unresolved},
+    config::{ByDefault, NeverTold, Unresolved},
     enforcement::Sync,
     event::{Workload, WorkloadKind},
     policy::{Plan, RuleNumbers, Settings, folder::Set, model::Policy},
@@ -43,6 +43,8 @@ const SETTINGS: Settings = Settings {
     default_egress: ByDefault::Allow,
     default_ingress: ByDefault::Allow,
     unresolved: Unresolved::Allow,
+    unresolved_for: Duration::from_secs(5),
+    never_told: NeverTold::Judge,
 };
 
 /// The hook that judges what is sent.

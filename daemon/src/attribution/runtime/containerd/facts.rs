@@ -71,7 +71,7 @@ pub(super) fn of_container(
     facts.pod_labels = is_sandbox.then(|| container.labels.clone().into_iter().collect());
     labels.extend(container.labels);
     facts.name = labels.get(NAME).cloned().or(facts.name);
-    facts.labels = Some(labels);
+    (facts.labels, facts.lacks_labels) = (Some(labels), false);
     facts.image = Some(container.image).filter(|image| !image.is_empty()).or(facts.image);
     facts.state = task.map(|task| match Status::try_from(task.status) {
         Ok(Status::Running) => ContainerState::Running,

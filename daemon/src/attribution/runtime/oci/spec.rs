@@ -51,6 +51,8 @@ pub(in super::super) fn from_spec(namespace: &str, id: &str, json: &[u8]) -> Opt
     let pod_labels = of_pod.and_then(|json| serde_json::from_str(json).ok());
     let cgroup_path = spec.linux.and_then(|linux| linux.cgroups_path).map(|path| cgroup(&path));
     Some(ContainerFacts {
+        // Annotations are all labels that CRI's containers have; of others the API has more.
+        lacks_labels: sandbox.is_none(),
         name: labels.get(NAME).cloned().or_else(|| (!is_number(id)).then(|| id.to_owned())),
         image: IMAGES.iter().find_map(|image| labels.get(*image)).cloned(),
         cgroup_path,

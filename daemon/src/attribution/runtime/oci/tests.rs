@@ -4,7 +4,10 @@ use std::fs;
 
 use cofferdam_common::ids::CgroupId;
 
-use super::*;
+use super::{
+    super::{RuntimeState, RuntimeStatus},
+    *,
+};
 
 /// Folders of runtimes. Removed when dropped.
 struct Disk(PathBuf);
@@ -30,13 +33,18 @@ impl Disk {
         }
     }
 
-    /// How a cgroup is called once what is on disk was looked at.
-    fn name(&self, path: &str) -> String {
+    /// What is known of a cgroup once what is on disk was looked at.
+    fn looked_at(&self, path: &str) -> Attribution {
         let attribution = Attribution::new("/nowhere".into());
         attribution.made(CgroupId(7), path);
         let wanted = attribution.take_nameless().into_iter().map(|nameless| (nameless, 0)).collect();
         look(&attribution, &self.roots(), wanted);
-        attribution.workload(CgroupId(7)).to_string()
+        attribution
+    }
+
+    /// How a cgroup is called then.
+    fn name(&self, path: &str) -> String {
+        self.looked_at(path).workload(CgroupId(7)).to_string()
     }
 }
 
@@ -67,6 +75,74 @@ fn a_container_of_podman_has_its_name_without_podman() {
     let json = format!(r#"[{{"id": "{}", "names": ["web"]}}]"#, id());
     disk.write("storage/overlay-containers/containers.json", &json);
     assert_eq!(disk.name(&format!("/libpod_parent/libpod-{}", id())), "web");
+}
+
+/// Whether rules can be asked about the one container of a node, if a runtime's API is heard so.
+fn is_told(attribution: &Attribution, runtime: Runtime, user: Option<u32>, state: RuntimeState) -> bool {
+    let endpoint = "api.sock".to_owned();
+    attribution.report(RuntimeStatus { runtime, user, endpoint, state, version: None, reason: None });
+    attribution.placed().iter().find(|placed| placed.cgroup == CgroupId(7)).unwrap().told
+}
+
+#[test]
+fn labels_of_podman_are_waited_for_while_its_api_may_tell_them() {
+    let disk = Disk::new("labels");
+    let json = format!(r#"[{{"id": "{}", "names": ["web"]}}]"#, id());
+    disk.write("storage/overlay-containers/containers.json", &json);
+    let annotated = r#"{"annotations": {"tier": "front", "io.kubernetes.cri-o.SandboxID": "aa"}}"#;
+    disk.write(&format!("storage/overlay-containers/{}/userdata/config.json", id()), annotated);
+    let attribution = disk.looked_at(&format!("/libpod_parent/libpod-{}", id()));
+    assert!(attribution.workload(CgroupId(7)).labels.is_empty(), "annotations are no labels of Podman");
+
+    let told = |runtime, user, state| is_told(&attribution, runtime, user, state);
+    assert!(!told(Runtime::Podman, None, RuntimeState::Awaited));
+    assert!(!told(Runtime::Podman, None, RuntimeState::Connected));
+    assert!(told(Runtime::Podman, None, RuntimeState::Absent), "nobody will ever tell more");
+    assert!(told(Runtime::Podman, None, RuntimeState::Unreachable));
+    assert!(told(Runtime::Podman, Some(1000), RuntimeState::Connected), "it knows its user's alone");
+    assert!(told(Runtime::Docker, None, RuntimeState::Connected));
+
+    let labels = Some([("tier".to_owned(), "front".to_owned())].into());
+    let facts = ContainerFacts { labels, ..ContainerFacts::new(id()) };
+    attribution.learn(&Source::api(Runtime::Podman, "api.sock"), facts);
+    assert!(told(Runtime::Podman, None, RuntimeState::Connected));
+}
+
+#[test]
+fn labels_of_containerd_are_waited_for_and_those_of_docker_are_on_disk() {
+    let disk = Disk::new("bundle");
+    disk.write(&format!("containerd/io.containerd.runtime.v2.task/default/{}/config.json", id()), "{}");
+    let attribution = disk.looked_at(&format!("/default/{}", id()));
+    assert!(!is_told(&attribution, Runtime::Containerd, None, RuntimeState::Connected));
+    assert!(is_told(&attribution, Runtime::Containerd, None, RuntimeState::Absent));
+
+    let json = format!(r#"{{"ID": "{}", "Name": "/web"}}"#, id());
+    disk.write(&format!("docker/containers/{}/config.v2.json", id()), &json);
+    let attribution = disk.looked_at(&format!("/docker/{}", id()));
+    assert!(is_told(&attribution, Runtime::Docker, None, RuntimeState::Connected));
+}
+
+#[test]
+fn crio_tells_all_on_disk() {
+    let disk = Disk::new("crio");
+    let json = format!(r#"[{{"id": "{}", "names": ["k8s_POD_web-1"], "metadata": "{{}}"}}]"#, id());
+    disk.write("storage/overlay-containers/containers.json", &json);
+    let annotations = format!(
+        r#"{{"annotations": {{"io.kubernetes.cri-o.SandboxID": "{}", "io.kubernetes.cri-o.Labels": "{{\"app\": \"web\"}}",
+            "io.kubernetes.cri-o.ImageName": "pause:1"}}}}"#,
+        id()
+    );
+    disk.write(&format!("run/overlay-containers/{}/userdata/config.json", id()), &annotations);
+    let attribution = disk.looked_at(&format!("/kubepods.slice/crio-{}.scope", id()));
+    assert!(is_told(&attribution, Runtime::Crio, None, RuntimeState::Absent));
+    let workload = attribution.workload(CgroupId(7));
+    assert_eq!((&*workload.labels["app"], workload.image.as_deref()), ("web", Some("pause:1")));
+}
+
+#[test]
+fn a_machine_of_nspawn_is_told_by_its_path() {
+    let attribution = Disk::new("machine").looked_at("/machine.slice/systemd-nspawn@build.service");
+    assert!(is_told(&attribution, Runtime::Docker, None, RuntimeState::Connected));
 }
 
 #[test]

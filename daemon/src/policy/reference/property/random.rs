@@ -1,5 +1,7 @@
 //! Policies and workloads at random, out of few values, so that they often meet.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use ipnet::IpNet;
 use serde_json::json;
@@ -7,7 +9,7 @@ use serde_json::json;
 use crate::{
     event::{Runtime, Verdict, Workload, WorkloadKind},
     policy::{
-        ByDefault, Settings, Unresolved,
+        ByDefault, NeverTold, Settings, Unresolved,
         model::{Direction, Entry, Mode, Network, Peer, Policy, Protocol, Rule, Services},
         samples,
     },
@@ -166,5 +168,12 @@ pub(super) fn settings(rng: &mut Rng) -> Settings {
     let default = |rng: &mut Rng| pick(rng, &[ByDefault::Allow, ByDefault::Deny]);
     let unresolved = [Unresolved::Allow, Unresolved::Audit, Unresolved::Deny, Unresolved::Hold];
     let (default_egress, default_ingress) = (default(rng), default(rng));
-    Settings { default_egress, default_ingress, unresolved: pick(rng, &unresolved) }
+    let never_told = [NeverTold::Allow, NeverTold::Audit, NeverTold::Deny, NeverTold::Judge];
+    Settings {
+        default_egress,
+        default_ingress,
+        unresolved: pick(rng, &unresolved),
+        unresolved_for: Duration::from_secs(5),
+        never_told: pick(rng, &never_told),
+    }
 }
