@@ -6,7 +6,7 @@ use super::cgroup::{ContainerPlace, Place};
 use crate::event::Runtime;
 
 /// Most that wait to be looked for. What exceeds it has to wait for its runtime's API.
-const LIMIT: usize = 1_024;
+pub(super) const LIMIT: usize = 1_024;
 
 /// One that is looked for.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("anstream", &["cli", ""]),
     ("axum", &["api"]),
     ("aya", &["sensor"]),
-    ("backon", &["notify"]),
+    ("backon", &["notify", "attribution::runtime::docker"]),
     ("bollard", &["attribution::runtime::docker"]),
     ("btfparse", &["sensor"]),
     ("clap_complete", &["cli"]),
@@ -37,7 +37,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("prefix_trie", &["attribution::outside", "policy::networks"]),
-    ("lru", &["attribution::names", "history", "interaction::recent"]),
+    ("lru", &["attribution::names", "attribution::published", "history", "interaction::recent"]),
     ("minijinja", &["config::alerts::template"]),
     // /proc: processes for attribution, open files to find a socket, our own for the metrics, mounts and capabilities for
     // the features.
@@ -58,6 +58,7 @@ const DOORS: &[(&str, &[&str])] = &[
         "serde_saphyr",
         &["config::problem", "policy::document", "policy::expect", "policy::import", "policy::write"],
     ),
+    ("socket2", &["pipeline::listen"]),
     ("strsim", &["config::problem"]),
     ("syscalls", &["syscall"]),
     ("tracing_subscriber", &["cli", ""]),

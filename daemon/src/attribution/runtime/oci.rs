@@ -8,21 +8,27 @@ mod spec;
 mod storage;
 
 use std::{
+    collections::{HashMap, HashSet},
     convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use nix::unistd::{Uid, User};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::spec::{from_spec, whole_id};
 use super::super::{
     Attribution,
     container::{ContainerFacts, Source, Voice},
-    nameless::Nameless,
+    nameless::{LIMIT, Nameless},
 };
 use crate::event::Runtime;
 
@@ -77,21 +83,70 @@ pub async fn watch(
     first_look: oneshot::Sender<Infallible>,
     cancel: CancellationToken,
 ) {
-    let roots = Arc::new(roots);
-    let mut first_look = Some(first_look);
-    let mut again: Vec<(Nameless, u32)> = Vec::new();
+    let mut looks = Looks::new(attribution, roots);
+    let (mut first_look, mut again) = (Some(first_look), Vec::new());
+    // When it is tried again; whatever turns up meanwhile does not put it off.
+    let mut due = None;
     loop {
-        let mut wanted = std::mem::take(&mut again);
-        wanted.extend(attribution.take_nameless().into_iter().map(|nameless| (nameless, 0)));
-        let (state, roots) = (Arc::clone(&attribution), Arc::clone(&roots));
-        let looked = tokio::task::spawn_blocking(move || look(&state, &roots, wanted));
-        // What panicked is not looked for again.
-        again = looked.await.unwrap_or_default();
-        drop(first_look.take());
+        looks.start();
+        if looks.busy.is_empty() {
+            drop(first_look.take());
+        }
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = attribution.nameless_turned_up() => {}
-            () = sleep(PAUSE), if !again.is_empty() => {}
+            () = looks.attribution.nameless_turned_up() => {}
+            Some(Ok((user, missing))) = looks.under_way.join_next() => {
+                looks.busy.remove(&user);
+                again.extend(missing);
+                due = due.or_else(|| (!again.is_empty()).then(|| Instant::now() + PAUSE));
+            }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                looks.want(again.drain(..));
+            }
+        }
+    }
+}
+
+/// One who is looked for, and how often he was.
+type Wanted = (Nameless, u32);
+
+/// Looks of which each is at what one user has: a home that lies on a server that does not answer holds up no others.
+struct Looks {
+    attribution: Arc<Attribution>,
+    roots: Arc<Roots>,
+    /// Who is looked for next, by user; none for the system's own.
+    wanted: HashMap<Option<u32>, Vec<Wanted>>,
+    /// At whose a look is under way.
+    busy: HashSet<Option<u32>>,
+    under_way: JoinSet<(Option<u32>, Vec<Wanted>)>,
+}
+
+impl Looks {
+    fn new(attribution: Arc<Attribution>, roots: Roots) -> Self {
+        let (wanted, busy, under_way) = Default::default();
+        Self { attribution, roots: Arc::new(roots), wanted, busy, under_way }
+    }
+
+    fn want(&mut self, wanted: impl IntoIterator<Item = Wanted>) {
+        for one in wanted {
+            let of_user = self.wanted.entry(one.0.user).or_default();
+            if of_user.len() < LIMIT {
+                of_user.push(one);
+            }
+        }
+    }
+
+    /// Looks for all who are wanted, but for those of users at whose a look is under way.
+    fn start(&mut self) {
+        self.want(self.attribution.take_nameless().into_iter().map(|nameless| (nameless, 0)));
+        let free: Vec<_> = self.wanted.extract_if(|user, _| !self.busy.contains(user)).collect();
+        for (user, wanted) in free {
+            self.busy.insert(user);
+            let (attribution, roots) = (Arc::clone(&self.attribution), Arc::clone(&self.roots));
+            // What panicked is not looked for again.
+            let look = move || catch_unwind(AssertUnwindSafe(|| look(&attribution, &roots, wanted)));
+            self.under_way.spawn_blocking(move || (user, look().unwrap_or_default()));
         }
     }
 }

@@ -1,14 +1,22 @@
 //! Inspections in the background: few at once, none for what changed meanwhile.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-use bollard::{Docker, query_parameters::InspectContainerOptions};
+use backon::{ExponentialBuilder, Retryable as _};
+use bollard::{Docker, errors::Error, query_parameters::InspectContainerOptions};
 use tokio::task::JoinSet;
 
-use super::{super::super::container::ContainerFacts, facts, in_time};
+use super::{super::super::container::ContainerFacts, Failure, facts, in_time};
 
 /// Most inspections at once: Docker has other work.
 const AT_ONCE: usize = 4;
+/// How often one that fails is tried again: a container may bear its id, and lack its addresses, for as long as it lives.
+const TRIES_MORE: usize = 2;
+/// How long it is waited before that; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks Docker about containers. Dropped, it stops.
 pub(super) struct Inspections {
@@ -61,17 +69,84 @@ impl Inspections {
             let Some(turn) = self.asked.get(&id).copied() else { continue };
             let docker = self.docker.clone();
             self.running.spawn(async move {
-                let answer = in_time(docker.inspect_container(&id, None::<InspectContainerOptions>)).await;
-                let answer = match answer {
-                    Ok(answer) => facts::inspected(answer),
-                    // Usual for a container that ended at once; events told its name.
-                    Err(error) => {
-                        tracing::debug!(container = id, %error, "container cannot be inspected");
-                        None
-                    }
-                };
+                let answer = inspect(&docker, &id).await;
                 (id, turn, answer)
             });
         }
+    }
+}
+
+/// What Docker tells of a container, if need be at the third try.
+async fn inspect(docker: &Docker, id: &str) -> Option<ContainerFacts> {
+    let ask = || in_time(docker.inspect_container(id, None::<InspectContainerOptions>));
+    let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(TRIES_MORE);
+    match ask.retry(pauses).when(|failure| !is_gone(failure)).await {
+        Ok(answer) => facts::inspected(answer),
+        // Usual for a container that ended at once; events told its name.
+        Err(failure) if is_gone(&failure) => {
+            tracing::debug!(container = id, "a container is gone before it can be inspected");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(container = id, %error, "a container cannot be inspected: what only that tells is not known");
+            None
+        }
+    }
+}
+
+/// Whether Docker does not know the container (any more).
+fn is_gone(failure: &Failure) -> bool {
+    matches!(failure, Failure::Docker(Error::DockerResponseServerError { status_code: 404, .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixListener,
+    };
+
+    use super::{super::transport, *};
+
+    /// A Docker that answers one question on each connection; how it answered is what each of these has.
+    async fn inspected_of(answers: &[(&str, &str)]) -> (Option<String>, usize) {
+        let number = answers.len();
+        let socket =
+            std::env::temp_dir().join(format!("cofferdam-inspect-{}-{number}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let docker = transport::connect(&socket, 5).unwrap();
+        let asks = async {
+            let mut inspections = Inspections::new(docker);
+            inspections.ask("3f2a");
+            inspections.next().await
+        };
+        let mut asked = 0;
+        let told = tokio::select! {
+            told = asks => told,
+            () = async {
+                for (status, body) in answers {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let _ = stream.read(&mut [0; 4_096]).await.unwrap();
+                    asked += 1;
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+                    let answer = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+                std::future::pending::<()>().await;
+            } => unreachable!(),
+        };
+        std::fs::remove_file(&socket).unwrap();
+        (told.and_then(|facts| facts.name), asked)
+    }
+
+    #[tokio::test]
+    async fn an_inspection_that_fails_is_tried_again_and_not_where_the_container_is_gone() {
+        let busy = ("500 Internal Server Error", r#"{"message": "busy"}"#);
+        let found = ("200 OK", r#"{"Id": "3f2a", "Name": "/web"}"#);
+        let gone = ("404 Not Found", r#"{"message": "no such container"}"#);
+        assert_eq!(inspected_of(&[busy, found]).await, (Some("web".to_owned()), 2));
+        assert_eq!(inspected_of(&[gone, found, found]).await, (None, 1));
     }
 }

@@ -173,3 +173,21 @@ fn what_is_too_long_or_no_file_is_not_read() {
     nix::unistd::mkfifo(&disk.0.join(&path), nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert_eq!(disk.name(&format!("/docker/{}", id())), "3f2a3f2a3f2a");
 }
+
+#[tokio::test]
+async fn a_user_whose_home_does_not_answer_holds_up_nobody_else() {
+    let disk = Disk::new("hangs");
+    let json = format!(r#"{{"ID": "{}", "Name": "/web"}}"#, id());
+    disk.write(&format!("docker/containers/{}/config.v2.json", id()), &json);
+    let attribution = Arc::new(Attribution::new("/nowhere".into()));
+    let mut looks = Looks::new(Arc::clone(&attribution), disk.roots());
+    // As while a look at theirs does not return.
+    looks.busy.insert(Some(1_000));
+    attribution.made(CgroupId(6), &format!("/user.slice/user-1000.slice/libpod-{}.scope", id()));
+    attribution.made(CgroupId(7), &format!("/docker/{}", id()));
+    looks.start();
+    let (user, missing) = looks.under_way.join_next().await.unwrap().unwrap();
+    assert_eq!((user, missing.len(), looks.under_way.len()), (None, 0, 0));
+    assert_eq!(attribution.workload(CgroupId(7)).to_string(), "web");
+    assert_eq!(looks.wanted[&Some(1_000)].len(), 1);
+}
