@@ -20,7 +20,6 @@ use anyhow::Context as _;
 use cofferdam_common::{ids::CgroupId, network::FlowRecord, record::family};
 use nix::sys::utsname::uname;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
@@ -28,27 +27,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::instance::Instance;
 use crate::{
-    attribution::{
-        self, Attribution, Networks,
-        runtime::{self, Sockets, oci::Roots},
-    },
-    baseline::{Alerts, anomaly::Settings},
-    config::{self, AtStop, Config, InForce, Room, Source},
+    attribution::{self, Attribution, Networks, runtime},
+    baseline::Alerts,
+    config::{AtStop, Config, InForce, Source},
     enforcement::{self, Sync},
     event::{Alert, Event, EventKind, Lost, SCHEMA_VERSION},
     history::{self, Inlet},
     interaction::recent::Recent,
     metrics::Metrics,
     notify::Notify,
-    sensor::{
-        self,
-        budgets::{Allowance, Allowances, Missing},
-        clock::Clock,
-        features, offsets,
-        policy::PolicySize,
-        reader::Reader,
-        record::Record,
-    },
+    sensor::{self, budgets::Missing, clock::Clock, features, offsets, reader::Reader, record::Record},
     sink::EventStream,
     syscall::accounts::Accounts,
     view::{Heartbeat, View},
@@ -64,11 +52,15 @@ mod keeper;
 
 mod links;
 
+mod listen;
+
 mod policies;
 
 mod recorder;
 
 mod reload;
+
+mod settings;
 
 mod supervisor;
 
@@ -121,7 +113,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
     let (local, web, hangup) = tasks.block_on(async {
         // From here on SIGHUP does not end the daemon.
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let web = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let web = listen::listen(listen)?;
         anyhow::Ok((instance.listen()?, web, hangup))
     })?;
 
@@ -133,9 +125,9 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         flow_ring_bytes: config.limits.flow_ring_bytes.get(),
         ledger_rows: config.limits.ledger_rows.get(),
         flows: config.limits.flows.get(),
-        allowances: allowances(config),
+        allowances: settings::allowances(config),
         dns: config.dns_names,
-        policies: policy_size(&config.policies.room),
+        policies: settings::policy_size(&config.policies.room),
         ..sensor::Options::default()
     };
     let loaded = sensor::load(&options, &located)?;
@@ -157,7 +149,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         gains: Arc::default(),
         recent: Arc::default(),
         history: Arc::default(),
-        alerts: Arc::new(Alerts::new(anomalies(&config.anomalies))),
+        alerts: Arc::new(Alerts::new(settings::anomalies(&config.anomalies))),
         syscalls: Arc::new(Accounts::new(loaded.calls)),
         hooks: loaded.sensor.hooks(),
         features: Arc::new(features),
@@ -210,7 +202,7 @@ pub fn run(run_dir: &Path, source: Source, config: &Config) -> anyhow::Result<()
         let (view, ledger, cancel) = (view.clone(), Arc::clone(&ledger), cancel.clone());
         move || cutter::keep(&view, &ledger, &cancel)
     })?;
-    let (sockets, roots) = runtimes(config);
+    let (sockets, roots) = settings::runtimes(config);
     tasks.spawn(runtime::watch_all(Arc::clone(&attribution), sockets, cancel.clone()));
     let (first_look, looked) = oneshot::channel();
     let (named, names_known) = oneshot::channel();
@@ -262,59 +254,6 @@ fn wait_for(recorder: &thread::JoinHandle<()>) {
     let begun = Instant::now();
     while !recorder.is_finished() && begun.elapsed() < WRITTEN_WITHIN {
         thread::sleep(SHORTEST_PAUSE);
-    }
-}
-
-/// Where runtimes listen, and where they keep what they write down.
-fn runtimes(config: &Config) -> (Sockets, Roots) {
-    let runtimes = &config.runtimes;
-    let sockets = Sockets {
-        docker: runtimes.docker.path().to_owned(),
-        podman: runtimes.podman.path().to_owned(),
-        containerd: runtimes.containerd.path().to_owned(),
-        ..Sockets::default()
-    };
-    let roots = Roots {
-        docker: runtimes.docker_root.path().to_owned(),
-        storage: runtimes.storage_root.path().to_owned(),
-        ..Roots::default()
-    };
-    (sockets, roots)
-}
-
-/// What each cgroup may send.
-fn allowances(config: &Config) -> Allowances {
-    let limits = &config.limits;
-    let ordinary =
-        Allowance { per_second: limits.records_per_second.get(), burst: limits.record_burst.get() };
-    Allowances { ordinary, ..Allowances::default() }
-}
-
-/// What is called unusual.
-fn anomalies(config: &config::Anomalies) -> Settings {
-    let config::Anomalies { enabled, learn_hours, deploy_hours, fan_out, forget_days, resolve_minutes } =
-        config;
-    Settings {
-        enabled: *enabled,
-        learn_hours: learn_hours.get(),
-        deploy_hours: deploy_hours.get(),
-        fan_out: fan_out.get(),
-        forget_days: forget_days.get(),
-        resolve_minutes: resolve_minutes.get(),
-    }
-}
-
-/// For how much of the policies the kernel has room.
-fn policy_size(room: &Room) -> PolicySize {
-    let Room { identities, pairs, intervals, networks, names, cgroups, addresses } = room;
-    PolicySize {
-        identities: identities.get(),
-        pairs: pairs.get(),
-        intervals: intervals.get(),
-        networks: networks.get(),
-        names: names.get(),
-        cgroups: cgroups.get(),
-        addresses: addresses.get(),
     }
 }
 

@@ -47,7 +47,7 @@ fn reload(view: &View) {
                 view.metrics.across_renaming(view, || view.attribution.name_outside(networks));
             }
             view.syscalls.select(config.syscalls);
-            view.alerts.configure(super::anomalies(&config.anomalies));
+            view.alerts.configure(super::settings::anomalies(&config.anomalies));
             view.policies.configure(config.policies);
             let report = view.config.report();
             tracing::info!(file = report.file, "configuration reloaded");
