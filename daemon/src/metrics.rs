@@ -9,7 +9,7 @@ mod definitions;
 mod edges;
 mod history;
 mod kernel;
-mod labels;
+pub(crate) mod labels;
 mod page;
 mod policies;
 mod series;

@@ -10,13 +10,13 @@ use std::{
 
 use cofferdam_common::{
     ids::CgroupId,
-    network::{LedgerKey, LedgerRow},
+    network::{LedgerKey, LedgerRow, Party},
 };
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attribution::{Attribution, Container},
+    attribution::{Attribution, PublishedPort},
     baseline::Alerts,
     config::InForce,
     enforcement,
@@ -28,7 +28,7 @@ use crate::{
         proxy::{self, Published},
         recent::Recent,
     },
-    metrics::Metrics,
+    metrics::{Metrics, labels},
     notify::Notify,
     sensor::{
         clock::Clock,
@@ -194,16 +194,13 @@ impl View {
 
     /// Ports of the host that lead to containers through a proxy.
     fn published(&self) -> Vec<Published> {
-        let of = |container: Container| {
-            let workload = container.workload;
-            container.ports.into_iter().map(move |port| Published {
-                workload: Arc::clone(&workload),
-                port: port.container_port,
-                host_port: port.host_port,
-                protocol: port.protocol,
-            })
+        let of = |(workload, port): (Arc<Workload>, PublishedPort)| Published {
+            workload,
+            port: port.container_port,
+            host_port: port.host_port,
+            protocol: port.protocol,
         };
-        let mut published: Vec<_> = self.attribution.containers().into_iter().flat_map(of).collect();
+        let mut published: Vec<_> = self.attribution.published().into_iter().map(of).collect();
         // The same port is published for each of the host's addresses.
         published.dedup_by(|a, b| {
             (a.host_port, a.protocol, a.port, &a.workload) == (b.host_port, b.protocol, b.port, &b.workload)
@@ -212,7 +209,11 @@ impl View {
     }
 
     fn denials(&self, rows: &[(LedgerKey, LedgerRow)]) -> Denials {
-        Denials::of(rows, |number| self.attribution.rule(number))
+        let called = |source: &Party, target: &Party| {
+            let (source, target) = self.attribution.parties(source, target);
+            [source, target].map(|end| labels::called(&end))
+        };
+        Denials::of(rows, |number| self.attribution.rule(number), called)
     }
 
     fn fold(&self, rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {

@@ -181,3 +181,23 @@ fn a_cgroup_inside_a_container_belongs_to_the_container() -> anyhow::Result<()> 
     check(&daemon, &["web", "probe"], &[edge("probe", "web", "tcp/80").counted(made)])?;
     Ok(())
 }
+
+#[test]
+fn what_came_through_dockers_proxy_stays_the_clients_also_when_the_container_is_gone() -> anyhow::Result<()> {
+    let _turn = alone()?;
+    let (_node, docker) = docker()?;
+    docker.network("shop", &[])?;
+    let published = Options::new().on("shop").with(&["--publish", "8080:80"]).tcp("80");
+    let web = docker.container("web", &published)?;
+    let client = docker.container("client", &Options::new().on("host"))?;
+    let daemon = Daemon::start(&docker)?;
+    let made = client.connect("127.0.0.1:8080 --count 3")?;
+    let expected = [edge("client", "web", "tcp/80 via docker-proxy").counted(made)];
+    check(&daemon, &["web", "client"], &expected)?;
+    web.remove()?;
+    wait_for("ps without web", Duration::from_secs(5), || {
+        (!daemon.ask(&["ps", "--all"]).ok()?.contains("web")).then_some(())
+    })?;
+    check(&daemon, &["web", "client"], &expected)?;
+    Ok(())
+}

@@ -52,6 +52,7 @@ const PLAY: &str = "
     host    | 127.0.0.1:8080 --count 4 --send 1000 --receive 2000       | {host} -> web tcp/80
     host    | {back}:8080 --count 3                                     | {host} -> web tcp/80
     probe   | {front}:8080 --count 2                                    | probe -> web tcp/80 via docker-proxy
+    agent   | 127.0.0.1:8080 --count 5                                  | agent -> web tcp/80 via docker-proxy
 
     # Attempts that come to nothing: no such port, networks that Docker keeps apart, nobody there.
     api     | {cache}:6400 --count 2                                    | api -> cache tcp/6400

@@ -28,6 +28,8 @@ mod entry;
 
 mod claims;
 
+mod published;
+
 mod nameless;
 
 mod tables;
@@ -188,6 +190,12 @@ impl Attribution {
     #[must_use]
     pub fn containers(&self) -> Vec<Container> {
         self.tables().containers()
+    }
+
+    /// Ports of the host that lead to containers, also to those that are gone; the last first.
+    #[must_use]
+    pub fn published(&self) -> Vec<(Arc<Workload>, PublishedPort)> {
+        self.tables().ports.all()
     }
 
     /// The cgroups that are containers' own and not yet gone: what lies below them is the container's too.

@@ -17,6 +17,7 @@ use super::{
     nameless::Queue,
     names::Names,
     outside::Networks,
+    published::Ports,
     text::{NAME_LIMIT, PATH_LIMIT, clean},
 };
 use crate::event::{Runtime, Workload, WorkloadKind};
@@ -72,6 +73,7 @@ pub(super) struct Tables {
     pub(super) addresses: Addresses,
     pub(super) outside: Networks,
     pub(super) names: Names,
+    pub(super) ports: Ports,
     departed: VecDeque<CgroupId>,
     host: Arc<Workload>,
     unknown: Arc<Workload>,
@@ -91,6 +93,7 @@ impl Tables {
             addresses: Addresses::default(),
             outside: Networks::default(),
             names: Names::new(),
+            ports: Ports::new(),
             departed: VecDeque::new(),
             host: Arc::new(Workload::host()),
             unknown: Arc::new(Workload::named(WorkloadKind::Unknown, "unknown")),
@@ -285,7 +288,8 @@ impl Tables {
         }
         let old = entry.shown.addresses.clone();
         let cut = entry.merge(source, facts);
-        let new = entry.shown.addresses.clone();
+        let Container { workload, addresses: new, ports, .. } = entry.shown.clone();
+        self.ports.note(&key, workload, ports);
         self.labels_cut += cut;
         self.share_pod_labels(&key);
         if old != new {

@@ -3,24 +3,42 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cofferdam_common::{
-    network::{LedgerKey, LedgerRow, VERDICT_AUDIT, VERDICT_DENY},
+    network::{LedgerKey, LedgerRow, Party, VERDICT_AUDIT, VERDICT_DENY},
     policy::RULE_NONE,
 };
 
 use crate::event::{RuleName, Verdict};
 
-/// Packets and calls by the rule that decided (`shop#2`; empty where it was none) and its verdict.
+/// Of whom denials are told together that there is no room for apart.
+const OTHER: &str = "other";
+
+/// Who was denied what, by which rule.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Denied {
+    /// The rule that decided (`shop#2`); empty where it was none.
+    pub rule: String,
+    /// What it decided.
+    pub verdict: Verdict,
+    /// Who began it, and with whom, as metrics call them.
+    pub ends: [String; 2],
+}
+
+/// Packets and calls, by who was denied what by which rule.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Denials {
-    sums: BTreeMap<(String, Verdict), u64>,
+    sums: BTreeMap<Denied, u64>,
 }
 
 impl Denials {
-    /// Most rules that are kept apart. Only who goes on renaming his rules has more; those that come then are left out.
+    /// Most that are kept apart. What is beyond is told by its rule alone.
     const LIMIT: usize = 20_000;
 
     /// Of rows of the ledger. Rules that `name` does not know are no more, and left out.
-    pub fn of(rows: &[(LedgerKey, LedgerRow)], name: impl Fn(u32) -> Option<Arc<RuleName>>) -> Self {
+    pub fn of(
+        rows: &[(LedgerKey, LedgerRow)],
+        name: impl Fn(u32) -> Option<Arc<RuleName>>,
+        called: impl Fn(&Party, &Party) -> [String; 2],
+    ) -> Self {
         let mut denials = Self::default();
         for (key, row) in rows {
             let verdict = match key.verdict {
@@ -33,36 +51,35 @@ impl Denials {
                 number => name(number).map(|rule| rule.name.clone()),
             };
             if let Some(rule) = rule {
-                denials.add((rule, verdict), row.attempts);
+                denials.add(Denied { rule, verdict, ends: called(&key.source, &key.target) }, row.attempts);
             }
         }
         denials
     }
 
-    /// Rule, verdict, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Verdict, u64)> {
-        self.sums.iter().map(|((rule, verdict), count)| (rule.as_str(), *verdict, *count))
+    /// Each, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (&Denied, u64)> {
+        self.sums.iter().map(|(denied, count)| (denied, *count))
     }
 
     /// Adds what another counts.
     pub fn merge(&mut self, other: Self) {
-        for (key, count) in other.sums {
-            self.add(key, count);
+        for (denied, count) in other.sums {
+            self.add(denied, count);
         }
     }
 
-    fn add(&mut self, key: (String, Verdict), count: u64) {
-        if let Some(sum) = self.sums.get_mut(&key) {
-            *sum += count;
-        } else if self.sums.len() < Self::LIMIT {
-            self.sums.insert(key, count);
+    fn add(&mut self, mut denied: Denied, count: u64) {
+        if self.sums.len() >= Self::LIMIT && !self.sums.contains_key(&denied) {
+            denied.ends = [OTHER, OTHER].map(str::to_owned);
         }
+        *self.sums.entry(denied).or_default() += count;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cofferdam_common::network::VERDICT_ALLOW;
+    use cofferdam_common::{ids::CgroupId, network::VERDICT_ALLOW};
 
     use super::*;
     use crate::api::samples;
@@ -70,6 +87,10 @@ mod tests {
     fn row(verdict: u8, rule: u32, attempts: u64) -> (LedgerKey, LedgerRow) {
         let (key, row) = samples::row(attempts);
         (LedgerKey { verdict, rule, ..key }, row)
+    }
+
+    fn called(_: &Party, _: &Party) -> [String; 2] {
+        ["web", "db"].map(str::to_owned)
     }
 
     fn name(number: u32) -> Option<Arc<RuleName>> {
@@ -87,9 +108,25 @@ mod tests {
             row(VERDICT_DENY, 8, 100),
             row(VERDICT_ALLOW, 0, 1_000),
         ];
-        let mut denials = Denials::of(&rows, name);
-        denials.merge(Denials::of(&[row(VERDICT_AUDIT, 7, 10)], name));
+        let mut denials = Denials::of(&rows, name, called);
+        denials.merge(Denials::of(&[row(VERDICT_AUDIT, 7, 10)], name, called));
         let expected = [("", Verdict::Deny, 5), ("shop#2", Verdict::Audit, 11), ("shop#2", Verdict::Deny, 7)];
-        assert_eq!(Vec::from_iter(denials.iter()), expected);
+        let told = denials.iter().map(|(denied, count)| (denied.rule.as_str(), denied.verdict, count));
+        assert_eq!(Vec::from_iter(told), expected);
+        assert!(denials.iter().all(|(denied, _)| denied.ends == ["web", "db"]));
+    }
+
+    #[test]
+    fn of_very_many_the_rule_is_still_told() {
+        let rows: Vec<_> = (0..Denials::LIMIT as u64 + 10)
+            .map(|cgroup| {
+                let (key, row) = row(VERDICT_DENY, 7, 1);
+                (LedgerKey { source: Party { cgroup: CgroupId(cgroup), ..key.source }, ..key }, row)
+            })
+            .collect();
+        let denials = Denials::of(&rows, name, |source, _| [source.cgroup.0.to_string(), "db".to_owned()]);
+        let others: Vec<_> = denials.iter().filter(|(denied, _)| denied.ends == [OTHER, OTHER]).collect();
+        let [(denied, 10)] = others[..] else { panic!("{others:?}") };
+        assert_eq!((denied.rule.as_str(), denials.iter().count()), ("shop#2", Denials::LIMIT + 1));
     }
 }

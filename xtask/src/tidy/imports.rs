@@ -26,6 +26,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "enforcement",
         &[
             "attribution",
+            // Who is the same when his container is replaced.
+            "baseline::lasting_name",
             "config",
             "event",
             "history",
