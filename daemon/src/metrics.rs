@@ -9,7 +9,7 @@ mod definitions;
 mod edges;
 mod history;
 mod kernel;
-pub(crate) mod labels;
+mod labels;
 mod page;
 mod policies;
 mod series;

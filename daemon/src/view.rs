@@ -10,7 +10,7 @@ use std::{
 
 use cofferdam_common::{
     ids::CgroupId,
-    network::{LedgerKey, LedgerRow, Party},
+    network::{LedgerKey, LedgerRow},
 };
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use crate::{
         proxy::{self, Published},
         recent::Recent,
     },
-    metrics::{Metrics, labels},
+    metrics::Metrics,
     notify::Notify,
     sensor::{
         clock::Clock,
@@ -209,11 +209,7 @@ impl View {
     }
 
     fn denials(&self, rows: &[(LedgerKey, LedgerRow)]) -> Denials {
-        let called = |source: &Party, target: &Party| {
-            let (source, target) = self.attribution.parties(source, target);
-            [source, target].map(|end| labels::called(&end))
-        };
-        Denials::of(rows, |number| self.attribution.rule(number), called)
+        Denials::of(rows, |number| self.attribution.rule(number))
     }
 
     fn fold(&self, rows: &[(LedgerKey, LedgerRow)]) -> Vec<Edge> {

@@ -192,10 +192,10 @@ impl Attribution {
         self.tables().containers()
     }
 
-    /// Ports of the host that lead to containers, also to those that are gone; the last first.
+    /// Ports of the host that lead to containers, and behind them those that led to some that are gone.
     #[must_use]
     pub fn published(&self) -> Vec<(Arc<Workload>, PublishedPort)> {
-        self.tables().ports.all()
+        self.tables().published()
     }
 
     /// The cgroups that are containers' own and not yet gone: what lies below them is the container's too.

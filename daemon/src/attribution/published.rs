@@ -1,4 +1,4 @@
-//! Ports of the host that lead to containers, also to those that are gone: what came through them stays on the map.
+//! Ports of the host that led to containers that are gone: what came through them stays on the map.
 
 use std::{num::NonZero, sync::Arc};
 
@@ -22,15 +22,15 @@ impl Ports {
     pub(super) fn note(&mut self, key: &Arc<str>, workload: Arc<Workload>, ports: Vec<PublishedPort>) {
         if !ports.is_empty() {
             self.0.put(Arc::clone(key), (workload, ports));
+        } else if let Some((known, _)) = self.0.peek_mut(key) {
+            *known = workload;
         }
     }
 
-    /// All of them, the last first: a port that several have had is the last one's.
-    pub(super) fn all(&self) -> Vec<(Arc<Workload>, PublishedPort)> {
-        let of = |(workload, ports): &(Arc<Workload>, Vec<PublishedPort>)| {
-            ports.iter().map(|port| (Arc::clone(workload), *port)).collect::<Vec<_>>()
-        };
-        self.0.iter().flat_map(|(_, known)| of(known)).collect()
+    /// Those of containers that `is_gone`, the last first: a port that several have had is the last one's.
+    pub(super) fn of_gone(&self, is_gone: impl Fn(&Arc<str>) -> bool) -> Vec<(Arc<Workload>, PublishedPort)> {
+        let gone = self.0.iter().filter(|(key, _)| is_gone(key)).map(|(_, known)| known);
+        gone.flat_map(|(workload, ports)| ports.iter().map(|port| (Arc::clone(workload), *port))).collect()
     }
 }
 
@@ -52,11 +52,11 @@ mod tests {
         let named = |name| Arc::new(Workload::named(WorkloadKind::Container, name));
         let mut ports = Ports::new();
         ports.note(&"a".into(), named("before"), vec![port(8080)]);
-        ports.note(&"a".into(), named("before"), Vec::new());
+        ports.note(&"a".into(), named("renamed"), Vec::new());
         ports.note(&"b".into(), named("after"), vec![port(8080), port(8443)]);
         let all: Vec<_> =
-            ports.all().into_iter().map(|(of, port)| (of.name.clone(), port.host_port)).collect();
+            ports.of_gone(|_| true).into_iter().map(|(of, port)| (of.name.clone(), port.host_port)).collect();
         let all: Vec<_> = all.iter().map(|(name, port)| (name.as_str(), *port)).collect();
-        assert_eq!(all, [("after", 8080), ("after", 8443), ("before", 8080)]);
+        assert_eq!(all, [("after", 8080), ("after", 8443), ("renamed", 8080)]);
     }
 }

@@ -289,7 +289,10 @@ impl Tables {
         let old = entry.shown.addresses.clone();
         let cut = entry.merge(source, facts);
         let Container { workload, addresses: new, ports, .. } = entry.shown.clone();
-        self.ports.note(&key, workload, ports);
+        // A user could list any number.
+        if source.user.is_none() {
+            self.ports.note(&key, workload, ports);
+        }
         self.labels_cut += cut;
         self.share_pod_labels(&key);
         if old != new {

@@ -49,8 +49,7 @@ metrics! {
         "Payload bytes of flows: sent is from source to target, received is from target to source."
     DENIALS: COUNTER "cofferdam_denials_total" ["source", "target", "protocol", "port", "verdict"] limit 2 * LIMIT;
         "Packets and calls that policies denied (deny), flows that passed and would have been denied (audit)."
-    RULE_DENIALS: COUNTER "cofferdam_rule_denials_total" ["policy", "rule", "source", "target", "verdict"]
-        limit 2 * LIMIT;
+    RULE_DENIALS: COUNTER "cofferdam_rule_denials_total" ["policy", "rule", "verdict"] limit LIMIT;
         "The same by the rule that decided; none where it was a default, or not known yet who somebody is."
     SHADOW: COUNTER "cofferdam_shadow_attempts_total" ["source", "target", "protocol", "port", "verdict", "rule"]
         limit LIMIT;

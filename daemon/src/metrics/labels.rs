@@ -21,12 +21,6 @@ const CANARY: &str = "canary";
 /// From here on a port of a peer outside is taken for an ephemeral one (Linux' `ip_local_port_range`).
 const FIRST_EPHEMERAL: u16 = 32_768;
 
-/// What metrics call a workload.
-#[must_use]
-pub(crate) fn called(workload: &Workload) -> String {
-    self::workload(workload).into_owned()
-}
-
 /// The label of a workload.
 pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
     match workload.kind {

@@ -14,9 +14,9 @@ use crate::{
 /// What is no rule's: a default, or that it was not known yet who somebody is. No rule is called so.
 const NO_RULE: &str = "none";
 
-/// Denials by policy, rule, who was denied, and verdict.
+/// Denials by policy, rule and verdict.
 #[derive(Debug)]
-pub(super) struct RuleSeries(Series<5, u64>);
+pub(super) struct RuleSeries(Series<3, u64>);
 
 impl RuleSeries {
     pub(super) fn new() -> Self {
@@ -26,11 +26,10 @@ impl RuleSeries {
     /// Takes in what was denied until now.
     pub(super) fn update(&mut self, denials: &Denials, now: Instant) {
         let mut sums = BTreeMap::<_, u64>::new();
-        for (denied, count) in denials.iter() {
-            let rule = if denied.rule.is_empty() { NO_RULE } else { &denied.rule };
+        for (rule, verdict, count) in denials.iter() {
+            let rule = if rule.is_empty() { NO_RULE } else { rule };
             let policy = rule.split_once('#').map_or(rule, |(policy, _)| policy);
-            let [source, target] = &denied.ends;
-            let labels = [policy, rule, source, target, verdict_label(denied.verdict)].map(str::to_owned);
+            let labels = [policy, rule, verdict_label(verdict)].map(str::to_owned);
             *sums.entry(labels).or_default() += count;
         }
         self.0.update(sums, now);

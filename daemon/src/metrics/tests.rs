@@ -107,8 +107,7 @@ fn denials() -> Denials {
     let (key, row) = crate::api::samples::row(3);
     let key = LedgerKey { verdict: VERDICT_DENY, rule: 7, ..key };
     let rows = [(key, row), (LedgerKey { rule: 0, ..key }, LedgerRow { attempts: 5, ..row })];
-    let name = |_| Some(RuleName { name: "shop#2".to_owned(), file: String::new(), line: 14 }.into());
-    Denials::of(&rows, name, |_, _| ["shop/web", "shop/api"].map(str::to_owned))
+    Denials::of(&rows, |_| Some(RuleName { name: "shop#2".to_owned(), file: String::new(), line: 14 }.into()))
 }
 
 fn render(metrics: &Metrics, readings: &Readings) -> String {
@@ -148,8 +147,7 @@ fn denials_are_counted_by_pair_and_by_rule() {
     );
     assert!(!text.contains("verdict=\"audit\""), "{text}");
     for (policy, rule, count) in [("shop", "shop#2", 3.0), ("none", "none", 5.0)] {
-        let ends = r#"source="shop/web",target="shop/api""#;
-        let labels = format!("policy=\"{policy}\",rule=\"{rule}\",{ends},verdict=\"deny\"");
+        let labels = format!("policy=\"{policy}\",rule=\"{rule}\",verdict=\"deny\"");
         assert_eq!(value(&text, &format!("cofferdam_rule_denials_total{{{labels}}}")), Some(count), "{text}");
     }
 }

@@ -7,7 +7,7 @@ use procfs::{ProcResult, process::Process};
 
 use super::{Life, Resident, Tables};
 use crate::{
-    attribution::home::Home,
+    attribution::{container::PublishedPort, entry::Entry, home::Home},
     event::{Runtime, Workload},
 };
 
@@ -115,6 +115,18 @@ impl Tables {
             })
         });
         std::iter::once(host).chain(placed).collect()
+    }
+
+    /// Ports of the host that lead to containers, and behind them those that led to some that are gone.
+    pub(in super::super) fn published(&self) -> Vec<(Arc<Workload>, PublishedPort)> {
+        let of = |entry: &Entry| {
+            let shown = &entry.shown;
+            shown.ports.iter().map(|port| (Arc::clone(&shown.workload), *port)).collect::<Vec<_>>()
+        };
+        let here = self.containers.values().flat_map(of);
+        let has_none =
+            |key: &Arc<str>| self.containers.get(key).is_none_or(|entry| entry.shown.ports.is_empty());
+        here.chain(self.ports.of_gone(has_none)).collect()
     }
 
     /// Whose address each of this host's is: a container's by its own cgroup; the root's where it is the host's, or where
