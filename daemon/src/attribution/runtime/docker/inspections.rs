@@ -7,7 +7,7 @@ use std::{
 
 use backon::{ExponentialBuilder, Retryable as _};
 use bollard::{Docker, errors::Error, query_parameters::InspectContainerOptions};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{super::super::container::ContainerFacts, Failure, facts, in_time};
 
@@ -21,21 +21,34 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Asks Docker about containers. Dropped, it stops.
 pub(super) struct Inspections {
     docker: Docker,
-    /// Of each container that is to be inspected, how often it was asked for: an answer to an earlier question may
-    /// tell of a state that an event has since overtaken.
+    /// Of each container that is to be inspected, the number of the last question: an answer to an earlier one may tell of a
+    /// state that an event has since overtaken.
     asked: HashMap<String, u64>,
+    /// The last number.
+    last: u64,
+    /// Inspections under way: one that nobody asks for any more makes room.
+    handles: HashMap<String, AbortHandle>,
     waiting: VecDeque<String>,
     running: JoinSet<(String, u64, Option<ContainerFacts>)>,
 }
 
 impl Inspections {
     pub(super) fn new(docker: Docker) -> Self {
-        Self { docker, asked: HashMap::new(), waiting: VecDeque::new(), running: JoinSet::new() }
+        Self {
+            docker,
+            asked: HashMap::new(),
+            last: 0,
+            handles: HashMap::new(),
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+        }
     }
 
     /// This container is to be inspected, and no earlier answer counts.
     pub(super) fn ask(&mut self, id: &str) {
-        *self.asked.entry(id.to_owned()).or_default() += 1;
+        self.last += 1;
+        self.asked.insert(id.to_owned(), self.last);
+        self.abort(id);
         if !self.waiting.iter().any(|waiting| waiting == id) {
             self.waiting.push_back(id.to_owned());
         }
@@ -45,7 +58,14 @@ impl Inspections {
     /// This container is gone: no answer counts.
     pub(super) fn cancel(&mut self, id: &str) {
         self.asked.remove(id);
+        self.abort(id);
         self.waiting.retain(|waiting| waiting != id);
+    }
+
+    fn abort(&mut self, id: &str) {
+        if let Some(handle) = self.handles.remove(id) {
+            handle.abort();
+        }
     }
 
     /// The next answer that counts; `None` when nothing is asked. Safe to be dropped while it waits.
@@ -56,6 +76,7 @@ impl Inspections {
             let Ok((id, turn, answer)) = done else { continue };
             if self.asked.get(&id) == Some(&turn) {
                 self.asked.remove(&id);
+                self.handles.remove(&id);
                 if answer.is_some() {
                     return answer;
                 }
@@ -68,10 +89,12 @@ impl Inspections {
             let Some(id) = self.waiting.pop_front() else { return };
             let Some(turn) = self.asked.get(&id).copied() else { continue };
             let docker = self.docker.clone();
-            self.running.spawn(async move {
-                let answer = inspect(&docker, &id).await;
-                (id, turn, answer)
+            let inspected = id.clone();
+            let handle = self.running.spawn(async move {
+                let answer = inspect(&docker, &inspected).await;
+                (inspected, turn, answer)
             });
+            self.handles.insert(id, handle);
         }
     }
 }
