@@ -97,6 +97,14 @@ pub fn claim(run_dir: &Path) -> anyhow::Result<impl Sized> {
     Instance::claim(run_dir)
 }
 
+/// The process of the daemon that runs with this run directory, if one does; 0 where it has just begun.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn holder(run_dir: &Path) -> anyhow::Result<Option<u32>> {
+    Instance::holder(run_dir)
+}
+
 /// Runs the daemon until it is told to stop. `run_dir` holds the lock and the socket of the API; `source` is where
 /// `config` came from, and is read again on SIGHUP.
 ///

@@ -1,5 +1,7 @@
 //! Ends the daemon. For root and the daemon's own user.
 
+use std::process;
+
 use axum::{Json, body::Body, extract::State as Shared};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,8 @@ pub struct Stop {
 pub struct Stopping {
     /// [`API_VERSION`].
     pub schema_version: u32,
+    /// Its process.
+    pub pid: u32,
     /// What becomes of what is enforced.
     pub at_stop: AtStop,
     /// The generation of the policies in force; zero while nothing is judged.
@@ -40,5 +44,5 @@ pub(super) async fn stop(_: Permitted, Shared(app): Shared<App>, body: Body) -> 
     let (at_stop, generation) = (policies.at_stop(), policies.report().generation);
     tracing::info!(?at_stop, "a client ends the daemon");
     app.view.stop.cancel();
-    Ok(Json(Stopping { schema_version: API_VERSION, at_stop, generation }))
+    Ok(Json(Stopping { schema_version: API_VERSION, pid: process::id(), at_stop, generation }))
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::{
@@ -48,15 +48,16 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, client: &Client, run_dir: &Path) -> Result<(), Failure> {
-    match client.post("/v1/stop", &Stop { at_stop: arguments.at_stop() }) {
+    match client.post::<Stopping>("/v1/stop", &Stop { at_stop: arguments.at_stop() }) {
         Ok(stopping) => {
-            wait(run_dir)?;
-            print(&ended(&stopping, left()?)?)
+            wait(run_dir, stopping.pid)?;
+            print(&ended(&stopping, left())?)
         }
         Err(Failure::NoDaemon(_)) if arguments.clear => {
             // No daemon starts meanwhile.
             let _alone = pipeline::claim(run_dir)?;
-            let links = sensor::clear_left(&sensor::pin_directory(&bpffs()?))?;
+            let bpffs = features::detect().bpffs.context("no BPF file system is mounted here")?;
+            let links = sensor::clear_left(&sensor::pin_directory(&bpffs))?;
             print(&cleared(links))
         }
         Err(failure) => Err(failure),
@@ -64,32 +65,35 @@ pub(super) fn run(arguments: &Arguments, client: &Client, run_dir: &Path) -> Res
 }
 
 /// Waits until the daemon is gone.
-fn wait(run_dir: &Path) -> anyhow::Result<()> {
+fn wait(run_dir: &Path, pid: u32) -> anyhow::Result<()> {
     let until = Instant::now() + ENDS_WITHIN;
-    while pipeline::claim(run_dir).is_err() {
-        if Instant::now() > until {
-            let seconds = ENDS_WITHIN.as_secs();
-            return Err(anyhow!(
-                "the daemon has not ended within {seconds} seconds: see `journalctl -u cofferdam`"
-            ));
+    loop {
+        match pipeline::holder(run_dir)? {
+            None => return Ok(()),
+            Some(holder) if holder != pid && holder != 0 => {
+                bail!("stopped, and another daemon (pid {holder}) was started in its place")
+            }
+            Some(_) if Instant::now() > until => {
+                let seconds = ENDS_WITHIN.as_secs();
+                bail!("the daemon has not ended within {seconds} seconds: see `journalctl -u cofferdam`")
+            }
+            Some(_) => thread::sleep(LOOK_EVERY),
         }
-        thread::sleep(LOOK_EVERY);
     }
-    Ok(())
 }
 
-fn bpffs() -> anyhow::Result<std::path::PathBuf> {
-    features::detect().bpffs.context("no BPF file system is mounted, so no daemon has left anything there")
-}
-
-/// How many hooks judge on.
-fn left() -> anyhow::Result<usize> {
-    Ok(sensor::left_to_judge(&bpffs()?))
+/// How many hooks judge on, as far as can be seen from here.
+fn left() -> usize {
+    features::detect().bpffs.map_or(0, |bpffs| sensor::left_to_judge(&bpffs))
 }
 
 /// What is said of a daemon that has ended, and of the hooks that are left.
 fn ended(Stopping { at_stop, generation, .. }: &Stopping, left: usize) -> anyhow::Result<String> {
+    const SEE: &str = "see `journalctl -u cofferdam`";
     Ok(match (at_stop, left) {
+        (AtStop::Keep, 0) if *generation > 0 => {
+            bail!("stopped, and no hook is seen that judges on by generation {generation}: {SEE}")
+        }
         (AtStop::Keep, 0) => "stopped; no policies were in force\n".to_owned(),
         (AtStop::Keep, hooks) => format!(
             "stopped; {} judge on by generation {generation}, and containers that start are unresolved\n\
@@ -98,10 +102,7 @@ fn ended(Stopping { at_stop, generation, .. }: &Stopping, left: usize) -> anyhow
         ),
         (AtStop::Clear, 0) => "stopped; nothing is judged any more\n".to_owned(),
         (AtStop::Clear, hooks) => {
-            let hooks = plural(hooks, "hook");
-            return Err(anyhow!(
-                "stopped, but {hooks} judge on: see `journalctl -u cofferdam`, and try again"
-            ));
+            bail!("stopped, but {} judge on: {SEE}, and try again", plural(hooks, "hook"))
         }
     })
 }
@@ -125,9 +126,10 @@ mod tests {
 
     #[test]
     fn what_became_of_what_was_enforced_is_said() {
-        let stopping = |at_stop| Stopping { schema_version: 1, at_stop, generation: 18 };
-        let told = |at_stop, left| ended(&stopping(at_stop), left).map_err(|error| error.to_string());
-        assert_eq!(told(AtStop::Keep, 0).unwrap(), "stopped; no policies were in force\n");
+        let stopping = |at_stop, generation| Stopping { schema_version: 1, pid: 7, at_stop, generation };
+        let told = |at_stop, left| ended(&stopping(at_stop, 18), left).map_err(|error| error.to_string());
+        assert_eq!(ended(&stopping(AtStop::Keep, 0), 0).unwrap(), "stopped; no policies were in force\n");
+        assert!(told(AtStop::Keep, 0).unwrap_err().contains("no hook is seen that judges on"));
         assert_eq!(
             told(AtStop::Keep, 14).unwrap(),
             "stopped; 14 hooks judge on by generation 18, and containers that start are unresolved\n\

@@ -59,6 +59,26 @@ impl Instance {
         }
     }
 
+    /// The process that holds the lock in a run directory; 0 where it has not said yet who it is.
+    ///
+    /// # Errors
+    /// When the lock cannot be opened.
+    pub(super) fn holder(run_dir: &Path) -> anyhow::Result<Option<u32>> {
+        let path = run_dir.join("lock");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.with_context(|| format!("cannot open {}", path.display()))?,
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(None),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                let pid = fs::read_to_string(&path)?;
+                Ok(Some(pid.trim().parse().unwrap_or(0)))
+            }
+            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
     /// Listens on the socket of the API, which owner and group may use. One that is there is a dead daemon's, for
     /// the lock was free.
     ///
