@@ -118,8 +118,8 @@ impl Entry {
     /// and of which user, is heard or awaited. Of a machine of systemd-nspawn its path tells all.
     pub(super) fn is_told_whole(&self, may_tell: impl FnOnce(Runtime, Option<u32>) -> bool) -> bool {
         let Some(owner) = &self.owner else { return self.by_path == Some(Runtime::Systemd) };
-        let has_labels = !self.lacks_labels || !may_tell(owner.runtime, owner.user);
-        has_labels && (self.sandbox.is_none() || self.pod_labels.is_some())
+        let is_whole = !self.lacks_labels && (self.sandbox.is_none() || self.pod_labels.is_some());
+        is_whole || !may_tell(owner.runtime, owner.user)
     }
 
     /// Its pod has these labels; how many were cut that were not cut before.

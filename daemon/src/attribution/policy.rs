@@ -22,7 +22,7 @@ impl Attribution {
         let heard = self.runtimes();
         let may_tell = |runtime, user| {
             let of = |status: &&RuntimeStatus| status.runtime == runtime && status.user == user;
-            heard.iter().filter(of).any(|status| status.state.may_tell())
+            heard.iter().filter(of).any(RuntimeStatus::may_tell)
         };
         self.tables().placed(may_tell)
     }

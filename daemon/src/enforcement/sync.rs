@@ -42,9 +42,9 @@ pub struct Sync {
     unwritten: VecDeque<Additions>,
     /// Who lives in each cgroup whose identity is in the kernel.
     residents: HashMap<CgroupId, Known>,
-    /// Since when we know cgroups of which nobody has told who lives there.
+    /// Since when we know those of whom nobody has told who they are, by [`Placed::home`].
     unresolved: HashMap<CgroupId, Instant>,
-    /// Those of which nobody has told in time.
+    /// Those of whom nobody has told in time, by the same.
     never_told: HashSet<CgroupId>,
     /// Since when we know that cgroups are gone.
     gone: HashMap<CgroupId, Instant>,
@@ -152,6 +152,8 @@ impl Sync {
         if policies.is_empty() && settings.allow_all() {
             self.maps.deactivate()?;
             self.plan = None;
+            self.unresolved.clear();
+            self.never_told.clear();
             name(HashMap::new());
             return Ok(());
         }
@@ -233,12 +235,11 @@ impl Sync {
         self.left_out = 0;
         for placed in placed {
             if self.standing(placed, &self.settings) == Standing::Unresolved {
-                let since = *self.unresolved.entry(placed.cgroup).or_insert_with(Instant::now);
+                let since = *self.unresolved.entry(placed.home).or_insert_with(Instant::now);
                 if since.elapsed() < self.settings.unresolved_for {
                     continue;
                 }
-                self.timed_out += 1;
-                self.never_told.insert(placed.cgroup);
+                self.give_up(placed);
             }
             match self.settle(placed, slot) {
                 Ok(anew) => changed |= anew,
@@ -254,11 +255,20 @@ impl Sync {
         result.and(forgotten).and(addressed).and(judged)
     }
 
+    /// Nobody has told in time who lives there.
+    fn give_up(&mut self, placed: &Placed) {
+        if self.never_told.insert(placed.home) {
+            self.timed_out += 1;
+            let (workload, from_now_on) = (placed.workload.to_string(), self.settings.never_told);
+            tracing::warn!(workload, ?from_now_on, "no runtime has told who this is (policies.never_told)");
+        }
+    }
+
     /// Gives a workload its identity. Returns whether flows may have been judged by another.
     fn settle(&mut self, placed: &Placed, slot: Slot) -> anyhow::Result<bool> {
-        self.unresolved.remove(&placed.cgroup);
+        self.unresolved.remove(&placed.home);
         if placed.told {
-            self.never_told.remove(&placed.cgroup);
+            self.never_told.remove(&placed.home);
         }
         let standing = self.standing(placed, &self.settings);
         let Some(plan) = &mut self.plan else { return Ok(false) };
@@ -297,17 +307,17 @@ impl Sync {
             workload: Arc::clone(&known.workload),
             home: known.home,
             own: known.resident.owns_below != 0,
-            told: !self.never_told.contains(cgroup),
+            told: !self.never_told.contains(&known.home),
         };
         gone.map(as_placed).collect()
     }
 
     /// By what somebody is judged.
     fn standing(&self, placed: &Placed, settings: &Settings) -> Standing {
-        let never_told = self.never_told.contains(&placed.cgroup);
+        let never_told = self.never_told.contains(&placed.home);
         if !placed.told && never_told && settings.never_told != NeverTold::Judge {
             Standing::NeverTold
-        } else if placed.told || never_told || self.residents.contains_key(&placed.cgroup) {
+        } else if placed.told || never_told || self.residents.contains_key(&placed.home) {
             Standing::Known
         } else {
             Standing::Unresolved
@@ -350,9 +360,9 @@ impl Sync {
         for cgroup in ripe {
             self.maps.forget_resident(cgroup)?;
             self.residents.remove(&cgroup);
-            self.never_told.remove(&cgroup);
             self.gone.remove(&cgroup);
         }
+        self.never_told.retain(|cgroup| live.contains(cgroup) || self.residents.contains_key(cgroup));
         Ok(())
     }
 }

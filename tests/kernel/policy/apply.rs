@@ -128,7 +128,7 @@ rules:
   - {to: db, allow: [{from: any}], deny: [{from: web}]}
 ";
     let node = Node::start();
-    let (web, db) = (node.cgroup(), node.cgroup());
+    let [web, db, inside, other] = [node.cgroup(), node.cgroup(), node.cgroup(), node.cgroup()];
     let Loaded { sensor: _sensor, policy, .. } = node.loaded.take();
     let mut sync = Sync::new(policy);
     let seen = |name, told| [Placed { told, ..container(&web, name) }, container(&db, "db")];
@@ -162,9 +162,20 @@ rules:
     assert_eq!(sync.unresolved(), (0, 1));
     sync.turn(&seen("web", true), &HashMap::new()).expect("a turn");
     assert!(!arrives(), "the rule is about it");
-    // Its runtime is not heard any more: who it is stays.
+    // Its runtime is not heard any more: who it is stays, also inside.
     sync.turn(&seen("web", false), &HashMap::new()).expect("a turn");
     assert_eq!((arrives(), sync.unresolved()), (false, (0, 1)));
+    let nested = Placed { told: false, home: web.id, ..container(&inside, "web") };
+    sync.turn(&Vec::from_iter(seen("web", false).into_iter().chain([nested])), &HashMap::new())
+        .expect("a turn");
+    assert_eq!(sync.unresolved(), (0, 1));
+    // Nobody is counted while nothing is judged.
+    let [_, db] = seen("web", true);
+    let unknown = Placed { told: false, ..container(&other, "3f2a") };
+    sync.turn(&[unknown], &HashMap::new()).expect("a turn");
+    assert_eq!(sync.unresolved(), (1, 2));
+    sync.apply(Vec::new(), settings(NeverTold::Deny), &[db], |_| {}).expect("no policies");
+    assert_eq!(sync.unresolved().0, 0);
 }
 
 #[test]

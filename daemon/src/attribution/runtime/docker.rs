@@ -27,7 +27,10 @@ pub(super) use self::facts::Networks;
 pub use self::facts::told_by;
 use self::inspections::Inspections;
 use super::{
-    super::{Attribution, container::Source},
+    super::{
+        Attribution,
+        container::{ContainerFacts, Source},
+    },
     listening::{self, DEADLINE, Listen, PING_EVERY},
 };
 use crate::event::Runtime;
@@ -160,7 +163,9 @@ fn heard(attribution: &Attribution, source: &Source, inspections: &mut Inspectio
         attribution.forget(source, &facts.id);
     } else {
         inspections.ask(&facts.id);
-        attribution.learn(source, facts);
+        // Attributes of an event take the place of labels that are called as they are.
+        let lacks_labels = source.runtime == Runtime::Podman;
+        attribution.learn(source, ContainerFacts { lacks_labels, ..facts });
     }
 }
 

@@ -114,9 +114,25 @@ pub enum RuntimeState {
     Unreachable,
 }
 
-impl RuntimeState {
-    /// Whether it can be expected to tell what is known of a container nowhere else.
-    pub(super) fn may_tell(self) -> bool {
-        matches!(self, Self::Connected | Self::Awaited)
+impl RuntimeStatus {
+    /// Whether it can be expected to tell what is known of a container nowhere else. One that fails, hangs or talks nonsense
+    /// can: until it is heard again, nobody passes for somebody without labels. One that is not there cannot, nor one that
+    /// listens to others only.
+    pub(super) fn may_tell(&self) -> bool {
+        match self.state {
+            RuntimeState::Connected | RuntimeState::Awaited => true,
+            RuntimeState::Absent => false,
+            RuntimeState::Unreachable => !self.keeps_us_out() && !self.failed_by("Connection refused"),
+        }
+    }
+
+    /// Whether its socket is not for us.
+    pub(crate) fn keeps_us_out(&self) -> bool {
+        self.failed_by("Permission denied")
+    }
+
+    /// Whether it is not heard for such a reason, as the operating system words it.
+    fn failed_by(&self, words: &str) -> bool {
+        self.reason.as_ref().is_some_and(|reason| reason.contains(words))
     }
 }

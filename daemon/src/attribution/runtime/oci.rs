@@ -10,6 +10,7 @@ mod storage;
 use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
+    ffi::{OsStr, OsString},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,6 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::spec::is_number;
 pub(super) use self::spec::{from_spec, whole_id};
 use super::super::{
     Attribution,
@@ -39,19 +41,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Most namespaces of one containerd that are looked through.
 const NAMESPACES_LIMIT: usize = 64;
 
+/// What the lists of containers are called (containers/storage, `containers.go`).
+const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
+
 /// Where runtimes keep what they write down. None need exist.
 #[derive(Clone, Debug)]
 pub struct Roots {
     /// Docker's data root.
     pub docker: PathBuf,
-    /// State folders of containerds: the system's, and the one that Docker starts itself.
+    /// State folders of containerds: the system's, and those that Docker and K3s start themselves.
     pub containerd: Vec<PathBuf>,
     /// Containers' storage, which Podman and CRI-O share.
     pub storage: PathBuf,
     /// The same at run time.
     pub storage_run: PathBuf,
-    /// Users' own, at run time, are below: `<uid>/containers`.
-    pub users: PathBuf,
 }
 
 impl Default for Roots {
@@ -59,10 +62,13 @@ impl Default for Roots {
     fn default() -> Self {
         Self {
             docker: "/var/lib/docker".into(),
-            containerd: vec!["/run/containerd".into(), "/run/docker/containerd/daemon".into()],
+            containerd: vec![
+                "/run/containerd".into(),
+                "/run/docker/containerd/daemon".into(),
+                "/run/k3s/containerd".into(),
+            ],
             storage: "/var/lib/containers/storage".into(),
             storage_run: "/run/containers/storage".into(),
-            users: "/run/user".into(),
         }
     }
 }
@@ -179,9 +185,8 @@ impl Roots {
         };
         if let Some(user) = nameless.user {
             let home = User::from_uid(Uid::from_raw(user)).ok().flatten()?.dir;
-            let storage = home.join(".local/share/containers/storage");
-            let run = self.users.join(user.to_string()).join("containers");
-            return Some((of(Runtime::Podman, &storage), stored(&storage, &run, Runtime::Podman, nameless)?));
+            let (runtime, root, facts) = at_home(&home, nameless)?;
+            return Some((of(runtime, &root), facts));
         }
         // An id below any parent is Docker's or containerd's: what `docker` made is in both.
         if nameless.is_id && (may_be(Runtime::Docker) || may_be(Runtime::Containerd)) {
@@ -196,10 +201,27 @@ impl Roots {
                 return Some((of(Runtime::Containerd, root), facts));
             }
         }
-        let stores = [Runtime::Podman, Runtime::Crio];
-        let runtime = stores.into_iter().find(|runtime| nameless.runtime == Some(*runtime))?;
-        Some((of(runtime, &self.storage), stored(&self.storage, &self.storage_run, runtime, nameless)?))
+        let (runtime, facts) = match nameless.runtime? {
+            Runtime::Podman => (Runtime::Podman, listed(&self.storage, nameless)?),
+            Runtime::Crio => (Runtime::Crio, stored(&self.storage, &self.storage_run, nameless)?),
+            _ => return None,
+        };
+        Some((of(runtime, &self.storage), facts))
     }
+}
+
+/// What a user's own Docker or Podman has written down about a container, and where.
+fn at_home(home: &Path, nameless: &Nameless) -> Option<(Runtime, PathBuf, ContainerFacts)> {
+    let data = home.join(".local/share");
+    if nameless.runtime == Some(Runtime::Podman) {
+        let root = data.join("containers/storage");
+        let facts = listed(&root, nameless)?;
+        return Some((Runtime::Podman, root, facts));
+    }
+    let root = data.join("docker");
+    let path = root.join("containers").join(&nameless.id).join("config.v2.json");
+    let facts = storage::from_docker(&file::read(&path)?)?;
+    Some((Runtime::Docker, root, facts))
 }
 
 /// A bundle of containerd's shim: `<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json`.
@@ -216,28 +238,44 @@ fn bundled(state: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
     })
 }
 
-/// What Podman or CRI-O wrote down: names in one file for all containers; CRI-O labels in one for each, as annotations.
-/// Podman's annotations are not its labels.
-fn stored(storage: &Path, run: &Path, runtime: Runtime, nameless: &Nameless) -> Option<ContainerFacts> {
-    // One folder per driver: `overlay-containers`.
-    let drivers = std::fs::read_dir(storage).ok()?.flatten().map(|entry| entry.file_name());
-    let mut drivers = drivers.filter(|name| name.to_str().is_some_and(|name| name.ends_with("-containers")));
-    drivers.find_map(|driver| {
-        let listed = file::read(&storage.join(&driver).join("containers.json"));
-        let named = listed.and_then(|bytes| storage::from_list(&bytes, &nameless.id));
-        if runtime == Runtime::Podman {
-            return Some(ContainerFacts { lacks_labels: true, ..named? });
-        }
-        let path = Path::new(&driver).join(&nameless.id).join("userdata/config.json");
-        let spec = file::read(&run.join(&path)).or_else(|| file::read(&storage.join(&path)));
-        match (named, spec.and_then(|bytes| from_spec("", &nameless.id, &bytes))) {
-            (Some(ContainerFacts { name, image, image_digest, .. }), Some(told)) => {
-                let image = image.or(told.image);
-                Some(ContainerFacts { name, image, image_digest, lacks_labels: false, ..told })
-            }
-            (named, told) => named.or(told),
-        }
+/// What Podman wrote down, in one file for all containers. Their annotations are elsewhere, and are no labels of Podman's.
+fn listed(storage: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
+    let facts = drivers(storage).find_map(|driver| in_list(storage, &driver, nameless))?;
+    Some(ContainerFacts { lacks_labels: true, ..facts })
+}
+
+/// What CRI-O wrote down: names in such a file, and labels as annotations, in one for each container. Those of the pod are its
+/// sandbox's, which has no cgroup of its own unless the pod needs a process for it.
+fn stored(storage: &Path, run: &Path, nameless: &Nameless) -> Option<ContainerFacts> {
+    drivers(storage).find_map(|driver| {
+        let annotated = |id: &str| {
+            let path = Path::new(&driver).join(id).join("userdata/config.json");
+            let spec = file::read(&run.join(&path)).or_else(|| file::read(&storage.join(&path)))?;
+            from_spec("", id, &spec)
+        };
+        let told = annotated(&nameless.id)?;
+        let of_sandbox = || annotated(told.sandbox.as_deref().filter(|id| is_number(id))?)?.pod_labels;
+        let pod_labels = told.pod_labels.clone().or_else(of_sandbox);
+        let ContainerFacts { name, image, image_digest, .. } =
+            in_list(storage, &driver, nameless).unwrap_or_else(|| told.clone());
+        let image = image.or_else(|| told.image.clone());
+        Some(ContainerFacts { name, image, image_digest, pod_labels, ..told })
     })
+}
+
+/// What the lists of containers of a driver say of one: of those that stay, and of those that are removed when they end.
+fn in_list(storage: &Path, driver: &OsStr, nameless: &Nameless) -> Option<ContainerFacts> {
+    LISTS.iter().find_map(|list| {
+        let list = file::read(&storage.join(driver).join(list))?;
+        storage::from_list(&list, &nameless.id)
+    })
+}
+
+/// One folder per driver: `overlay-containers`.
+fn drivers(storage: &Path) -> impl Iterator<Item = OsString> {
+    let entries = std::fs::read_dir(storage).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    names.filter(|name| name.to_str().is_some_and(|name| name.ends_with("-containers")))
 }
 
 #[cfg(test)]

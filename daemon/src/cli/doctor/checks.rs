@@ -190,7 +190,7 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
         RuntimeState::Absent => Check::note(name, &format!("not there: {endpoint} does not exist"), None),
         RuntimeState::Unreachable => {
             let reason = runtime.reason.as_deref().unwrap_or("it does not answer");
-            if let Some(note) = user_keeps_us_out(runtime, reason) {
+            if let Some(note) = user_keeps_us_out(runtime) {
                 return note;
             }
             let finding = format!("{endpoint}: {reason}; its containers go by what is on disk");
@@ -201,9 +201,9 @@ pub(super) fn runtime(runtime: &RuntimeStatus) -> Check {
 
 /// Whoever connects has to have the right to write, which CAP_DAC_READ_SEARCH does not give: a user's own Podman listens at a
 /// socket that only he may write to.
-fn user_keeps_us_out(runtime: &RuntimeStatus, reason: &str) -> Option<Check> {
+fn user_keeps_us_out(runtime: &RuntimeStatus) -> Option<Check> {
     let RuntimeStatus { endpoint, .. } = runtime;
-    let is_so = endpoint.starts_with("/run/user/") && reason.contains("Permission denied");
+    let is_so = endpoint.starts_with("/run/user/") && runtime.keeps_us_out();
     let finding =
         format!("{endpoint}: the user keeps us out; of his containers only what is on disk is known");
     let advice = "install dist/podman.socket.d/cofferdam.conf (docs/attribution.md, \"Runtimes\")";

@@ -70,7 +70,7 @@ pub(in super::super) fn whole_id(namespace: &str, id: &str) -> String {
 }
 
 /// Whether an id was made by a runtime, and not chosen by somebody.
-fn is_number(id: &str) -> bool {
+pub(super) fn is_number(id: &str) -> bool {
     id.len() == ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 

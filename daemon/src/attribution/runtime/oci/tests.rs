@@ -29,7 +29,6 @@ impl Disk {
             containerd: vec![self.0.join("containerd")],
             storage: self.0.join("storage"),
             storage_run: self.0.join("run"),
-            users: self.0.join("users"),
         }
     }
 
@@ -79,8 +78,18 @@ fn a_container_of_podman_has_its_name_without_podman() {
 
 /// Whether rules can be asked about the one container of a node, if a runtime's API is heard so.
 fn is_told(attribution: &Attribution, runtime: Runtime, user: Option<u32>, state: RuntimeState) -> bool {
-    let endpoint = "api.sock".to_owned();
-    attribution.report(RuntimeStatus { runtime, user, endpoint, state, version: None, reason: None });
+    is_told_because(attribution, runtime, user, (state, None))
+}
+
+/// The same, if it is not heard for a reason.
+fn is_told_because(
+    attribution: &Attribution,
+    runtime: Runtime,
+    user: Option<u32>,
+    (state, reason): (RuntimeState, Option<&str>),
+) -> bool {
+    let (endpoint, reason) = ("api.sock".to_owned(), reason.map(str::to_owned));
+    attribution.report(RuntimeStatus { runtime, user, endpoint, state, version: None, reason });
     attribution.placed().iter().find(|placed| placed.cgroup == CgroupId(7)).unwrap().told
 }
 
@@ -98,7 +107,16 @@ fn labels_of_podman_are_waited_for_while_its_api_may_tell_them() {
     assert!(!told(Runtime::Podman, None, RuntimeState::Awaited));
     assert!(!told(Runtime::Podman, None, RuntimeState::Connected));
     assert!(told(Runtime::Podman, None, RuntimeState::Absent), "nobody will ever tell more");
-    assert!(told(Runtime::Podman, None, RuntimeState::Unreachable));
+    let fails = |reason| {
+        let state = (RuntimeState::Unreachable, Some(reason));
+        is_told_because(&attribution, Runtime::Podman, None, state)
+    };
+    for passing in ["no answer within 5 s", "it ended its stream of events"] {
+        assert!(!fails(passing), "{passing}: it may tell when it is heard again");
+    }
+    for lasting in ["Permission denied (os error 13)", "Connection refused (os error 111)"] {
+        assert!(fails(lasting), "{lasting}");
+    }
     assert!(told(Runtime::Podman, Some(1000), RuntimeState::Connected), "it knows its user's alone");
     assert!(told(Runtime::Docker, None, RuntimeState::Connected));
 
@@ -137,6 +155,57 @@ fn crio_tells_all_on_disk() {
     assert!(is_told(&attribution, Runtime::Crio, None, RuntimeState::Absent));
     let workload = attribution.workload(CgroupId(7));
     assert_eq!((&*workload.labels["app"], workload.image.as_deref()), ("web", Some("pause:1")));
+}
+
+#[test]
+fn a_container_of_crio_has_the_labels_of_its_pod_where_the_sandbox_has_no_cgroup() {
+    let (disk, sandbox) = (Disk::new("crio-member"), "b0".repeat(32));
+    let annotated = |labels: &str| {
+        format!(
+            r#"{{"annotations": {{"io.kubernetes.cri-o.SandboxID": "{sandbox}", "io.kubernetes.cri-o.Labels": "{labels}",
+                "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "web-1",
+                "io.kubernetes.container.name": "nginx"}}}}"#
+        )
+    };
+    let at = |id: &str| format!("run/overlay-containers/{id}/userdata/config.json");
+    let path = format!("/kubepods.slice/crio-{}.scope", id());
+    disk.write(&format!("storage/overlay-containers/{}/x", id()), "");
+    disk.write(
+        "storage/overlay-containers/containers.json",
+        &format!(r#"[{{"id": "{}", "names": ["k8s_nginx"]}}]"#, id()),
+    );
+    assert!(!is_told(&disk.looked_at(&path), Runtime::Crio, None, RuntimeState::Absent), "a name is not all");
+    disk.write(&at(&id()), &annotated("{}"));
+    disk.write(&at(&sandbox), &annotated(r#"{\"app\": \"web\"}"#));
+    let attribution = disk.looked_at(&path);
+    let workload = attribution.workload(CgroupId(7));
+    assert_eq!(
+        (workload.name.as_str(), workload.labels.get("app").map(String::as_str)),
+        ("shop/web-1/nginx", Some("web"))
+    );
+    assert!(is_told(&attribution, Runtime::Crio, None, RuntimeState::Absent));
+}
+
+#[test]
+fn a_container_of_podman_that_is_removed_when_it_ends_is_in_a_list_of_its_own() {
+    let disk = Disk::new("volatile");
+    disk.write("storage/overlay-containers/containers.json", "[]");
+    disk.write(
+        "storage/overlay-containers/volatile-containers.json",
+        &format!(r#"[{{"id": "{}", "names": ["job"]}}]"#, id()),
+    );
+    assert_eq!(disk.name(&format!("/machine.slice/libpod-{}.scope", id())), "job");
+}
+
+#[test]
+fn a_pod_of_containerd_is_waited_for_only_where_its_api_may_tell() {
+    let disk = Disk::new("pod");
+    let json = r#"{"annotations": {"io.kubernetes.cri.sandbox-id": "aa", "io.kubernetes.cri.sandbox-namespace": "shop",
+        "io.kubernetes.cri.sandbox-name": "web-1", "io.kubernetes.cri.container-name": "nginx"}}"#;
+    disk.write(&format!("containerd/io.containerd.runtime.v2.task/k8s.io/{}/config.json", id()), json);
+    let attribution = disk.looked_at(&format!("/kubepods/besteffort/pod1/{}", id()));
+    assert!(!is_told(&attribution, Runtime::Containerd, None, RuntimeState::Connected));
+    assert!(is_told(&attribution, Runtime::Containerd, None, RuntimeState::Absent));
 }
 
 #[test]
@@ -190,4 +259,27 @@ async fn a_user_whose_home_does_not_answer_holds_up_nobody_else() {
     assert_eq!((user, missing.len(), looks.under_way.len()), (None, 0, 0));
     assert_eq!(attribution.workload(CgroupId(7)).to_string(), "web");
     assert_eq!(looks.wanted[&Some(1_000)].len(), 1);
+}
+
+#[test]
+fn a_users_own_docker_and_podman_tell_by_what_lies_in_their_home() {
+    let disk = Disk::new("home");
+    disk.write(
+        &format!("home/.local/share/docker/containers/{}/config.v2.json", id()),
+        &format!(r#"{{"ID": "{}", "Name": "/web", "Config": {{"Labels": {{"tier": "front"}}}}}}"#, id()),
+    );
+    disk.write(
+        "home/.local/share/containers/storage/overlay-containers/containers.json",
+        &format!(r#"[{{"id": "{}", "names": ["db"]}}]"#, id()),
+    );
+    let found = |scope: &str| {
+        let attribution = Attribution::new("/nowhere".into());
+        let path = format!("/user.slice/user-1000.slice/user@1000.service/user.slice/{scope}-{}.scope", id());
+        attribution.made(CgroupId(7), &path);
+        let nameless = attribution.take_nameless().remove(0);
+        let (runtime, _, facts) = at_home(&disk.0.join("home"), &nameless).unwrap();
+        (runtime, facts.name, facts.lacks_labels)
+    };
+    assert_eq!(found("docker"), (Runtime::Docker, Some("web".to_owned()), false));
+    assert_eq!(found("libpod"), (Runtime::Podman, Some("db".to_owned()), true));
 }
