@@ -12,7 +12,6 @@ use cofferdam_common::{
     network::{LedgerKey, LedgerRow, PROTOCOL_TCP, Party, VERDICT_ALLOW, Volume},
     syscall::CallKey,
 };
-
 use tokio_util::sync::CancellationToken;
 
 use crate::{

@@ -114,8 +114,8 @@ impl Entry {
         self.owner.is_some()
     }
 
-    /// Whether all is known of it that rules can ask for, or no more will be: `may_tell` says whether the API of a runtime,
-    /// and of which user, is heard or awaited. Of a machine of systemd-nspawn its path tells all.
+    /// Whether all is known of it that rules can ask for, or no more will be: `may_tell` says of which runtime, and of
+    /// which user, the API may yet tell. Of a machine of systemd-nspawn its path tells all.
     pub(super) fn is_told_whole(&self, may_tell: impl FnOnce(Runtime, Option<u32>) -> bool) -> bool {
         let Some(owner) = &self.owner else { return self.by_path == Some(Runtime::Systemd) };
         let is_whole = !self.lacks_labels && (self.sandbox.is_none() || self.pod_labels.is_some());

@@ -1,6 +1,6 @@
 //! Guards a trial: counts what the policies on trial deny of interactions that were normal before. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,18 +33,12 @@ impl Guard {
         let passed = |edge: &&Edge| {
             edge.verdicts.allow + edge.verdicts.audit + edge.bytes_sent + edge.bytes_received > 0
         };
-        let normal: HashSet<Key> = seen.iter().filter(passed).map(key).collect();
-        let mut denied = denials(seen);
-        Self {
-            most,
-            normal: normal
-                .into_iter()
-                .map(|key| {
-                    let count = denied.remove(&key);
-                    (key, count.unwrap_or_default())
-                })
-                .collect(),
-        }
+        let denied = denials(seen);
+        let with_denials = |key: Key| {
+            let count = denied.get(&key).copied().unwrap_or_default();
+            (key, count)
+        };
+        Self { most, normal: seen.iter().filter(passed).map(key).map(with_denials).collect() }
     }
 
     /// What was denied since, if that is too much.

@@ -77,6 +77,17 @@ enum Standing {
     NeverTold,
 }
 
+impl Standing {
+    /// The identity by which a workload is judged so. Only who is known needs one of his own.
+    fn identity(self, plan: &mut Plan, workload: &Workload) -> Result<Identity, TooLarge> {
+        match self {
+            Self::Known => plan.admit(plan.signature(workload)),
+            Self::Unresolved => Ok(Identity::UNRESOLVED),
+            Self::NeverTold => Ok(Identity::NEVER_TOLD),
+        }
+    }
+}
+
 impl Sync {
     /// No policy is in force.
     #[must_use]
@@ -161,16 +172,11 @@ impl Sync {
         let gone = self.not_among(placed);
         let mut identities = HashMap::new();
         // Always in one order: what has not changed then has the same numbers as before, and need not be written.
-        let all = placed.iter().chain(&gone);
-        let mut all: Vec<_> = all.collect();
+        let mut all: Vec<_> = placed.iter().chain(&gone).collect();
         all.sort_unstable_by_key(|placed| placed.cgroup);
         for placed in all {
-            let identity = match self.standing(placed, &settings) {
-                Standing::Unresolved => Identity::UNRESOLVED,
-                Standing::NeverTold => Identity::NEVER_TOLD,
-                Standing::Known => plan.admit(plan.signature(&placed.workload))?,
-            };
-            identities.insert(placed.cgroup, identity);
+            let standing = self.standing(placed, &settings);
+            identities.insert(placed.cgroup, standing.identity(&mut plan, &placed.workload)?);
         }
         // Before anything is written.
         plan.fit_into(room(self.maps.size()))?;
@@ -280,10 +286,7 @@ impl Sync {
         {
             return Ok(false);
         }
-        let identity = match standing {
-            Standing::NeverTold => Identity::NEVER_TOLD,
-            _ => plan.admit(plan.signature(&placed.workload))?,
-        };
+        let identity = standing.identity(plan, &placed.workload)?;
         self.unwritten.extend(Some(plan.take_additions()).filter(|new| !new.subjects.is_empty()));
         if identity.0 as usize >= self.written {
             while let Some(new) = self.unwritten.front() {

@@ -115,6 +115,12 @@ pub enum Runtime {
 }
 
 impl WorkloadKind {
+    /// Whether it is on this host, and no container.
+    #[must_use]
+    pub const fn is_hosts_own(self) -> bool {
+        matches!(self, Self::Host | Self::Unit | Self::Cgroup)
+    }
+
     /// How it is called everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Edge, Graph};
-use crate::event::{Protocol, Runtime, Workload, WorkloadKind};
+use crate::event::{Protocol, Runtime, Workload};
 
 /// A port of the host behind which a proxy sits.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ fn other_half(edges: &[Edge], entering: usize, port: &Published) -> Option<usize
     let half = edges.get(entering)?;
     let at_proxy = half.port == port.host_port
         && half.protocol == port.protocol
-        && matches!(half.target.kind, WorkloadKind::Host | WorkloadKind::Unit | WorkloadKind::Cgroup)
+        && half.target.kind.is_hosts_own()
         && half.source != port.workload;
     if !at_proxy || half.flows == 0 {
         return None;
@@ -77,7 +77,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::interaction::{Failed, Verdicts};
+    use crate::{
+        event::WorkloadKind,
+        interaction::{Failed, Verdicts},
+    };
 
     fn named(kind: WorkloadKind, name: &str) -> Arc<Workload> {
         Arc::new(Workload::named(kind, name))

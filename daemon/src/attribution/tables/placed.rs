@@ -86,8 +86,8 @@ impl Tables {
         Some(Home { cgroup, directory, whole: true })
     }
 
-    /// Every cgroup that exists, the root among them. `may_tell` says whether the API of a runtime, and of which user, is
-    /// heard or awaited.
+    /// Every cgroup that exists, the root among them. `may_tell` says of which runtime, and of which user, the API
+    /// may yet tell.
     pub(in super::super) fn placed(&self, may_tell: impl Fn(Runtime, Option<u32>) -> bool) -> Vec<Placed> {
         let other = |cgroup, workload: &Arc<Workload>| Placed {
             cgroup,

@@ -21,7 +21,7 @@ use crate::{
         output::{plural, print, print_json},
     },
     config::{Gravity, Mark, Problem, Text, Told},
-    event::{Workload, WorkloadKind},
+    event::Workload,
     interaction::Edge,
     policy::{
         check::{Finding, Here, Severity, check},
@@ -86,9 +86,7 @@ fn here(client: &Client) -> Option<Here> {
     let mut partial = Vec::new();
     if hooks.iter().any(|hook| hook.optional && hook.refused.is_some()) {
         let told: HashSet<_> = policies.partial.iter().map(|partial| partial.workload.as_str()).collect();
-        let never_covered =
-            |kind| matches!(kind, WorkloadKind::Host | WorkloadKind::Unit | WorkloadKind::Cgroup);
-        let is_partial = |it: &&Arc<Workload>| never_covered(it.kind) || told.contains(it.name.as_str());
+        let is_partial = |it: &&Arc<Workload>| it.kind.is_hosts_own() || told.contains(it.name.as_str());
         partial.extend(workloads.iter().filter(is_partial).cloned());
         // While no policy is in force the daemon does not look.
         partial.extend(containers.into_iter().filter(|it| it.host_network).map(|it| it.workload));

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use cofferdam_common::policy::{EGRESS, Tables as _};
 
 use super::{Known, Sync};
-use crate::{
-    event::WorkloadKind,
-    sensor::policy::{Checked, Table},
-};
+use crate::sensor::policy::{Checked, Table};
 
 impl Sync {
     /// Looks at the next `most` entries of a map, and writes again what is not as it was written; from the start if `anew`.
@@ -42,9 +39,7 @@ impl Sync {
             let sends = usize::from(EGRESS);
             subject.any[sends].length > 0 || subject.pairs[sends] > 0
         };
-        let others = self.residents.values().filter(|known| {
-            matches!(known.workload.kind, WorkloadKind::Host | WorkloadKind::Unit | WorkloadKind::Cgroup)
-        });
+        let others = self.residents.values().filter(|known| known.workload.kind.is_hosts_own());
         others.filter(is_limited).map(|known| known.workload.name.clone()).collect()
     }
 
