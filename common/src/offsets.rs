@@ -72,6 +72,16 @@ pub struct Offsets {
     pub sock_cgrp_data: u32,
     /// `sock_cgroup_data.cgroup`
     pub cgrp_data_cgroup: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `cred.uid`
+    pub cred_uid: u32,
+    /// `task_struct.cgroups`
+    pub task_cgroups: u32,
+    /// `css_set.dfl_cgrp`: its cgroup of the v2 hierarchy
+    pub css_set_dfl_cgrp: u32,
     /// `cgroup.level`
     pub cgroup_level: u32,
     /// `cgroup.ancestors`: pointers, by level

@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     ids::{Address, CgroupId},
     network::{VERDICT_ALLOW, VERDICT_DENY},
+    process::Caller,
     record::Header,
 };
 
@@ -332,6 +333,8 @@ pub struct VerdictRecord {
     pub attempts: u64,
     /// What was judged, and how.
     pub judgement: Judgement,
+    /// Whose call it was, of the attempts the one that is told.
+    pub caller: Caller,
     /// The sender's port, host order; zero where none is chosen yet.
     pub source_port: u16,
     /// The target's port, host order.

@@ -6,6 +6,8 @@ use crate::{ids::Tgid, record::Header};
 
 /// Longest path of an executable that an exec record carries, in bytes; a longer one is cut.
 pub const PATH_LIMIT: usize = 128;
+/// Room for what a thread calls itself (`TASK_COMM_LEN`), with the NUL that ends it.
+pub const COMMAND_LIMIT: usize = 16;
 /// Most bytes of the argument vector that an exec record carries; the rest is cut.
 pub const ARGS_LIMIT: usize = 256;
 
@@ -63,4 +65,18 @@ pub struct ExitRecord {
     pub status: u32,
     /// When the process started, in nanoseconds since boot: with `tgid` its identity.
     pub start_time: u64,
+}
+
+/// The process in whose call something was seen. All zero where it was seen outside its calls.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+pub struct Caller {
+    /// The process; 0 where it is not known.
+    pub tgid: Tgid,
+    /// Real user id, in the initial user namespace.
+    pub uid: u32,
+    /// When the process started, in nanoseconds since boot: with `tgid` its identity.
+    pub start_time: u64,
+    /// What the calling thread calls itself (`task_struct.comm`), ended by NUL.
+    pub command: [u8; COMMAND_LIMIT],
 }

@@ -18,6 +18,7 @@ mod emit;
 mod ancestors;
 
 mod budget;
+mod caller;
 
 mod ends;
 

@@ -42,6 +42,11 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     socket_sk: 0,
     sock_cgrp_data: 0,
     cgrp_data_cgroup: 0,
+    task_comm: 0,
+    task_cred: 0,
+    cred_uid: 0,
+    task_cgroups: 0,
+    css_set_dfl_cgrp: 0,
     cgroup_level: 0,
     cgroup_ancestors: 0,
 };

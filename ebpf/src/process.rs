@@ -112,7 +112,7 @@ fn thread(task: KernelPointer) -> u32 {
 }
 
 #[inline(always)]
-fn start_time(task: KernelPointer) -> u64 {
+pub(crate) fn start_time(task: KernelPointer) -> u64 {
     task.read(offset!(task_start_boottime)).unwrap_or(0)
 }
 

@@ -14,6 +14,7 @@ use cofferdam_common::{
 use crate::{
     atomic::{add, compare_exchange},
     budget::Account,
+    caller,
     emit::{emit, header, monotonic_time},
     ledger,
     maps::SECURITY_RECORDS,
@@ -91,6 +92,7 @@ pub(crate) fn report(attempt: &Attempt<'_>, row: u32, now: u64) {
             (*record).protocol = attempt.protocol;
             (*record).layer = attempt.layer;
             (*record).padding = 0;
+            caller::fill(&mut *record);
         }
     });
 }

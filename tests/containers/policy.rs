@@ -211,6 +211,10 @@ fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
     api.connect(&to)?;
     let told = events.wait_for("a denial", |event| matches!(event.kind, EventKind::Denial(_)))?;
     let EventKind::Denial(denial) = told.kind else { anyhow::bail!("{told:?}") };
+    let caller = denial.caller.as_ref().context("whose call it was")?;
+    let executable = caller.process.executable.as_deref();
+    ensure!(executable.is_some_and(|path| path.ends_with(&caller.command)), "{caller:?}");
+    ensure!(!caller.ancestors.is_empty(), "{caller:?}");
     let told = daemon.ask(&["why", &denial.id[..8]])?;
     for part in
         [&denial.to_string(), "at connect: the caller was told EPERM", "\nNOW\n✖ DENIED", "scene.yaml:5"]
@@ -223,7 +227,8 @@ fn a_denial_is_explained_counted_and_told_with_its_rule() -> Result<()> {
     assert_eq!(denial.rule.map(|rule| (rule.name.clone(), rule.line)), Some(("shop#1".to_owned(), 5)));
     let why = |source: &str| daemon.ask(&["why", source, "shop/db", "--port", "tcp/5432"]);
     let denied = why("ci/runner")?;
-    for part in ["DENIED", "ci/runner", "shop/db", "tcp/5432", "scene.yaml:5"] {
+    let who = format!("  who      {caller}, ");
+    for part in ["DENIED", "ci/runner", "shop/db", "tcp/5432", "scene.yaml:5", &who] {
         ensure!(denied.contains(part), "{part} is missing: {denied}");
     }
     let allowed = why("shop/api")?;

@@ -20,7 +20,7 @@ pub(super) use self::{event::explain_event, who::known};
 use super::{API_VERSION, Answer, Refusal};
 use crate::{
     enforcement,
-    event::{Alert, Protocol, Verdict, Workload},
+    event::{Alert, Caller, Protocol, Verdict, Workload},
     history::Totals,
     interaction::Edge,
     policy::explain::{End, Explanation},
@@ -99,11 +99,23 @@ pub struct PairExplained {
     /// What was seen of it since the daemon started; absent where nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// The process that was told last of those that tried what was denied, or would have been; absent where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_by: Option<TriedBy>,
     /// What the history knows of it; absent where it knows nothing, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<Totals>,
     /// Services at which the two were seen: the last [`MOST_SEEN_AT`].
     pub seen_at: BTreeSet<String>,
+}
+
+/// A process that tried it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TriedBy {
+    /// When it was told.
+    pub time: Timestamp,
+    /// Which.
+    pub caller: Caller,
 }
 
 /// What was seen of a pair and service.
@@ -144,7 +156,11 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let recorded = |source: &Workload, target: &Workload| {
         view.history.totals(&source.name, &target.name).unwrap_or_default()
     };
-    let (mut answers, left_out) = answers(&sources, &targets, service, &edges, judge, recorded);
+    let caller = |source: &Workload, target: &Workload, service| {
+        let told = view.recent.caller(&source.name, &target.name, service);
+        told.map(|(time, caller)| TriedBy { time, caller })
+    };
+    let (mut answers, left_out) = answers(&sources, &targets, service, &edges, judge, (recorded, caller));
     if answers.is_empty() {
         let error = format!("`{}` is the same workload: what it says to itself is no interaction", query.to);
         return Err(Refusal(StatusCode::BAD_REQUEST, error));
@@ -189,13 +205,17 @@ fn answers(
     service: Option<(Protocol, u16)>,
     edges: &[Edge],
     judge: impl Fn(End<'_>, End<'_>, u8, u16) -> Option<(Explanation, String)>,
-    recorded: impl Fn(&Workload, &Workload) -> Vec<Totals>,
+    (recorded, caller): (
+        impl Fn(&Workload, &Workload) -> Vec<Totals>,
+        impl Fn(&Workload, &Workload, (Protocol, u16)) -> Option<TriedBy>,
+    ),
 ) -> (Vec<PairExplained>, usize) {
     let (pairs, mut left_out) = pairs(sources, targets, edges);
     let mut answers = Vec::<PairExplained>::new();
     for (source, target, edges) in pairs {
         let names = target.names(&edges);
         let past = recorded(source.workload(), target.workload());
+        let caller = |service| caller(source.workload(), target.workload(), service);
         let (source, target) = (source.end(), target.end_known_as(&names));
         let mut seen = BTreeMap::<(Protocol, u16), Seen>::new();
         for edge in edges {
@@ -228,6 +248,7 @@ fn answers(
                 explanation: None,
                 text: None,
                 seen: service.and_then(|service| seen.get(&service).copied()),
+                tried_by: service.and_then(caller),
                 past: service.and_then(|service| {
                     past.iter().find(|past| (past.protocol, past.port) == service).cloned()
                 }),
@@ -301,6 +322,8 @@ impl PairExplained {
     /// What the history knows is of all replicas already.
     fn merge(&mut self, other: Self) {
         self.seen_at.extend(other.seen_at);
+        let (own, others) = (self.tried_by.take(), other.tried_by);
+        self.tried_by = own.into_iter().chain(others).max_by_key(|tried| tried.time);
         match (&mut self.seen, other.seen) {
             (Some(seen), Some(more)) => seen.merge(more),
             (seen @ None, more) => *seen = more,

@@ -30,6 +30,7 @@ pub use self::{
     change::{Candidate, Changed, Compared, Confirmed, ForShadow, InShadow, ShadowChanged, Tried},
     explain::{
         EventExplained, EventQuery, ExplainQuery, Explained, MOST_ANSWERS, MOST_SEEN_AT, PairExplained, Seen,
+        TriedBy,
     },
     history::{Recorded, Span, SpanQuery},
     local::{EventsQuery, SyscallsQuery},

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering};
 use cofferdam_common::{
     container::{AttachRecord, CGROUP_PATH_LIMIT, CgroupRecord},
     dns::{DNS_PORT, DnsRecord},
-    ids::{Address, CgroupId},
+    ids::{Address, CgroupId, Tgid},
     network::{FlowRecord, Party, VERDICT_AUDIT, VERDICT_DENY, VERDICT_HOLD, end},
     policy::{EGRESS, Judgement, VerdictRecord, layer, why},
-    process::{ExecRecord, ExitRecord, ForkRecord},
+    process::{self, ExecRecord, ExitRecord, ForkRecord},
 };
 
 use super::{
@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     event::{
-        CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event, EventKind, Exec, Exit,
-        FlowEnd, FlowEvent, Fork, Protocol, Reason, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
+        Caller, CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event, EventKind, Exec,
+        Exit, FlowEnd, FlowEvent, Fork, Protocol, Reason, SCHEMA_VERSION, Verdict, Workload, WorkloadKind,
     },
     sensor::{clock::Clock, record::Record},
 };
@@ -62,7 +62,7 @@ impl Attribution {
         let args = used(&record.args, record.args_length.into());
         let args_truncated = record.args_total > u32::from(record.args_length);
         let mut processes = self.processes();
-        let process = processes.executed(record.tgid, record.start_time, &path);
+        let process = processes.executed(record.tgid, record.start_time, &path, record.parent);
         let parent = processes.parent(record.parent);
         drop(processes);
         let args = arguments(args);
@@ -145,8 +145,20 @@ impl Attribution {
             rule: self.rule(judgement.rule),
             layer: layer::NAMES.get(usize::from(record.layer)).unwrap_or(&"unknown").to_string(),
             attempts: record.attempts,
+            caller: self.caller(&record.caller),
         };
         denial.with_id()
+    }
+
+    /// The process in whose call it was, where that is told.
+    fn caller(&self, told: &process::Caller) -> Option<Caller> {
+        if told.tgid == Tgid(0) {
+            return None;
+        }
+        let (process, ancestors) = self.processes().with_ancestors(told.tgid, told.start_time);
+        let end = told.command.iter().position(|byte| *byte == 0).unwrap_or(told.command.len());
+        let command = clean_bytes(used(&told.command, end), PATH_LIMIT);
+        Some(Caller { process, command, uid: told.uid, ancestors })
     }
 
     fn dns_answer(&self, record: &DnsRecord) -> EventKind {

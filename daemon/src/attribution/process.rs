@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    io, iter,
     sync::Arc,
 };
 
@@ -14,14 +14,20 @@ use crate::event::Process;
 /// Most processes that are remembered. What exceeds it is shown without executable, and counted.
 const LIMIT: usize = 65_536;
 
+/// Most of those that made a process, and those before them, that are told.
+const MOST_ANCESTORS: usize = 4;
+
 /// A process as `/proc` shows it.
 pub(super) struct Running {
     tgid: Tgid,
+    parent: Tgid,
     start_time: u64,
     executable: Option<Arc<str>>,
 }
 
 struct Entry {
+    /// Who made it, as far as that is known.
+    parent: Tgid,
     /// Nanoseconds since boot. Read from `/proc` it is rounded down to [`tick`] until a record tells it exactly.
     start_time: u64,
     executable: Option<Arc<str>>,
@@ -43,9 +49,9 @@ impl ProcessTable {
 
     /// Puts in what runs already; what records told meanwhile is newer and stays.
     pub(super) fn seed(&mut self, running: Vec<Running>) {
-        for Running { tgid, start_time, executable } in running {
+        for Running { tgid, parent, start_time, executable } in running {
             if !self.entries.contains_key(&tgid) {
-                self.put(tgid, Entry { start_time, executable });
+                self.put(tgid, Entry { parent, start_time, executable });
             }
         }
     }
@@ -53,14 +59,33 @@ impl ProcessTable {
     /// `parent` made `child`, which runs the same executable until it begins another.
     pub(super) fn forked(&mut self, child: Tgid, start_time: u64, parent: Tgid) -> (Process, Process) {
         let executable = self.entries.get(&parent).and_then(|parent| parent.executable.clone());
-        self.put(child, Entry { start_time, executable });
+        self.put(child, Entry { parent, start_time, executable });
         (self.process(child, start_time), self.parent(parent))
     }
 
-    /// A process began `executable`.
-    pub(super) fn executed(&mut self, tgid: Tgid, start_time: u64, executable: &str) -> Process {
-        self.put(tgid, Entry { start_time, executable: Some(executable.into()) });
+    /// A child of `parent` began `executable`.
+    pub(super) fn executed(
+        &mut self,
+        tgid: Tgid,
+        start_time: u64,
+        executable: &str,
+        parent: Tgid,
+    ) -> Process {
+        self.put(tgid, Entry { parent, start_time, executable: Some(executable.into()) });
         Process { pid: tgid.0, start_time, executable: Some(executable.to_owned()) }
+    }
+
+    /// A process, and those that made it, the nearest first, as far as they are known and run.
+    pub(super) fn with_ancestors(&self, tgid: Tgid, start_time: u64) -> (Process, Vec<Process>) {
+        let parent_of = |tgid: &Tgid| {
+            self.entries
+                .get(tgid)
+                .map(|entry| entry.parent)
+                .filter(|parent| self.entries.contains_key(parent))
+        };
+        let first = self.same(tgid, start_time).and_then(|_| parent_of(&tgid));
+        let ancestors = iter::successors(first, parent_of).take(MOST_ANCESTORS);
+        (self.process(tgid, start_time), ancestors.map(|tgid| self.parent(tgid)).collect())
     }
 
     /// A process ended.
@@ -131,13 +156,15 @@ pub(super) fn running() -> io::Result<Vec<Running>> {
     Ok(processes
         .flatten()
         .filter_map(|process| {
-            let start_time = process.stat().ok()?.starttime.saturating_mul(tick);
+            let stat = process.stat().ok()?;
+            let start_time = stat.starttime.saturating_mul(tick);
             // Kernel threads have none.
             let executable = process.exe().ok().map(|path| {
                 let path = path.as_os_str().as_encoded_bytes();
                 Arc::from(clean_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path), PATH_LIMIT))
             });
-            Some(Running { tgid: Tgid(u32::try_from(process.pid()).ok()?), start_time, executable })
+            let [tgid, parent] = [process.pid(), stat.ppid].map(|pid| u32::try_from(pid).map(Tgid));
+            Some(Running { tgid: tgid.ok()?, parent: parent.ok()?, start_time, executable })
         })
         .collect())
 }
@@ -162,11 +189,11 @@ mod tests {
     #[test]
     fn a_child_runs_its_parents_executable_until_it_begins_another() {
         let mut table = table(8);
-        table.executed(Tgid(1), 100, "/bin/sh");
+        table.executed(Tgid(1), 100, "/bin/sh", Tgid(0));
         let (child, parent) = table.forked(Tgid(2), 200, Tgid(1));
         assert_eq!(child.executable.as_deref(), Some("/bin/sh"));
         assert_eq!((parent.pid, parent.start_time), (1, 100));
-        table.executed(Tgid(2), 200, "/bin/ls");
+        table.executed(Tgid(2), 200, "/bin/ls", Tgid(0));
         assert_eq!(table.exited(Tgid(2), 200).executable.as_deref(), Some("/bin/ls"));
         assert_eq!(table.parent(Tgid(2)).executable, None);
     }
@@ -174,7 +201,7 @@ mod tests {
     #[test]
     fn a_number_used_again_is_another_process() {
         let mut table = table(8);
-        table.executed(Tgid(1), 0, "/bin/old");
+        table.executed(Tgid(1), 0, "/bin/old", Tgid(0));
         let much_later = 3_600_000_000_000;
         assert_eq!(table.exited(Tgid(1), much_later).executable, None);
         assert_eq!(table.parent(Tgid(1)).executable.as_deref(), Some("/bin/old"));
@@ -184,16 +211,50 @@ mod tests {
     fn a_process_read_from_proc_is_found_by_its_exact_start_time() {
         let mut table = table(8);
         let start_time = 5 * table.tick;
-        table.seed(vec![Running { tgid: Tgid(7), start_time, executable: Some("/bin/db".into()) }]);
+        table.seed(vec![Running {
+            tgid: Tgid(7),
+            parent: Tgid(1),
+            start_time,
+            executable: Some("/bin/db".into()),
+        }]);
         assert_eq!(table.exited(Tgid(7), start_time + 1_234).executable.as_deref(), Some("/bin/db"));
+    }
+
+    #[test]
+    fn who_made_a_process_is_told_as_far_as_he_runs() {
+        let mut table = table(8);
+        let proc = |tgid, executable: &str| Running {
+            tgid: Tgid(tgid),
+            parent: Tgid(tgid - 1),
+            start_time: 0,
+            executable: Some(executable.into()),
+        };
+        table.seed(vec![proc(1, "/sbin/init"), proc(2, "/bin/shim")]);
+        table.executed(Tgid(3), 300, "/bin/sh", Tgid(2));
+        table.forked(Tgid(4), 400, Tgid(3));
+        table.executed(Tgid(4), 400, "/bin/psql", Tgid(3));
+        let told = |table: &ProcessTable| {
+            let (process, ancestors) = table.with_ancestors(Tgid(4), 400);
+            let names = |process: Process| process.executable.unwrap_or_default();
+            (names(process), ancestors.into_iter().map(names).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(told(&table), ("/bin/psql".to_owned(), "/bin/sh /bin/shim /sbin/init".to_owned()));
+        table.exited(Tgid(3), 300);
+        assert_eq!(told(&table), ("/bin/psql".to_owned(), String::new()));
+        // Another has the number.
+        let (process, ancestors) = table.with_ancestors(Tgid(4), 3_600_000_000_000);
+        assert_eq!((process.executable, ancestors), (None, Vec::new()));
+        // One that is its own parent, as records that were lost may make it.
+        table.executed(Tgid(5), 500, "/bin/loop", Tgid(5));
+        assert_eq!(table.with_ancestors(Tgid(5), 500).1.len(), MOST_ANCESTORS);
     }
 
     #[test]
     fn a_full_table_counts_what_it_cannot_take() {
         let mut table = table(1);
-        table.executed(Tgid(1), 1, "/bin/a");
-        table.executed(Tgid(2), 1, "/bin/b");
-        table.executed(Tgid(1), 1, "/bin/c");
+        table.executed(Tgid(1), 1, "/bin/a", Tgid(0));
+        table.executed(Tgid(2), 1, "/bin/b", Tgid(0));
+        table.executed(Tgid(1), 1, "/bin/c", Tgid(0));
         assert_eq!(table.overflow(), 1);
         assert_eq!(table.parent(Tgid(1)).executable.as_deref(), Some("/bin/c"));
     }
@@ -201,10 +262,10 @@ mod tests {
     #[test]
     fn processes_whose_exit_was_lost_are_swept_and_new_ones_are_not() {
         let mut table = table(8);
-        table.executed(Tgid(1), 1, "/bin/a");
-        table.executed(Tgid(2), 1, "/bin/b");
+        table.executed(Tgid(1), 1, "/bin/a", Tgid(0));
+        table.executed(Tgid(2), 1, "/bin/b", Tgid(0));
         let before = table.tgids();
-        table.executed(Tgid(3), 1, "/bin/c");
+        table.executed(Tgid(3), 1, "/bin/c", Tgid(0));
         table.sweep(&before, &HashSet::from([Tgid(2)]));
         assert_eq!(table.tgids(), HashSet::from([Tgid(2), Tgid(3)]));
     }

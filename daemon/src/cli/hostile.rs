@@ -31,9 +31,9 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::{events, log, map, output::printable, ps, why};
 use crate::{
-    api::{EventExplained, Explained, PairExplained, samples},
+    api::{EventExplained, Explained, PairExplained, TriedBy, samples},
     attribution::{Attribution, ContainerFacts, ContainerState, Source},
-    event::{Alert, Event, EventKind, Protocol, Runtime, Verdict, Workload, is_hostile},
+    event::{Alert, Caller, Event, EventKind, Process, Protocol, Runtime, Verdict, Workload, is_hostile},
     interaction::Edge,
     metrics::samples::hooks,
     sensor::{clock::Clock, record::Record},
@@ -103,9 +103,15 @@ fn explained(rng: &mut Rng) -> Explained {
         explanation: None,
         text: Some(text::name(rng)),
         seen: None,
+        tried_by: None,
         past: None,
         seen_at: [text::name(rng)].into(),
     };
+    if rng.bool() {
+        let process = Process { pid: 7, start_time: 1, executable: Some(text::name(rng)) };
+        let caller = Caller { ancestors: vec![process.clone()], process, command: text::name(rng), uid: 0 };
+        answer.tried_by = Some(TriedBy { time: Timestamp::UNIX_EPOCH, caller });
+    }
     if rng.bool() {
         (answer.verdict, answer.protocol) = (None, None);
     }
@@ -213,7 +219,7 @@ impl Host {
             flow.header.kind = kind::FLOW_OPEN;
             (flow.client, flow.server, flow.server_port) = (cgroup(at - 1), cgroup(at), 80);
             if at.is_multiple_of(2) {
-                return Self::denial(at);
+                return self.denial(at);
             }
             return flow.as_bytes().to_vec();
         }
@@ -226,11 +232,13 @@ impl Host {
     }
 
     /// What was denied between the one before and it.
-    fn denial(at: usize) -> Vec<u8> {
+    fn denial(&mut self, at: usize) -> Vec<u8> {
         let mut denial = VerdictRecord::new_zeroed();
         denial.header.kind = kind::VERDICT;
         (denial.source, denial.target, denial.port, denial.attempts) = (cgroup(at - 1), cgroup(at), 80, 1);
         denial.judgement.verdict = VERDICT_DENY;
+        denial.caller.tgid = Tgid(at as u32);
+        fill(&mut denial.caller.command, &text::bytes(&mut self.rng));
         denial.as_bytes().to_vec()
     }
 

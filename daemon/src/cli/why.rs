@@ -15,7 +15,7 @@ use super::{
     question,
 };
 use crate::{
-    api::{ExplainQuery, Explained, MOST_SEEN_AT, PairExplained, Seen},
+    api::{ExplainQuery, Explained, MOST_SEEN_AT, PairExplained, Seen, TriedBy},
     event::{Protocol, Verdict},
     history::Totals,
 };
@@ -131,8 +131,8 @@ pub(super) fn text(explained: &Explained, now: Timestamp, for_people: bool) -> S
 
 /// One answer. What is seen of it stands in the first line, the reasons below.
 fn shown(answer: &PairExplained, now: Timestamp, for_people: bool) -> String {
-    let PairExplained { source, target, protocol, port, verdict, explanation, text, seen, past, seen_at } =
-        answer;
+    let PairExplained { source, target, protocol, port, verdict, explanation, text, seen, past, .. } = answer;
+    let seen_at = &answer.seen_at;
     let between = format!("{} → {}", printable(source), printable(target));
     let Some(verdict) = verdict else {
         return match protocol {
@@ -167,6 +167,10 @@ fn shown(answer: &PairExplained, now: Timestamp, for_people: bool) -> String {
         // Its first line is said.
         Some(text) => shown.extend(text.lines().skip(1).map(|line| printable(line).into_owned() + "\n")),
         None => shown += "  because  no policy is in force: everything passes\n",
+    }
+    if let Some(TriedBy { time, caller }) = &answer.tried_by {
+        let caller = caller.to_string();
+        shown += &format!("  who      {}, {}\n", printable(&caller), when(*time, now, for_people));
     }
     let elsewhere: Vec<_> = seen_at.iter().filter(|at| **at != service).map(|at| printable(at)).collect();
     if let Some(seen) = seen {

@@ -22,7 +22,7 @@ pub use self::{
     container::{CgroupChange, CgroupEvent},
     network::{DnsAnswer, Endpoint, FlowEnd, FlowEvent, Verdict},
     policy::{Denial, Direction, Reason, RuleName},
-    process::{Exec, Exit, Fork, Process},
+    process::{Caller, Exec, Exit, Fork, Process},
     protocol::{Protocol, UnknownProtocol},
     text::is_hostile,
     workload::{Kubernetes, Runtime, Scope, Workload, WorkloadKind},

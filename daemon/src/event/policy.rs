@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Protocol, Verdict, id};
+use super::{Caller, Endpoint, Protocol, Verdict, id};
 
 /// An interaction that a policy denied, or would have denied. Repeats are folded: `attempts`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -31,6 +31,9 @@ pub struct Denial {
     pub layer: String,
     /// Packets and calls of the same kind since the last such event, this one included.
     pub attempts: u64,
+    /// Whose call it was, of several attempts the one that was told. Absent where that is not sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
 }
 
 /// A rule, and where it stands.

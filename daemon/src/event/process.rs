@@ -1,6 +1,6 @@
 //! Family process: fork, exec, exit.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,35 @@ pub struct Process {
     /// Path of its executable, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<String>,
+}
+
+/// The process that called the kernel, and so tried something.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Caller {
+    /// Which.
+    #[serde(flatten)]
+    pub process: Process,
+    /// What its thread calls itself, which may be anything (`/proc/PID/comm`).
+    pub command: String,
+    /// Real user id in the initial user namespace.
+    pub uid: u32,
+    /// Who made it, who made that one, and so on: those that still ran when it was told, four at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Process>,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { process, command, uid, ancestors } = self;
+        write!(f, "pid {} {command}", process.pid)?;
+        if let Some(executable) = &process.executable {
+            write!(f, " ({executable})")?;
+        }
+        for ancestor in ancestors {
+            write!(f, " ← {}", ancestor.executable.as_deref().unwrap_or("?"))?;
+        }
+        write!(f, ", user {uid}")
+    }
 }
 
 /// A process made another.

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use lru::LruCache;
 
-use crate::event::{Denial, Event, EventKind};
+use crate::event::{Caller, Denial, Event, EventKind, Protocol};
 
 /// How many are kept: those that were told last.
 const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
@@ -35,6 +35,23 @@ impl Recent {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.put(denial.id.clone(), (event.time, denial.clone()));
         }
+    }
+
+    /// The process that was told last of those that tried what was denied, or would have been, and when.
+    pub fn caller(
+        &self,
+        source: &str,
+        target: &str,
+        (protocol, port): (Protocol, u16),
+    ) -> Option<(Timestamp, Caller)> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |denial: &Denial| {
+            (denial.source.workload.name.as_str(), denial.target.workload.name.as_str()) == (source, target)
+                && (denial.protocol, denial.target.port) == (protocol, port)
+        };
+        let meant = kept.iter().filter(|(_, (_, denial))| is_meant(denial));
+        let with_caller = meant.filter_map(|(_, (time, denial))| Some((*time, denial.caller.clone()?)));
+        with_caller.max_by_key(|(time, _)| *time)
     }
 
     /// The one whose id begins so, as it was told last, and when.
@@ -79,6 +96,28 @@ mod tests {
         let attempts = |id| recent.named(id).map(|told| told.map(|(_, denial)| denial.attempts));
         assert_eq!((attempts("9f2"), attempts("9f3d"), attempts("a")), (Ok(Some(7)), Ok(Some(1)), Ok(None)));
         assert_eq!(attempts("9f"), Err(Several));
+    }
+
+    #[test]
+    fn who_tried_it_is_the_one_that_was_told_last_even_if_nobody_is_told_since() {
+        let recent = Recent::default();
+        let by = |id: &str, command: Option<&str>| Denial {
+            id: id.to_owned(),
+            caller: command
+                .map(|command| Caller { command: command.to_owned(), ..denial().caller.expect("a caller") }),
+            ..denial()
+        };
+        let caller = |port| recent.caller("shop/web", "shop/db", (Protocol::Tcp, port));
+        let command = |port| caller(port).map(|(_, caller)| caller.command);
+        note(&recent, by("a", None));
+        assert_eq!(command(5_432), None);
+        let later =
+            Event { time: samples::denial().time + jiff::Span::new().seconds(1), ..samples::denial() };
+        recent.note(&Event { kind: EventKind::Denial(by("b", Some("psql"))), ..later });
+        note(&recent, by("c", Some("nc")));
+        note(&recent, by("d", None));
+        assert_eq!(command(5_432).as_deref(), Some("psql"), "by the time at which it was");
+        assert_eq!(command(80), None, "another port");
     }
 
     #[test]

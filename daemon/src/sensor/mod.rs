@@ -319,12 +319,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How lines of the verifier's log begin that say what it cost, and not why it refuses.
+const NO_REASON: [&str; 4] = ["processed ", "verification time ", "stack depth ", ": "];
+
 /// An error in one line: the verifier's log has thousands.
 fn reason(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or_default();
-    match lines.rfind(|line| !line.starts_with("processed")) {
+    match lines.rfind(|line| !NO_REASON.iter().any(|begin| line.starts_with(begin))) {
         Some(last) => format!("{first} ... {last}"),
         None => first.to_owned(),
     }

@@ -26,7 +26,7 @@ const SYSCALL: &str = "syscall";
 const POLICY: &str = "policy";
 const SENDMSG: &str = "socket_sendmsg";
 
-const FIELDS: [Field; 38] = [
+const FIELDS: [Field; 48] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -55,6 +55,16 @@ const FIELDS: [Field; 38] = [
     ("pt_regs", "orig_ax", |o| &mut o.regs_orig_ax, SYSCALL),
     ("task_struct", "thread_info", |o| &mut o.task_thread_info, SYSCALL),
     ("thread_info", "status", |o| &mut o.thread_status, SYSCALL),
+    ("task_struct", "tgid", |o| &mut o.task_tgid, POLICY),
+    ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, POLICY),
+    ("task_struct", "mm", |o| &mut o.task_mm, POLICY),
+    ("task_struct", "comm", |o| &mut o.task_comm, POLICY),
+    ("task_struct", "cred", |o| &mut o.task_cred, POLICY),
+    ("cred", "uid", |o| &mut o.cred_uid, POLICY),
+    ("task_struct", "cgroups", |o| &mut o.task_cgroups, POLICY),
+    ("css_set", "dfl_cgrp", |o| &mut o.css_set_dfl_cgrp, POLICY),
+    ("cgroup", "kn", |o| &mut o.cgroup_kn, POLICY),
+    ("kernfs_node", "id", |o| &mut o.kernfs_id, POLICY),
     ("sock", "sk_socket", |o| &mut o.sock_socket, POLICY),
     ("socket", "file", |o| &mut o.socket_file, POLICY),
     ("socket", "sk", |o| &mut o.socket_sk, SENDMSG),

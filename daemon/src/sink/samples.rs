@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    Alert, AlertKind, AlertState, CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint, Event,
-    EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork, Lost, Process, Protocol, Reason, RuleName, Runtime,
-    SCHEMA_VERSION, Severity, Verdict, Workload, WorkloadKind,
+    Alert, AlertKind, AlertState, Caller, CgroupChange, CgroupEvent, Denial, Direction, DnsAnswer, Endpoint,
+    Event, EventKind, Exec, Exit, FlowEnd, FlowEvent, Fork, Lost, Process, Protocol, Reason, RuleName,
+    Runtime, SCHEMA_VERSION, Severity, Verdict, Workload, WorkloadKind,
 };
 
 pub(crate) const WEB_ID: &str = "3f2a9c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f809";
@@ -131,6 +131,12 @@ pub(crate) fn denial() -> Event {
         rule: Some(rule.into()),
         layer: "connect".to_owned(),
         attempts: 3,
+        caller: Some(Caller {
+            process: process(8_123, "/usr/bin/psql"),
+            command: "psql".to_owned(),
+            uid: 1_000,
+            ancestors: vec![process(8_120, "/bin/sh")],
+        }),
     };
     let kind = kind.with_id();
     event(9, &kind.to_string(), EventKind::Denial(kind))

@@ -135,6 +135,7 @@ fn a_frame_of_one_who_may_not_send_is_denied_as_it_is_sent_and_told_as_his() {
             (web_cgroup.id, CgroupId::NONE, web_cgroup.id)
         );
         assert_eq!((denied.source_address, denied.protocol, denied.port), (Address::NONE, RESERVED, 0));
+        assert_eq!(denied.caller.tgid.0, std::process::id());
         let judgement = denied.judgement;
         assert_eq!(
             (judgement.rule, judgement.verdict, judgement.why, judgement.direction),

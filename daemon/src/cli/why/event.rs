@@ -49,13 +49,16 @@ fn denied(denial: &Denial, time: Timestamp, now: Timestamp, for_people: bool) ->
         (Verdict::Deny, _) => "it did not pass",
         _ => "it passed, and was reported",
     };
+    let caller =
+        denial.caller.as_ref().map(|caller| format!("  tried by {}\n", printable(&caller.to_string())));
     format!(
-        "{style}{mark} denial{style:#}  {}  {}\n  {}\n  decided by {}, at {}: {effect}\n",
+        "{style}{mark} denial{style:#}  {}  {}\n  {}\n  decided by {}, at {}: {effect}\n{}",
         printable(&denial.id),
         super::when(time, now, for_people),
         printable(&denial.to_string()),
         printable(&end),
         printable(&denial.layer),
+        caller.unwrap_or_default(),
     )
 }
 
@@ -80,10 +83,12 @@ mod tests {
         ✖ denial  6ac3acb19b00aeaf  40 s ago
           shop/web -> shop/db tcp/5432 denied, not allowed by shop#2 (/etc/cofferdam/policies/shop.yaml:14), 3 times
           decided by what shop/db may receive, at connect: the caller was told EPERM
+          tried by pid 8123 psql (/usr/bin/psql) ← /bin/sh, user 1000
         ");
         assert!(include_str!("../../../../docs/cli.md").contains(&page), "docs/cli.md lacks\n{page}");
         let EventKind::Denial(denial) = samples::denial().kind else { panic!("no denial") };
-        let audited = Denial { verdict: Verdict::Audit, direction: Direction::Egress, ..denial };
+        let audited =
+            Denial { caller: None, verdict: Verdict::Audit, direction: Direction::Egress, ..denial };
         let page = plain(&told(EventKind::Denial(audited)));
         let end = "  decided by what shop/web may send, at connect: it passed, and was reported\n";
         assert!(page.starts_with("▲ denial") && page.ends_with(end), "{page}");

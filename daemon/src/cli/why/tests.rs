@@ -14,7 +14,7 @@ use crate::{
         explain::{End, explain},
         samples,
     },
-    sink::samples::{alert, api, container, web},
+    sink::samples::{alert, api, container, denial, web},
 };
 
 const FILE: &str = "/etc/cofferdam/policies/shop.yaml";
@@ -47,6 +47,7 @@ fn explained(mode: &str, list: &str, source: &Workload, port: u16) -> PairExplai
         text: Some(explanation.text(&[(Path::new(FILE), policy.as_str())].into())),
         explanation: Some(explanation),
         seen: None,
+        tried_by: None,
         past: None,
         seen_at: [].into(),
     }
@@ -81,8 +82,11 @@ fn told(answer: PairExplained) -> Explained {
 
 #[test]
 fn what_is_denied_is_explained_as_the_documentation_has_it() {
+    let EventKind::Denial(denial) = denial().kind else { panic!("no denial") };
+    let tried_by = TriedBy { time: edge().last_seen, caller: denial.caller.expect("a caller") };
     let answer = PairExplained {
         seen: Some(seen(0, 0, 3)),
+        tried_by: Some(tried_by),
         seen_at: ["tcp/5432".to_owned()].into(),
         ..explained("enforce", "allow", &web(), 5_432)
     };
@@ -94,6 +98,7 @@ fn what_is_denied_is_explained_as_the_documentation_has_it() {
                 │     ^ is about shop/db: it may receive only from whom an entry allows
               6 │       - {from: shop/api, port: tcp/5432}
                 │         ^ shop/web does not match: name is "shop/web" (the rule wants "shop/api")
+      who      pid 8123 psql (/usr/bin/psql) ← /bin/sh, user 1000, 41 s ago
       seen     first 1 h ago, last 41 s ago
     "#);
     assert!(include_str!("../../../../docs/cli.md").contains(&page), "docs/cli.md shows another answer");
