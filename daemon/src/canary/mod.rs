@@ -4,6 +4,8 @@
 //! Each is a process in a cgroup and a network namespace of its own, behind a virtual Ethernet link whose end at the host is
 //! judged as any container's. What they may is fixed ([`crate::policy::canary`]). What one sends goes from the host's end of
 //! its link into that of the other ([`crate::links::lay`]), so that nothing else of the host has to do with it.
+//!
+//! Where calls that send past the IP stack are judged, the one who sends has a second process without such a link.
 
 use std::{
     collections::HashSet,
@@ -52,6 +54,8 @@ pub const COMMAND: &str = "canary";
 const LINKS: [&str; 2] = ["cofferdam-send", "cofferdam-recv"];
 /// What they call their own ends.
 const INNER: &str = "eth0";
+/// The only interface where there is no link.
+const LOOPBACK: &str = "lo";
 /// Their hardware addresses, which are of this kind only (IEEE 802: locally administered).
 const MACS: [Mac; 2] = [[0x02, 0xcf, 0, 0, 0, 1], [0x02, 0xcf, 0, 0, 0, 2]];
 
@@ -82,30 +86,47 @@ pub struct Canaries {
     // In this order: a cgroup can be removed when nobody is there any more. The links go with the namespaces.
     sender: Helper,
     receiver: Helper,
+    linkless: Option<Linkless>,
     homes: [Home; 2],
     no_ipv6: Option<String>,
     next: Token,
     tasks: Handle,
 }
 
+/// The second process of the one who sends.
+struct Linkless {
+    helper: Helper,
+    home: Home,
+}
+
 impl Canaries {
     /// Makes them, and removes what a daemon has left that was killed. `cgroup_root` is where the v2 tree is mounted; links
-    /// are laid by `tasks`. Who they are is told to `tell` before they do anything, and once more when all is known. Blocks.
+    /// are laid by `tasks`; `calls_are_judged` says whether calls are that send past the IP stack. Who they are is told to
+    /// `tell` before they do anything, and once more when all is known. Blocks.
     ///
     /// # Errors
     /// Why they cannot be made. Then nothing of them is there.
-    pub fn make(cgroup_root: &Path, tasks: &Handle, tell: impl Fn(Vec<Canary>)) -> anyhow::Result<Self> {
+    pub fn make(
+        cgroup_root: &Path,
+        tasks: &Handle,
+        calls_are_judged: bool,
+        tell: impl Fn(Vec<Canary>),
+    ) -> anyhow::Result<Self> {
         let parent = home::own(cgroup_root)?;
         home::clear(&parent);
         let [sends, receives] = ["sender", "receiver"].map(|name| Home::make(&parent, name));
         let homes = [sends?, receives?];
-        tell(told(&homes, [None; 2]));
+        let linkless = calls_are_judged.then(|| Home::make(&parent, "linkless")).transpose()?;
+        tell(told(&homes, linkless.as_ref(), [None; 2]));
         let [sender, receiver] = homes.each_ref().map(|home| Helper::start(home.directory()));
         let (sender, receiver) = (sender?, receiver?);
-        let mut canaries = Self { sender, receiver, homes, no_ipv6: None, next: 1, tasks: tasks.clone() };
+        let linkless = linkless.map(Linkless::start).transpose()?;
+        let tasks = tasks.clone();
+        let mut canaries = Self { sender, receiver, linkless, homes, no_ipv6: None, next: 1, tasks };
         canaries.connect()?;
         let pids = [&canaries.sender, &canaries.receiver].map(|helper| Some(helper.pid()));
-        tell(told(&canaries.homes, pids));
+        let linkless = canaries.linkless.as_ref().map(|linkless| &linkless.home);
+        tell(told(&canaries.homes, linkless, pids));
         Ok(canaries)
     }
 
@@ -120,7 +141,7 @@ impl Canaries {
     /// # Errors
     /// When they do not answer any more.
     pub fn try_all(&mut self) -> anyhow::Result<Vec<String>> {
-        let probes: Vec<_> = probe::all(self.no_ipv6.is_none()).collect();
+        let probes: Vec<_> = probe::all(self.no_ipv6.is_none(), self.linkless.is_some()).collect();
         let mut tries: Vec<(Probe, Token, Outcome)> = Vec::with_capacity(probes.len());
         for probe in probes {
             let token = self.next;
@@ -145,9 +166,13 @@ impl Canaries {
 
     fn send(&mut self, probe: &Probe, token: Token) -> anyhow::Result<Outcome> {
         let [from, own, shared] = if probe.ipv6 { V6 } else { V4 };
-        let to = if probe.place == Place::Own { own } else { shared };
+        let to = if probe.place == Place::Shared { shared } else { own };
         let shot = Shot { how: probe.how, from, to, port: probe.port, mac: MACS[1], token };
-        match self.sender.ask(&Ask::Send(shot), SENT_WITHIN)? {
+        let sender = match &mut self.linkless {
+            Some(linkless) if probe.place == Place::Nowhere => &mut linkless.helper,
+            _ => &mut self.sender,
+        };
+        match sender.ask(&Ask::Send(shot), SENT_WITHIN)? {
             Answer::Sent(outcome) => Ok(outcome),
             other => bail!("an answer that fits nothing: {other:?}"),
         }
@@ -165,10 +190,18 @@ impl Canaries {
             |addresses: &[(IpAddr, u8)], mac| addresses.iter().map(|(address, _)| (*address, mac)).collect();
         let (of_one, of_two) = (at(&one, MACS[0]), at(&two, MACS[1]));
         let ports = vec![OPEN, CLOSED, HIDDEN];
-        let not_there = settle(&mut self.sender, one, of_two, Vec::new()).context("the sender")?;
-        let nor_there = settle(&mut self.receiver, two, of_one, ports).context("the receiver")?;
+        let not_there = settle(&mut self.sender, INNER, one, of_two, Vec::new()).context("the sender")?;
+        let nor_there = settle(&mut self.receiver, INNER, two, of_one, ports).context("the receiver")?;
         self.no_ipv6 = not_there.or(nor_there);
         Ok(())
+    }
+}
+
+impl Linkless {
+    fn start(home: Home) -> anyhow::Result<Self> {
+        let mut helper = Helper::start(home.directory())?;
+        settle(&mut helper, LOOPBACK, Vec::new(), Vec::new(), Vec::new()).context("who has no link")?;
+        Ok(Self { helper, home })
     }
 }
 
@@ -181,8 +214,11 @@ impl Drop for Canaries {
     }
 }
 
-/// Who they are.
-fn told(homes: &[Home; 2], pids: [Option<u32>; 2]) -> Vec<Canary> {
+/// Who they are. Where there is no link, it is not looked for one.
+fn told(homes: &[Home; 2], linkless: Option<&Home>, pids: [Option<u32>; 2]) -> Vec<Canary> {
+    let sender = Role::Sender.name();
+    let linkless =
+        linkless.map(|home| Canary { name: sender, cgroup: home.cgroup, pid: None, addresses: Vec::new() });
     let told = Role::ALL.into_iter().zip(homes).zip(pids).zip(V4.into_iter().zip(V6));
     told.map(|(((role, home), pid), (v4, v6))| Canary {
         name: role.name(),
@@ -190,17 +226,19 @@ fn told(homes: &[Home; 2], pids: [Option<u32>; 2]) -> Vec<Canary> {
         pid,
         addresses: vec![v4, v6],
     })
+    .chain(linkless)
     .collect()
 }
 
 /// Has one settle; returns why it has no IPv6, if it has none.
 fn settle(
     helper: &mut Helper,
+    interface: &str,
     addresses: Vec<(IpAddr, u8)>,
     neighbours: Vec<(IpAddr, Mac)>,
     ports: Vec<u16>,
 ) -> anyhow::Result<Option<String>> {
-    let ask = Ask::Settle { interface: INNER.to_owned(), addresses, neighbours, ports };
+    let ask = Ask::Settle { interface: interface.to_owned(), addresses, neighbours, ports };
     match helper.ask(&ask, SENT_WITHIN)? {
         Answer::Done => Ok(None),
         Answer::WithoutIpv6(why) => Ok(Some(why)),

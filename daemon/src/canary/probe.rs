@@ -22,6 +22,8 @@ pub(super) enum Place {
     Own,
     /// That the kernel takes for a peer's outside: only the receiver's socket tells who has it.
     Shared,
+    /// None: who sends has no link, and what he sends never leaves him.
+    Nowhere,
 }
 
 /// What must come of it.
@@ -40,10 +42,11 @@ pub(super) enum Layer {
     Egress,
     Ingress,
     Veth,
+    Lsm,
 }
 
 /// How something can be tried: by which way, to which address and port, and what must come of it.
-const TRIES: [(How, Place, u16, Must); 12] = [
+const TRIES: [(How, Place, u16, Must); 13] = [
     (How::Connect, Place::Own, OPEN, Must::Arrive),
     (How::Datagram, Place::Own, OPEN, Must::Arrive),
     (How::Datagram, Place::Shared, OPEN, Must::Arrive),
@@ -56,12 +59,15 @@ const TRIES: [(How, Place, u16, Must); 12] = [
     (How::Datagram, Place::Shared, HIDDEN, Must::Fail(Layer::Ingress)),
     (How::Connect, Place::Shared, HIDDEN, Must::Fail(Layer::Ingress)),
     (How::Frame, Place::Own, CLOSED, Must::Fail(Layer::Veth)),
+    // The same that passes where there is a link at which it is judged: without one, nobody knows what it is.
+    (How::Frame, Place::Nowhere, OPEN, Must::Fail(Layer::Lsm)),
 ];
 
-/// All that is tried.
-pub(super) fn all(ipv6: bool) -> impl Iterator<Item = Probe> {
-    [false, true].into_iter().filter(move |six| ipv6 || !six).flat_map(|ipv6| {
-        TRIES.into_iter().map(move |(how, place, port, must)| Probe { how, ipv6, place, port, must })
+/// All that is tried: over IPv6 as well, and where there is no link.
+pub(super) fn all(ipv6: bool, linkless: bool) -> impl Iterator<Item = Probe> {
+    [false, true].into_iter().filter(move |six| ipv6 || !six).flat_map(move |ipv6| {
+        let tries = TRIES.into_iter().filter(move |(_, place, ..)| linkless || *place != Place::Nowhere);
+        tries.map(move |(how, place, port, must)| Probe { how, ipv6, place, port, must })
     })
 }
 
@@ -93,10 +99,12 @@ impl Probe {
             (Must::Fail(Layer::Ingress), Outcome::Sent, Seen::Passed) => self.how != How::Connect,
             // A connection of which no answer comes is given up.
             (Must::Fail(Layer::Ingress), Outcome::Failed(_), Seen::Nothing) => self.how == How::Connect,
-            (Must::Fail(Layer::Connect | Layer::Egress), Outcome::Refused, Seen::Nothing) => true,
+            (Must::Fail(Layer::Connect | Layer::Egress | Layer::Lsm), Outcome::Refused, Seen::Nothing) => {
+                true
+            }
             (Must::Fail(_), _, _) => false,
         };
-        (!right).then(|| format!("{self}, and {}", came(outcome, seen)))
+        (!right).then(|| format!("{self}, and {}", came(outcome, seen, self.place)))
     }
 }
 
@@ -109,8 +117,10 @@ enum Seen {
     Arrived,
 }
 
-fn came(outcome: &Outcome, seen: Seen) -> String {
+fn came(outcome: &Outcome, seen: Seen, place: Place) -> String {
     match (outcome, seen) {
+        // There is nowhere to arrive.
+        (Outcome::Sent, Seen::Nothing) if place == Place::Nowhere => "was sent".to_owned(),
         (_, Seen::Arrived) => "arrived".to_owned(),
         (_, Seen::Passed) => "was denied only at the receiver's socket".to_owned(),
         (Outcome::Sent, Seen::Nothing) => "was sent and did not arrive".to_owned(),
@@ -125,6 +135,7 @@ impl fmt::Display for Probe {
             How::Connect => ("tcp", ""),
             How::Datagram => ("udp", ""),
             How::Raw => ("udp", ", sent by a raw socket,"),
+            How::Frame if self.place == Place::Nowhere => ("udp", ", sent by AF_PACKET without a link,"),
             How::Frame => ("udp", ", sent by AF_PACKET,"),
         };
         let version = if self.ipv6 { 6 } else { 4 };
@@ -143,6 +154,7 @@ impl fmt::Display for Layer {
             Self::Egress => "egress",
             Self::Ingress => "ingress",
             Self::Veth => "veth",
+            Self::Lsm => "lsm",
         })
     }
 }
@@ -152,7 +164,7 @@ mod tests {
     use super::*;
 
     fn probe(how: How, place: Place, port: u16) -> Probe {
-        let found = all(true).filter(|it| (it.how, it.place, it.port) == (how, place, port) && it.ipv6);
+        let found = all(true, true).filter(|it| (it.how, it.place, it.port) == (how, place, port) && it.ipv6);
         let [probe] = found.collect::<Vec<_>>()[..] else { panic!("{how:?} {port} is not tried once") };
         probe
     }
@@ -164,17 +176,18 @@ mod tests {
 
     #[test]
     fn each_layer_is_tried_over_both_versions_and_what_passes_it_as_well() {
-        for layer in [Layer::Connect, Layer::Egress, Layer::Ingress, Layer::Veth] {
+        for layer in [Layer::Connect, Layer::Egress, Layer::Ingress, Layer::Veth, Layer::Lsm] {
             for six in [false, true] {
-                assert!(all(true).any(|it| it.must == Must::Fail(layer) && it.ipv6 == six), "{layer}");
+                assert!(all(true, true).any(|it| it.must == Must::Fail(layer) && it.ipv6 == six), "{layer}");
             }
         }
-        assert_eq!(all(true).count(), 2 * all(false).count());
+        assert_eq!(all(true, true).count(), 2 * all(false, true).count());
+        assert!(all(true, false).all(|it| it.must != Must::Fail(Layer::Lsm)));
         // Else that nothing arrives would say nothing.
-        for it in all(true).filter(|it| it.must != Must::Arrive) {
+        for it in all(true, true).filter(|it| it.must != Must::Arrive) {
             let passes =
                 |other: Probe| other.must == Must::Arrive && other.how == it.how && other.ipv6 == it.ipv6;
-            assert!(all(true).any(passes), "{it}");
+            assert!(all(true, true).any(passes), "{it}");
         }
     }
 
@@ -191,6 +204,7 @@ mod tests {
             (probe(How::Datagram, Place::Shared, HIDDEN), Outcome::Sent, &[At::Interface]),
             (probe(How::Connect, Place::Shared, HIDDEN), nobody(), &[]),
             (probe(How::Frame, Place::Own, CLOSED), Outcome::Sent, &[]),
+            (probe(How::Frame, Place::Nowhere, OPEN), Outcome::Refused, &[]),
         ] {
             assert_eq!(fault(probe, &outcome, at), None, "{probe}");
         }
@@ -222,6 +236,12 @@ mod tests {
                 Outcome::Failed("timed out".to_owned()),
                 &[],
                 "tcp/7009 over IPv6 was to be denied at connect, and was not refused, but failed: timed out",
+            ),
+            (
+                probe(How::Frame, Place::Nowhere, OPEN),
+                Outcome::Sent,
+                &[],
+                "udp/7007 over IPv6, sent by AF_PACKET without a link, was to be denied at lsm, and was sent",
             ),
             (
                 probe(How::Datagram, Place::Shared, HIDDEN),

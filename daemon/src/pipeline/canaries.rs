@@ -93,7 +93,7 @@ impl Keeper<'_> {
             Some(canaries) => canaries,
             none => {
                 let tell = |canaries| self.view.attribution.set_canaries(canaries);
-                let canaries = Canaries::make(self.cgroup_root, self.tasks, tell)?;
+                let canaries = Canaries::make(self.cgroup_root, self.tasks, sensor.judges_unread(), tell)?;
                 if let Some(why) = canaries.no_ipv6() {
                     tracing::info!("canaries try nothing over IPv6: {why}");
                 }
