@@ -72,6 +72,8 @@ pub struct Offsets {
     pub sock_cgrp_data: u32,
     /// `sock_cgroup_data.cgroup`
     pub cgrp_data_cgroup: u32,
+    /// `task_struct.group_leader`; 0 where one of those is missing that tell whose call it was
+    pub task_group_leader: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
     /// `task_struct.cred`

@@ -6,7 +6,7 @@ use crate::{ids::Tgid, record::Header};
 
 /// Longest path of an executable that an exec record carries, in bytes; a longer one is cut.
 pub const PATH_LIMIT: usize = 128;
-/// Room for what a thread calls itself (`TASK_COMM_LEN`), with the NUL that ends it.
+/// Room for what a process calls itself (`TASK_COMM_LEN`), with the NUL that ends it.
 pub const COMMAND_LIMIT: usize = 16;
 /// Most bytes of the argument vector that an exec record carries; the rest is cut.
 pub const ARGS_LIMIT: usize = 256;
@@ -77,6 +77,6 @@ pub struct Caller {
     pub uid: u32,
     /// When the process started, in nanoseconds since boot: with `tgid` its identity.
     pub start_time: u64,
-    /// What the calling thread calls itself (`task_struct.comm`), ended by NUL.
+    /// What it calls itself (`task_struct.comm` of its first thread), ended by NUL.
     pub command: [u8; COMMAND_LIMIT],
 }

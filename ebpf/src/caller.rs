@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 use cofferdam_common::{
     ids::{CgroupId, Tgid},
-    network::{PROTOCOL_SCTP, PROTOCOL_TCP},
+    network::{PROTOCOL_UDP, PROTOCOL_UDPLITE},
     policy::{VerdictRecord, layer},
     process::COMMAND_LIMIT,
 };
@@ -26,18 +26,24 @@ fn cgroup(task: KernelPointer) -> Option<CgroupId> {
 /// small.
 #[inline(never)]
 pub(crate) fn fill(record: &mut VerdictRecord) {
-    let VerdictRecord { header, layer, protocol, caller, .. } = record;
+    let VerdictRecord { header, source, layer, protocol, caller, .. } = record;
     caller.tgid = Tgid(0);
     caller.uid = 0;
     caller.start_time = 0;
     caller.command = [0; COMMAND_LIMIT];
+    // This kernel lacks one of the fields.
+    if offset!(task_group_leader) == 0 {
+        return;
+    }
     // SAFETY: a helper without arguments.
     let task = KernelPointer(unsafe { bpf_get_current_task() } as *const _);
     let is_meant = match *layer {
-        layer::CONNECT | layer::LSM => true,
-        // These the kernel sends of itself as well, whoever runs meanwhile. All else is sent within a call, and not by a thread
-        // of the kernel's, which has no memory of its own.
-        layer::EGRESS if !matches!(*protocol, PROTOCOL_TCP | PROTOCOL_SCTP) => {
+        layer::CONNECT => true,
+        // He may use the socket of another, as whose it is told.
+        layer::LSM => header.cgroup == *source,
+        // All else the kernel sends of itself as well, whoever runs meanwhile. These it sends within a call, but for threads of
+        // its own, which have no memory.
+        layer::EGRESS if matches!(*protocol, PROTOCOL_UDP | PROTOCOL_UDPLITE) => {
             task.follow(offset!(task_mm)).is_some() && cgroup(task) == Some(header.cgroup)
         }
         _ => false,
@@ -45,12 +51,16 @@ pub(crate) fn fill(record: &mut VerdictRecord) {
     if !is_meant {
         return;
     }
-    caller.tgid = tgid(task);
-    caller.start_time = start_time(task);
-    caller.uid = task.follow(offset!(task_cred)).and_then(|cred| cred.read(offset!(cred_uid))).unwrap_or(0);
+    let Some(leader) = task.follow(offset!(task_group_leader)) else { return };
+    let Some(uid) = task.follow(offset!(task_cred)).and_then(|cred| cred.read(offset!(cred_uid))) else {
+        return;
+    };
+    caller.uid = uid;
+    caller.start_time = start_time(leader);
     // SAFETY: the helper writes as much as it is told, or fails.
     unsafe {
-        let command = task.0.cast::<u8>().add(offset!(task_comm) as usize);
+        let command = leader.0.cast::<u8>().add(offset!(task_comm) as usize);
         bpf_probe_read_kernel((&raw mut caller.command).cast(), COMMAND_LIMIT as u32, command.cast());
     }
+    caller.tgid = tgid(leader);
 }

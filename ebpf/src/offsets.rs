@@ -42,6 +42,7 @@ pub(crate) static OFFSETS: Offsets = Offsets {
     socket_sk: 0,
     sock_cgrp_data: 0,
     cgrp_data_cgroup: 0,
+    task_group_leader: 0,
     task_comm: 0,
     task_cred: 0,
     cred_uid: 0,

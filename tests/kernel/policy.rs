@@ -28,7 +28,6 @@ mod scenes;
 
 use std::{
     ffi::CStr,
-    fs,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
@@ -46,6 +45,7 @@ use cofferdam_common::{
     },
     process::Caller,
 };
+use procfs::process::Process;
 use socket2::{Domain, Socket, Type};
 
 use self::judge::{ADDRESSES, DB, Judge, RULE, WEB, WHILE, got, mapped, v4, v6};
@@ -173,13 +173,14 @@ fn whose_call_it_was_is_told_and_nobodys_where_it_was_none_of_his() {
         web.enter(|| TcpStream::connect(to)).expect_err("it is denied");
         to.port()
     });
-    let thread = fs::read_to_string("/proc/thread-self/comm").expect("its name");
+    let this = Process::myself().and_then(|process| process.stat()).expect("/proc/self/stat");
+    let tick = 1_000_000_000 / procfs::ticks_per_second();
     for (port, layer) in [(connects, layer::CONNECT), (sends(&web), layer::EGRESS)] {
         let VerdictRecord { caller, layer: at, .. } = judge.verdict(port);
         assert_eq!((caller.tgid.0, caller.uid, at), (std::process::id(), 0, layer));
-        assert_ne!(caller.start_time, 0, "{layer}");
+        assert_eq!(caller.start_time / tick, this.starttime, "{layer}");
         let command = CStr::from_bytes_until_nul(&caller.command).expect("it ends");
-        assert_eq!(command.to_str(), Ok(thread.trim_end()), "{layer}");
+        assert_eq!(command.to_str(), Ok(this.comm.as_str()), "{layer}");
     }
     // By a socket of web's, somebody else: he has taken it over, or the kernel sends while he runs.
     let verdict = judge.verdict(sends(&db));

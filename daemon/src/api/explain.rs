@@ -99,7 +99,7 @@ pub struct PairExplained {
     /// What was seen of it since the daemon started; absent where nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// The process that was told last of those that tried what was denied, or would have been; absent where none is known.
+    /// The process that was told last of those that tried it, in any replica, and were denied; absent where none is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried_by: Option<TriedBy>,
     /// What the history knows of it; absent where it knows nothing, or there is none.
@@ -319,11 +319,9 @@ impl PairExplained {
         seen.max(past)
     }
 
-    /// What the history knows is of all replicas already.
+    /// Who tried it, and what the history knows, is of all replicas already.
     fn merge(&mut self, other: Self) {
         self.seen_at.extend(other.seen_at);
-        let (own, others) = (self.tried_by.take(), other.tried_by);
-        self.tried_by = own.into_iter().chain(others).max_by_key(|tried| tried.time);
         match (&mut self.seen, other.seen) {
             (Some(seen), Some(more)) => seen.merge(more),
             (seen @ None, more) => *seen = more,

@@ -71,6 +71,8 @@ impl ProcessTable {
         executable: &str,
         parent: Tgid,
     ) -> Process {
+        // If that one has ended, it is somebody else's by now.
+        let parent = self.same(tgid, start_time).map_or(parent, |known| known.parent);
         self.put(tgid, Entry { parent, start_time, executable: Some(executable.into()) });
         Process { pid: tgid.0, start_time, executable: Some(executable.to_owned()) }
     }
@@ -78,10 +80,10 @@ impl ProcessTable {
     /// A process, and those that made it, the nearest first, as far as they are known and run.
     pub(super) fn with_ancestors(&self, tgid: Tgid, start_time: u64) -> (Process, Vec<Process>) {
         let parent_of = |tgid: &Tgid| {
-            self.entries
-                .get(tgid)
-                .map(|entry| entry.parent)
-                .filter(|parent| self.entries.contains_key(parent))
+            let child = self.entries.get(tgid)?;
+            // Who began later has the number of one who has ended.
+            self.entries.get(&child.parent).filter(|parent| parent.start_time <= child.start_time)?;
+            Some(child.parent)
         };
         let first = self.same(tgid, start_time).and_then(|_| parent_of(&tgid));
         let ancestors = iter::successors(first, parent_of).take(MOST_ANCESTORS);
@@ -241,7 +243,10 @@ mod tests {
         assert_eq!(told(&table), ("/bin/psql".to_owned(), "/bin/sh /bin/shim /sbin/init".to_owned()));
         table.exited(Tgid(3), 300);
         assert_eq!(told(&table), ("/bin/psql".to_owned(), String::new()));
-        // Another has the number.
+        // Another has its number, who began later.
+        table.executed(Tgid(3), 3_600_000_000_000, "/bin/other", Tgid(2));
+        assert_eq!(told(&table), ("/bin/psql".to_owned(), String::new()));
+        // And another the number of the process itself.
         let (process, ancestors) = table.with_ancestors(Tgid(4), 3_600_000_000_000);
         assert_eq!((process.executable, ancestors), (None, Vec::new()));
         // One that is its own parent, as records that were lost may make it.

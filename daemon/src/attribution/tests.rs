@@ -19,6 +19,8 @@ use crate::{
     sensor::{clock::Clock, record::Record},
 };
 
+mod caller;
+
 mod dns;
 
 mod outside;

@@ -81,7 +81,7 @@ const fn v6(last: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfdcb, 0x7e15, 0x9a42, 0, 0, 0, 0, last))
 }
 
-/// Both, and all that is theirs. Gone when this is dropped.
+/// They, and all that is theirs. Gone when this is dropped.
 pub struct Canaries {
     // In this order: a cgroup can be removed when nobody is there any more. The links go with the namespaces.
     sender: Helper,
@@ -95,6 +95,7 @@ pub struct Canaries {
 
 /// The second process of the one who sends.
 struct Linkless {
+    // In this order, as in [`Canaries`].
     helper: Helper,
     home: Home,
 }
@@ -120,7 +121,10 @@ impl Canaries {
         tell(told(&homes, linkless.as_ref(), [None; 2]));
         let [sender, receiver] = homes.each_ref().map(|home| Helper::start(home.directory()));
         let (sender, receiver) = (sender?, receiver?);
-        let linkless = linkless.map(Linkless::start).transpose()?;
+        // Without it, all else can be tried.
+        let start =
+            |home| Linkless::start(home).inspect_err(|why| tracing::warn!("calls are not tried: {why:#}"));
+        let linkless = linkless.and_then(|home| start(home).ok());
         let tasks = tasks.clone();
         let mut canaries = Self { sender, receiver, linkless, homes, no_ipv6: None, next: 1, tasks };
         canaries.connect()?;

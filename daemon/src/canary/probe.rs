@@ -22,7 +22,7 @@ pub(super) enum Place {
     Own,
     /// That the kernel takes for a peer's outside: only the receiver's socket tells who has it.
     Shared,
-    /// None: who sends has no link, and what he sends never leaves him.
+    /// The same, but who sends has no link, so that it never leaves him.
     Nowhere,
 }
 

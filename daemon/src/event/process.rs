@@ -21,10 +21,10 @@ pub struct Process {
 /// The process that called the kernel, and so tried something.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Caller {
-    /// Which.
+    /// Which; with its executable where that agrees with what it calls itself.
     #[serde(flatten)]
     pub process: Process,
-    /// What its thread calls itself, which may be anything (`/proc/PID/comm`).
+    /// What it calls itself, which may be anything (`/proc/PID/comm`).
     pub command: String,
     /// Real user id in the initial user namespace.
     pub uid: u32,

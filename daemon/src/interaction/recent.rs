@@ -15,7 +15,16 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 
 /// The last denials. Shared.
 #[derive(Debug)]
-pub struct Recent(Mutex<LruCache<String, (Timestamp, Denial)>>);
+pub struct Recent(Mutex<LruCache<String, Kept>>);
+
+/// What is kept of one.
+#[derive(Debug)]
+struct Kept {
+    time: Timestamp,
+    denial: Denial,
+    /// The last caller that was told, and when: that none is told of later attempts takes nothing away.
+    caller: Option<(Timestamp, Caller)>,
+}
 
 /// Several have an id that begins so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -33,11 +42,13 @@ impl Recent {
     pub fn note(&self, event: &Event) {
         if let EventKind::Denial(denial) = &event.kind {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.put(denial.id.clone(), (event.time, denial.clone()));
+            let before = kept.get_mut(&denial.id).and_then(|before| before.caller.take());
+            let caller = denial.caller.clone().map(|caller| (event.time, caller)).or(before);
+            kept.put(denial.id.clone(), Kept { time: event.time, denial: denial.clone(), caller });
         }
     }
 
-    /// The process that was told last of those that tried what was denied, or would have been, and when.
+    /// The process that was told last of those that tried what was denied, or would have been, and when; of all replicas.
     pub fn caller(
         &self,
         source: &str,
@@ -49,9 +60,8 @@ impl Recent {
             (denial.source.workload.name.as_str(), denial.target.workload.name.as_str()) == (source, target)
                 && (denial.protocol, denial.target.port) == (protocol, port)
         };
-        let meant = kept.iter().filter(|(_, (_, denial))| is_meant(denial));
-        let with_caller = meant.filter_map(|(_, (time, denial))| Some((*time, denial.caller.clone()?)));
-        with_caller.max_by_key(|(time, _)| *time)
+        let meant = kept.iter().filter(|(_, kept)| is_meant(&kept.denial));
+        meant.filter_map(|(_, kept)| kept.caller.as_ref()).max_by_key(|(time, _)| *time).cloned()
     }
 
     /// The one whose id begins so, as it was told last, and when.
@@ -63,7 +73,7 @@ impl Recent {
         let mut meant = kept.iter().filter(|(known, _)| known.starts_with(id));
         match (meant.next(), meant.next()) {
             (Some(_), Some(_)) => Err(Several),
-            (one, _) => Ok(one.map(|(_, told)| told.clone())),
+            (one, _) => Ok(one.map(|(_, kept)| (kept.time, kept.denial.clone()))),
         }
     }
 }
@@ -115,7 +125,7 @@ mod tests {
             Event { time: samples::denial().time + jiff::Span::new().seconds(1), ..samples::denial() };
         recent.note(&Event { kind: EventKind::Denial(by("b", Some("psql"))), ..later });
         note(&recent, by("c", Some("nc")));
-        note(&recent, by("d", None));
+        note(&recent, by("b", None));
         assert_eq!(command(5_432).as_deref(), Some("psql"), "by the time at which it was");
         assert_eq!(command(80), None, "another port");
     }

@@ -107,7 +107,8 @@ pub async fn settle(
 ) -> anyhow::Result<Option<String>> {
     let kernel = Kernel::open()?;
     let handle = &kernel.handle;
-    let index = index(handle, name).await?.with_context(|| format!("there is no link {name}"))?;
+    let link = find(handle, name).await?.with_context(|| format!("there is no link {name}"))?;
+    let index = link.header.index;
     let mut no_ipv6 = None;
     for (address, length) in addresses {
         let mut request = handle.address().add(index, *address, *length);
@@ -210,9 +211,14 @@ async fn remove(handle: &Handle, name: &str) -> anyhow::Result<()> {
 
 /// The index of the virtual Ethernet link of that name.
 async fn index(handle: &Handle, name: &str) -> anyhow::Result<Option<u32>> {
+    Ok(find(handle, name).await?.and_then(veth).map(|veth| veth.index))
+}
+
+/// The link of that name, of whatever kind.
+async fn find(handle: &Handle, name: &str) -> anyhow::Result<Option<LinkMessage>> {
     let mut found = handle.link().get().match_name(name.to_owned()).execute();
     match found.try_next().await {
-        Ok(link) => Ok(link.and_then(veth).map(|veth| veth.index)),
+        Ok(link) => Ok(link),
         Err(Error::NetlinkError(error)) if is_no_device(&error) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot look for the link {name}")),
     }

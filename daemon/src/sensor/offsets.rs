@@ -25,8 +25,10 @@ const ERRORS: &str = "inet_sk_error_report";
 const SYSCALL: &str = "syscall";
 const POLICY: &str = "policy";
 const SENDMSG: &str = "socket_sendmsg";
+/// Whose call it was: no hook needs it.
+const CALLER: &str = "caller";
 
-const FIELDS: [Field; 48] = [
+const FIELDS: [Field; 47] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -55,16 +57,15 @@ const FIELDS: [Field; 48] = [
     ("pt_regs", "orig_ax", |o| &mut o.regs_orig_ax, SYSCALL),
     ("task_struct", "thread_info", |o| &mut o.task_thread_info, SYSCALL),
     ("thread_info", "status", |o| &mut o.thread_status, SYSCALL),
-    ("task_struct", "tgid", |o| &mut o.task_tgid, POLICY),
-    ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, POLICY),
-    ("task_struct", "mm", |o| &mut o.task_mm, POLICY),
-    ("task_struct", "comm", |o| &mut o.task_comm, POLICY),
-    ("task_struct", "cred", |o| &mut o.task_cred, POLICY),
-    ("cred", "uid", |o| &mut o.cred_uid, POLICY),
-    ("task_struct", "cgroups", |o| &mut o.task_cgroups, POLICY),
-    ("css_set", "dfl_cgrp", |o| &mut o.css_set_dfl_cgrp, POLICY),
-    ("cgroup", "kn", |o| &mut o.cgroup_kn, POLICY),
-    ("kernfs_node", "id", |o| &mut o.kernfs_id, POLICY),
+    ("task_struct", "group_leader", |o| &mut o.task_group_leader, CALLER),
+    ("task_struct", "tgid", |o| &mut o.task_tgid, CALLER),
+    ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, CALLER),
+    ("task_struct", "mm", |o| &mut o.task_mm, CALLER),
+    ("task_struct", "comm", |o| &mut o.task_comm, CALLER),
+    ("task_struct", "cred", |o| &mut o.task_cred, CALLER),
+    ("cred", "uid", |o| &mut o.cred_uid, CALLER),
+    ("task_struct", "cgroups", |o| &mut o.task_cgroups, CALLER),
+    ("css_set", "dfl_cgrp", |o| &mut o.css_set_dfl_cgrp, CALLER),
     ("sock", "sk_socket", |o| &mut o.sock_socket, POLICY),
     ("socket", "file", |o| &mut o.socket_file, POLICY),
     ("socket", "sk", |o| &mut o.socket_sk, SENDMSG),
@@ -138,6 +139,9 @@ pub fn read(path: &Path) -> anyhow::Result<Located> {
             Some(offset) => *field(&mut located.offsets) = offset,
             None => located.missing.push((needed_by.to_owned(), format!("{structure}.{member}"))),
         }
+    }
+    if located.missing.iter().any(|(needed_by, _)| needed_by == CALLER || needed_by == CONTAINER) {
+        located.offsets.task_group_leader = 0;
     }
     Ok(located)
 }
