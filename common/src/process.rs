@@ -73,8 +73,12 @@ pub struct ExitRecord {
 pub struct Caller {
     /// The process; 0 where it is not known.
     pub tgid: Tgid,
+    /// Its parent at that time (`task_struct.real_parent`).
+    pub parent: Tgid,
     /// Real user id, in the initial user namespace.
     pub uid: u32,
+    /// Zero.
+    pub padding: u32,
     /// When the process started, in nanoseconds since boot: with `tgid` its identity.
     pub start_time: u64,
     /// What it calls itself (`task_struct.comm` of its first thread), ended by NUL.

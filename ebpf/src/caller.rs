@@ -13,7 +13,7 @@ use cofferdam_common::{
 use crate::{
     container,
     offsets::{KernelPointer, offset},
-    process::{start_time, tgid},
+    process::{parent, start_time, tgid},
 };
 
 /// The cgroup of a task in the v2 hierarchy. Not by its helper, which not all programs may call before 6.10.
@@ -28,7 +28,9 @@ fn cgroup(task: KernelPointer) -> Option<CgroupId> {
 pub(crate) fn fill(record: &mut VerdictRecord) {
     let VerdictRecord { header, source, layer, protocol, caller, .. } = record;
     caller.tgid = Tgid(0);
+    caller.parent = Tgid(0);
     caller.uid = 0;
+    caller.padding = 0;
     caller.start_time = 0;
     caller.command = [0; COMMAND_LIMIT];
     // This kernel lacks one of the fields.
@@ -62,5 +64,6 @@ pub(crate) fn fill(record: &mut VerdictRecord) {
         let command = leader.0.cast::<u8>().add(offset!(task_comm) as usize);
         bpf_probe_read_kernel((&raw mut caller.command).cast(), COMMAND_LIMIT as u32, command.cast());
     }
+    caller.parent = parent(leader);
     caller.tgid = tgid(leader);
 }

@@ -117,7 +117,7 @@ pub(crate) fn start_time(task: KernelPointer) -> u64 {
 }
 
 #[inline(always)]
-fn parent(task: KernelPointer) -> Tgid {
+pub(crate) fn parent(task: KernelPointer) -> Tgid {
     task.follow(offset!(task_real_parent)).map_or(Tgid(0), tgid)
 }
 

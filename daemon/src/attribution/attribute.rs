@@ -155,7 +155,8 @@ impl Attribution {
         if told.tgid == Tgid(0) {
             return None;
         }
-        let (mut process, ancestors) = self.processes().with_ancestors(told.tgid, told.start_time);
+        let (mut process, ancestors) =
+            self.processes().with_ancestors(told.tgid, told.start_time, told.parent);
         let end = told.command.iter().position(|byte| *byte == 0).unwrap_or(told.command.len());
         let command = clean_bytes(used(&told.command, end), PATH_LIMIT);
         // That it has begun another may not have been told yet, or was shed.

@@ -14,7 +14,7 @@ use crate::event::Process;
 /// Most processes that are remembered. What exceeds it is shown without executable, and counted.
 const LIMIT: usize = 65_536;
 
-/// Most of those that made a process, and those before them, that are told.
+/// Most parents, and parents of those, that are told.
 const MOST_ANCESTORS: usize = 4;
 
 /// A process as `/proc` shows it.
@@ -26,7 +26,7 @@ pub(super) struct Running {
 }
 
 struct Entry {
-    /// Who made it, as far as that is known.
+    /// Its parent when it was made, or began what it runs.
     parent: Tgid,
     /// Nanoseconds since boot. Read from `/proc` it is rounded down to [`tick`] until a record tells it exactly.
     start_time: u64,
@@ -71,23 +71,24 @@ impl ProcessTable {
         executable: &str,
         parent: Tgid,
     ) -> Process {
-        // If that one has ended, it is somebody else's by now.
-        let parent = self.same(tgid, start_time).map_or(parent, |known| known.parent);
         self.put(tgid, Entry { parent, start_time, executable: Some(executable.into()) });
         Process { pid: tgid.0, start_time, executable: Some(executable.to_owned()) }
     }
 
-    /// A process, and those that made it, the nearest first, as far as they are known and run.
-    pub(super) fn with_ancestors(&self, tgid: Tgid, start_time: u64) -> (Process, Vec<Process>) {
-        let parent_of = |tgid: &Tgid| {
-            let child = self.entries.get(tgid)?;
-            // Who began later has the number of one who has ended.
-            self.entries.get(&child.parent).filter(|parent| parent.start_time <= child.start_time)?;
-            Some(child.parent)
+    /// A process, and its parent, the parent of that one and so on, as far as they are known and run.
+    pub(super) fn with_ancestors(
+        &self,
+        tgid: Tgid,
+        start_time: u64,
+        parent: Tgid,
+    ) -> (Process, Vec<Process>) {
+        // Who began later has the number of one who has ended.
+        let known = |parent: Tgid, child: u64| {
+            self.entries.get(&parent).filter(|entry| entry.start_time <= child).map(|entry| (parent, entry))
         };
-        let first = self.same(tgid, start_time).and_then(|_| parent_of(&tgid));
-        let ancestors = iter::successors(first, parent_of).take(MOST_ANCESTORS);
-        (self.process(tgid, start_time), ancestors.map(|tgid| self.parent(tgid)).collect())
+        let of_parent = |(_, entry): &(Tgid, &Entry)| known(entry.parent, entry.start_time);
+        let ancestors = iter::successors(known(parent, start_time), of_parent).take(MOST_ANCESTORS);
+        (self.process(tgid, start_time), ancestors.map(|(tgid, _)| self.parent(tgid)).collect())
     }
 
     /// A process ended.
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn who_made_a_process_is_told_as_far_as_he_runs() {
+    fn the_parents_of_a_process_are_told_as_far_as_they_run() {
         let mut table = table(8);
         let proc = |tgid, executable: &str| Running {
             tgid: Tgid(tgid),
@@ -236,7 +237,7 @@ mod tests {
         table.forked(Tgid(4), 400, Tgid(3));
         table.executed(Tgid(4), 400, "/bin/psql", Tgid(3));
         let told = |table: &ProcessTable| {
-            let (process, ancestors) = table.with_ancestors(Tgid(4), 400);
+            let (process, ancestors) = table.with_ancestors(Tgid(4), 400, Tgid(3));
             let names = |process: Process| process.executable.unwrap_or_default();
             (names(process), ancestors.into_iter().map(names).collect::<Vec<_>>().join(" "))
         };
@@ -247,11 +248,12 @@ mod tests {
         table.executed(Tgid(3), 3_600_000_000_000, "/bin/other", Tgid(2));
         assert_eq!(told(&table), ("/bin/psql".to_owned(), String::new()));
         // And another the number of the process itself.
-        let (process, ancestors) = table.with_ancestors(Tgid(4), 3_600_000_000_000);
-        assert_eq!((process.executable, ancestors), (None, Vec::new()));
+        assert_eq!(table.with_ancestors(Tgid(4), 3_600_000_000_000, Tgid(9)).0.executable, None);
+        // Its parent has ended since it was made, and there is another.
+        assert_eq!(table.with_ancestors(Tgid(4), 400, Tgid(2)).1.len(), 2);
         // One that is its own parent, as records that were lost may make it.
         table.executed(Tgid(5), 500, "/bin/loop", Tgid(5));
-        assert_eq!(table.with_ancestors(Tgid(5), 500).1.len(), MOST_ANCESTORS);
+        assert_eq!(table.with_ancestors(Tgid(5), 500, Tgid(5)).1.len(), MOST_ANCESTORS);
     }
 
     #[test]

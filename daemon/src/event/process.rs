@@ -28,7 +28,7 @@ pub struct Caller {
     pub command: String,
     /// Real user id in the initial user namespace.
     pub uid: u32,
-    /// Who made it, who made that one, and so on: those that still ran when it was told, four at most.
+    /// Its parent, the parent of that one, and so on: those that still ran when it was told, four at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<Process>,
 }

@@ -28,7 +28,7 @@ const SENDMSG: &str = "socket_sendmsg";
 /// Whose call it was: no hook needs it.
 const CALLER: &str = "caller";
 
-const FIELDS: [Field; 47] = [
+const FIELDS: [Field; 48] = [
     ("task_struct", "pid", |o| &mut o.task_pid, PROCESS),
     ("task_struct", "tgid", |o| &mut o.task_tgid, PROCESS),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, PROCESS),
@@ -60,6 +60,7 @@ const FIELDS: [Field; 47] = [
     ("task_struct", "group_leader", |o| &mut o.task_group_leader, CALLER),
     ("task_struct", "tgid", |o| &mut o.task_tgid, CALLER),
     ("task_struct", "start_boottime", |o| &mut o.task_start_boottime, CALLER),
+    ("task_struct", "real_parent", |o| &mut o.task_real_parent, CALLER),
     ("task_struct", "mm", |o| &mut o.task_mm, CALLER),
     ("task_struct", "comm", |o| &mut o.task_comm, CALLER),
     ("task_struct", "cred", |o| &mut o.task_cred, CALLER),

@@ -46,6 +46,7 @@ fn whose_call_it_was_is_told_and_nobodys_where_it_was_none_of_his() {
         let VerdictRecord { caller, layer: at, .. } = judge.verdict(port);
         assert_eq!((caller.tgid.0, caller.uid, at), (std::process::id(), 0, layer));
         assert_eq!(caller.start_time / tick, this.starttime, "{layer}");
+        assert_eq!(i32::try_from(caller.parent.0), Ok(this.ppid), "{layer}");
         let command = CStr::from_bytes_until_nul(&caller.command).expect("it ends");
         assert_eq!(command.to_str(), Ok(this.comm.as_str()), "{layer}");
     }

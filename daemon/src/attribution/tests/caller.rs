@@ -9,7 +9,8 @@ use crate::event::Caller;
 fn caller(host: &Host, command: &[u8]) -> Caller {
     let mut record = VerdictRecord::new_zeroed();
     (record.source, record.target) = (WEB_CGROUP, DB_CGROUP);
-    (record.caller.tgid, record.caller.start_time, record.caller.uid) = (Tgid(7), 70, 1_000);
+    let own = &mut record.caller;
+    (own.tgid, own.parent, own.start_time, own.uid) = (Tgid(7), Tgid(6), 70, 1_000);
     record.caller.command[..command.len()].copy_from_slice(command);
     match host.event(&Record::Verdict(Box::new(record))).kind {
         EventKind::Denial(denial) => denial.caller.expect("a caller"),
