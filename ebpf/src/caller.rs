@@ -2,12 +2,14 @@
 //!
 //! Fail direction: none, it is only told. Where it is not sure, nothing is.
 
+use core::ptr;
+
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 use cofferdam_common::{
-    ids::{CgroupId, Tgid},
+    ids::CgroupId,
     network::{PROTOCOL_UDP, PROTOCOL_UDPLITE},
     policy::{VerdictRecord, layer},
-    process::COMMAND_LIMIT,
+    process::{COMMAND_LIMIT, Caller},
 };
 
 use crate::{
@@ -27,12 +29,11 @@ fn cgroup(task: KernelPointer) -> Option<CgroupId> {
 #[inline(never)]
 pub(crate) fn fill(record: &mut VerdictRecord) {
     let VerdictRecord { header, source, layer, protocol, caller, .. } = record;
-    caller.tgid = Tgid(0);
-    caller.parent = Tgid(0);
-    caller.uid = 0;
-    caller.padding = 0;
-    caller.start_time = 0;
-    caller.command = [0; COMMAND_LIMIT];
+    let words = ptr::from_mut(caller).cast::<u64>();
+    for word in 0..size_of::<Caller>() / size_of::<u64>() {
+        // SAFETY: a whole number of aligned words. One by one: a call of `memset` would be one frame too many on the stack.
+        unsafe { words.add(word).write_volatile(0) };
+    }
     // This kernel lacks one of the fields.
     if offset!(task_group_leader) == 0 {
         return;
