@@ -60,9 +60,10 @@ pub(crate) fn fill(record: &mut VerdictRecord) {
     };
     caller.uid = uid;
     caller.start_time = start_time(leader);
+    let at = offset!(task_comm) as usize;
     // SAFETY: the helper writes as much as it is told, or fails.
     unsafe {
-        let command = leader.0.cast::<u8>().add(offset!(task_comm) as usize);
+        let command = leader.0.cast::<u8>().add(at);
         bpf_probe_read_kernel((&raw mut caller.command).cast(), COMMAND_LIMIT as u32, command.cast());
     }
     caller.parent = parent(leader);
