@@ -78,7 +78,8 @@ pub(crate) fn report(attempt: &Attempt<'_>, row: u32, now: u64) {
     }
     emit::<VerdictRecord>(&SECURITY_RECORDS, family::POLICY, attempt.payer, |entry, time| {
         let record = entry.as_mut_ptr();
-        // SAFETY: the ring handed out memory for one record, of which every field is written here, in place, and the caller by `fill`.
+        // SAFETY: the ring handed out memory for one record, of which every field is written here, in place, and the caller
+        // by `fill`.
         unsafe {
             (*record).header = header(kind::VERDICT, attempt.here, time);
             (*record).source = attempt.source;

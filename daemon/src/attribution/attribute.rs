@@ -157,8 +157,8 @@ impl Attribution {
         }
         let (mut process, ancestors) =
             self.processes().with_ancestors(told.tgid, told.start_time, told.parent);
-        let end = told.command.iter().position(|byte| *byte == 0).unwrap_or(told.command.len());
-        let command = clean_bytes(used(&told.command, end), PATH_LIMIT);
+        let command = told.command.split(|byte| *byte == 0).next().unwrap_or_default();
+        let command = clean_bytes(command, PATH_LIMIT);
         // That it has begun another may not have been told yet, or was shed.
         process.executable.take_if(|path| !path.rsplit('/').next().unwrap_or_default().starts_with(&command));
         Some(Caller { process, command, uid: told.uid, ancestors })
