@@ -51,7 +51,7 @@ pub struct Candidate {
     pub most_denials: Option<u64>,
 }
 
-/// Which trial is confirmed.
+/// Which trial is kept or confirmed.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmed {
@@ -76,7 +76,7 @@ pub struct Compared {
     pub comparison: Comparison,
 }
 
-/// How the policies stand after a change: `POST /v1/policy/confirm`, `revert` and `reload`.
+/// How the policies stand after a change: `POST /v1/policy/keep`, `confirm`, `revert` and `reload`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Changed {
     /// [`API_VERSION`].
@@ -158,6 +158,11 @@ pub(super) async fn try_out(_: Permitted, Shared(app): Shared<App>, body: Body) 
         Ok::<_, Refused>(Tried { schema_version: API_VERSION, id: trial.id, policies })
     });
     Ok(Json(tried.await??))
+}
+
+pub(super) async fn keep(_: Permitted, Shared(app): Shared<App>, body: Body) -> Answer<Json<Changed>> {
+    let Confirmed { id } = read(body, SMALL_BODY_LIMIT).await?;
+    changed(app.view, move |view| view.policies.keep(id, Instant::now())).await
 }
 
 pub(super) async fn confirm(_: Permitted, Shared(app): Shared<App>, body: Body) -> Answer<Json<Changed>> {

@@ -98,6 +98,7 @@ pub(super) fn router(view: View, cancel: CancellationToken) -> Router {
         .route("/v1/policy/shadow", get(change::shadowed).post(change::shadow))
         .route("/v1/policy/shadow/end", post(change::end_shadow))
         .route("/v1/policy/try", post(change::try_out))
+        .route("/v1/policy/keep", post(change::keep))
         .route("/v1/policy/confirm", post(change::confirm))
         .route("/v1/policy/revert", post(change::revert))
         .route("/v1/policy/reload", post(change::reload))

@@ -61,7 +61,7 @@ pub use self::{
     shadow::{Shadowed, Shadowing},
     simulation::{Affected, Simulated},
     sync::Sync,
-    trial::{LONGEST_TRIAL, Refused, Terms, Trial, Waiting},
+    trial::{LONGEST_TRIAL, Refused, Terms, Trial, WRITTEN_WITHIN, Waiting},
     verified::{Look, Mended, Verified},
 };
 use self::{shadow::Shadow, trial::OnTrial};

@@ -23,6 +23,8 @@ use crate::{
 
 /// Longest that something is on trial.
 pub const LONGEST_TRIAL: Duration = Duration::from_hours(24);
+/// How long there is to write the files of policies that are kept.
+pub const WRITTEN_WITHIN: Duration = Duration::from_mins(1);
 /// When it is tried again to go back, should that fail.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -149,6 +151,20 @@ impl InForce {
         let state = self.lock();
         let folder = state.config.folder.path().to_owned();
         state.trial.as_ref().map(|trial| Trial { id: trial.id, folder, files: trial.files.clone() })
+    }
+
+    /// Leaves those of that number in force while their files are written: they go back only if that takes too long
+    /// ([`WRITTEN_WITHIN`]), whatever they deny. Waits for others who change something.
+    ///
+    /// # Errors
+    /// There is no such trial; then nothing changes.
+    pub fn keep(&self, id: u64, now: Instant) -> Result<(), Refused> {
+        let _changing = self.changing();
+        let mut state = self.lock();
+        let trial = state.trial.as_mut().filter(|trial| trial.id == id).ok_or(Refused::NothingWaits)?;
+        trial.guard = None;
+        trial.until = now + WRITTEN_WITHIN;
+        Ok(())
     }
 
     /// Ends the trial of that number and reads the folder, where its files are now. Blocks.
@@ -301,9 +317,13 @@ mod tests {
         }
 
         fn try_text(&self, name: &str, text: &str) -> Result<Trial, Refused> {
+            self.try_guarded(name, text, None)
+        }
+
+        fn try_guarded(&self, name: &str, text: &str, most_denials: Option<u64>) -> Result<Trial, Refused> {
             let name = format!("{name}.yaml").try_into().unwrap();
             let files = vec![NamedText { name, text: text.to_owned() }];
-            let terms = Terms { within: Duration::from_mins(5), most_denials: None };
+            let terms = Terms { within: Duration::from_mins(5), most_denials };
             self.in_force.try_out(files, terms, &[], self.begun, &self.attribution)
         }
 
@@ -385,6 +405,20 @@ mod tests {
         assert_eq!(scene.names(), ["new", "old"]);
         let again = scene.in_force.confirm(trial.id, &scene.attribution);
         assert!(matches!(again, Err(Refused::NothingWaits)), "{again:?}");
+    }
+
+    #[test]
+    fn what_is_kept_is_not_taken_back_while_it_is_written_unless_that_takes_too_long() {
+        let scene = Scene::new("keep");
+        let trial = scene.try_guarded("new", &text("new"), Some(0)).unwrap();
+        assert!(scene.in_force.is_guarded());
+        let keep = |id| scene.in_force.keep(id, scene.begun + Duration::from_mins(5));
+        assert!(matches!(keep(trial.id + 1), Err(Refused::NothingWaits)));
+        keep(trial.id).unwrap();
+        assert!(!scene.in_force.is_guarded() && !scene.overdue_after(5));
+        assert!(scene.overdue_after(6));
+        assert_eq!(scene.names(), ["old"]);
+        assert!(matches!(keep(trial.id), Err(Refused::NothingWaits)));
     }
 
     #[test]

@@ -81,5 +81,23 @@ fn policies_on_trial_that_deny_what_was_normal_are_taken_back_at_once() -> Resul
     })?;
     ensure!(api.connect(&to)?.connections == 1, "{}", daemon.log());
     ensure!(daemon.log().contains("shop/api -> shop/db tcp/5432"), "{}", daemon.log());
+
+    // Nobody is there to confirm: they stay where they harm nobody, and are taken back where they do.
+    let keep =
+        |time: &str| daemon.ask(&["policy", "apply", &file, "--keep-after", time, "--take-back-above", "4"]);
+    let harmed = std::thread::scope(|scope| {
+        let applied = scope.spawn(|| keep("2m"));
+        let harm = || api.connect(&format!("{to} --count 5")).ok().filter(|made| made.failed == 5);
+        wait_for("the policy to do harm", SOON, harm)?;
+        applied.join().map_err(|_| anyhow::anyhow!("a panic"))
+    })?;
+    ensure!(
+        harmed.is_err_and(|why| format!("{why:#}").contains("the policies were taken back")),
+        "{}",
+        daemon.log()
+    );
+    ensure!(api.connect(&to)?.connections == 1, "{}", daemon.log());
+    keep("1s")?;
+    ensure!(api.connect(&to)?.failed == 1, "{}", daemon.log());
     Ok(())
 }

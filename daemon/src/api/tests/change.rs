@@ -97,6 +97,9 @@ async fn what_is_on_trial_is_in_the_status_and_can_be_confirmed() {
     assert_eq!(scene.refused("/v1/policy/reload", "").await.0, 409);
     assert_eq!(scene.refused("/v1/policy/confirm", r#"{"id": 99}"#).await.0, 409);
     std::fs::write(scene.folder.join("new.yaml"), &trial.files[0].text).expect("a file");
+    assert_eq!(scene.refused("/v1/policy/keep", r#"{"id": 99}"#).await.0, 409);
+    let kept = scene.json("/v1/policy/keep", serde_json::json!({"id": trial.id})).await;
+    assert!(kept["policies"]["trial"]["seconds_left"].as_u64().is_some_and(|left| left <= 60), "{kept}");
     let confirmed = scene.json("/v1/policy/confirm", serde_json::json!({"id": trial.id})).await;
     assert_eq!(confirmed["policies"]["enforced"], 1);
     assert_eq!(scene.refused("/v1/policy/revert", "").await.0, 409);
@@ -112,6 +115,7 @@ async fn what_makes_no_sense_or_is_broken_is_refused() {
         ("/v1/policy/try", &closed("new.yaml").to_string(), 400, "are needed"),
         ("/v1/policy/try", &with_seconds(86_401).to_string(), 400, "86400 seconds at most"),
         ("/v1/policy/diff", &closed("../new.yaml").to_string(), 400, "cannot be the name of a file"),
+        ("/v1/policy/diff", &closed("new.yaml/.").to_string(), 400, "cannot be the name of a file"),
         ("/v1/policy/diff", &closed("new.test.yaml").to_string(), 400, "cannot be the name of a file"),
         ("/v1/policy/diff", r#"{"files": [], "more": 1}"#, 400, "unknown field `more`"),
         ("/v1/policy/diff", r#"{"files": [{"name": "a.yaml", "text": "no"}]}"#, 422, "a.yaml:1:1"),

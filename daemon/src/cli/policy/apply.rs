@@ -2,7 +2,12 @@
 //!
 //! The folder stays the truth. The daemon tries policies out first, in memory; only what is in force already is written.
 
-use std::{io::Write as _, path::PathBuf, time::Duration};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -10,16 +15,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{candidate, check, diff, store};
 use crate::{
-    api::{Candidate, Changed, Compared, Confirmed, Tried},
+    api::{Candidate, Changed, Compared, Confirmed, Status, Tried},
     cli::{
         Client, Failure,
         output::{is_terminal, plural, print, printable, span},
     },
-    enforcement::{LONGEST_TRIAL, Report, Trial},
+    enforcement::{LONGEST_TRIAL, Report, Trial, WRITTEN_WITHIN},
 };
 
-/// How long the daemon waits for the files to be written, where nobody is asked to confirm them.
-const WRITTEN_WITHIN: Duration = Duration::from_mins(1);
+/// How often it is looked whether policies are still in force that are to stay by themselves.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is brought in force, and how.
 #[derive(Args, Debug)]
@@ -31,23 +36,42 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     /// Go back by itself after this time (as `5m`), unless `cofferdam policy confirm` comes before.
-    #[arg(long, value_parser = time, value_name = "TIME", conflicts_with = "dry_run")]
+    #[arg(long, value_parser = time, value_name = "TIME", conflicts_with = "dry_run", group = "trial")]
     confirm_within: Option<Duration>,
-    /// Until it is confirmed, go back at once when more than this many attempts are denied of interactions that were allowed
-    /// before.
-    #[arg(long, value_name = "DENIALS", requires = "confirm_within")]
+    /// Wait for this time (as `10m`) whether it goes back by itself, and stay if not: nobody needs to confirm it.
+    #[arg(
+        long,
+        value_parser = time_before_keeping,
+        value_name = "TIME",
+        conflicts_with = "dry_run",
+        group = "trial",
+        requires = "take_back_above"
+    )]
+    keep_after: Option<Duration>,
+    /// Until it is confirmed, or stays, go back at once when more than this many attempts are denied of interactions that were
+    /// allowed before.
+    #[arg(long, value_name = "DENIALS", requires = "trial")]
     take_back_above: Option<u64>,
 }
 
 /// A time as people write it, in whole seconds.
 fn time(text: &str) -> Result<Duration, String> {
+    within(text, LONGEST_TRIAL)
+}
+
+/// [`time`], after which there is still time to write the files.
+fn time_before_keeping(text: &str) -> Result<Duration, String> {
+    within(text, LONGEST_TRIAL - WRITTEN_WITHIN)
+}
+
+fn within(text: &str, longest: Duration) -> Result<Duration, String> {
     let time: SignedDuration =
         text.parse().map_err(|_| format!("`{text}` is no time such as `90s` or `5m`"))?;
     let seconds = u64::try_from(time.as_secs()).unwrap_or(0);
-    if (1..=LONGEST_TRIAL.as_secs()).contains(&seconds) {
+    if (1..=longest.as_secs()).contains(&seconds) {
         Ok(Duration::from_secs(seconds))
     } else {
-        Err(format!("must be from 1 s to {}", span(LONGEST_TRIAL.as_secs())))
+        Err(format!("must be from 1 s to {}", span(longest.as_secs())))
     }
 }
 
@@ -65,15 +89,41 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
         return print("Nothing was written, and nothing has changed.\n");
     }
     store::check(&compared.folder, candidate.files.iter().map(|file| &file.name))?;
-    let within = arguments.confirm_within.unwrap_or(WRITTEN_WITHIN);
+    let kept_after = arguments.keep_after.unwrap_or_default();
+    let within = arguments.confirm_within.unwrap_or(kept_after + WRITTEN_WITHIN);
     candidate.seconds = Some(within.as_secs());
     candidate.most_denials = arguments.take_back_above;
     let tried: Tried = client.post("/v1/policy/try", &candidate)?;
     if arguments.confirm_within.is_some() {
         return print(&waits(&tried, &compared, within));
     }
+    if arguments.keep_after.is_some() {
+        let stays = format!("It stays if nothing takes it back within {}.\n", span(kept_after.as_secs()));
+        tell(&format!("{}{stays}", standing(&tried.policies)))?;
+        outlast(&tried, kept_after, client)?;
+    }
     let Candidate { files, .. } = candidate;
     keep(&Trial { id: tried.id, folder: compared.folder, files }, client)
+}
+
+/// Waits for so long while the daemon has them on trial.
+fn outlast(tried: &Tried, time: Duration, client: &Client) -> Result<(), Failure> {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        thread::sleep(left.min(LOOK_EVERY));
+        // Whoever does not answer now is asked again, and at last whether they can be kept.
+        let Ok(Status { policies, .. }) = client.get("/v1/status") else { continue };
+        if policies.trial.is_none_or(|trial| trial.id != tried.id) {
+            return Err(Failure::Failed(if policies.went_back > tried.policies.went_back {
+                anyhow!(
+                    "the policies were taken back, as they denied what was allowed before; nothing was written"
+                )
+            } else {
+                anyhow!("the policies are on trial no more: somebody has confirmed them, or taken them back")
+            }));
+        }
+    }
+    Ok(())
 }
 
 /// Writes to stdout. That nobody reads it is no reason to do half of what was asked.
@@ -100,14 +150,16 @@ pub(super) fn reload(client: &Client) -> Result<(), Failure> {
     print(&standing(&policies))
 }
 
-/// Writes the files and tells the daemon, which then reads its folder.
+/// Writes the files and tells the daemon, which then reads its folder. Nothing takes them back meanwhile.
 fn keep(trial: &Trial, client: &Client) -> Result<(), Failure> {
+    let of = Confirmed { id: trial.id };
+    let _: Changed = client.post("/v1/policy/keep", &of)?;
     if let Err(error) = store::write(&trial.folder, &trial.files) {
         // What cannot be kept is not to stay in force either; should that fail, it goes back by itself.
         let _ = client.post::<Changed>("/v1/policy/revert", &());
         return Err(Failure::Failed(error.context("the policies were taken back")));
     }
-    let Changed { policies, .. } = client.post("/v1/policy/confirm", &Confirmed { id: trial.id })?;
+    let Changed { policies, .. } = client.post("/v1/policy/confirm", &of)?;
     print(&format!(
         "{} written to {}\n{}",
         plural(trial.files.len(), "file"),
@@ -196,7 +248,14 @@ mod tests {
 
         fn apply(&self, dry_run: bool, confirm_within: Option<Duration>) -> Result<(), Failure> {
             let paths = vec![self.directory.join("shop.yaml")];
-            let arguments = Arguments { paths, dry_run, confirm_within, take_back_above: None };
+            let arguments = Arguments { dry_run, confirm_within, ..of(paths) };
+            run(&arguments, &self.client())
+        }
+
+        /// Applies it, to stay after so long.
+        fn apply_to_stay(&self, after: Duration) -> Result<(), Failure> {
+            let paths = vec![self.directory.join("shop.yaml")];
+            let arguments = Arguments { keep_after: Some(after), take_back_above: Some(0), ..of(paths) };
             run(&arguments, &self.client())
         }
 
@@ -214,6 +273,10 @@ mod tests {
             self.cancel.cancel();
             let _ = fs::remove_dir_all(&self.directory);
         }
+    }
+
+    fn of(paths: Vec<PathBuf>) -> Arguments {
+        Arguments { paths, dry_run: false, confirm_within: None, keep_after: None, take_back_above: None }
     }
 
     const FIVE_MINUTES: Option<Duration> = Some(Duration::from_mins(5));
@@ -258,6 +321,26 @@ mod tests {
     }
 
     #[test]
+    fn it_stays_without_being_confirmed_unless_it_is_taken_back_before() {
+        let scene = Scene::new("stay");
+        scene.apply_to_stay(Duration::from_secs(1)).unwrap();
+        assert_eq!((scene.in_force().len(), scene.written()), (2, true));
+        assert_eq!(scene.view.policies.report().trial, None);
+
+        fs::remove_file(scene.directory.join("policies/shop.yaml")).unwrap();
+        reload(&scene.client()).unwrap();
+        let failure = thread::scope(|scope| {
+            let applied = scope.spawn(|| scene.apply_to_stay(Duration::from_hours(1)));
+            while !applied.is_finished() && revert(&scene.client()).is_err() {
+                thread::sleep(Duration::from_millis(10));
+            }
+            applied.join().unwrap().unwrap_err()
+        });
+        assert!(failure.to_string().contains("somebody has confirmed them, or taken them back"), "{failure}");
+        assert_eq!((failure.code(), scene.in_force(), scene.written()), (1, vec!["old".to_owned()], false));
+    }
+
+    #[test]
     fn what_is_broken_alone_or_with_the_others_changes_nothing_and_is_exit_code_3() {
         let scene = Scene::new("broken");
         for text in ["policy: shop\n", "policy: old\nrules: []\n"] {
@@ -267,13 +350,7 @@ mod tests {
         }
         fs::write(scene.directory.join("policies/old.yaml"), "policy: old\n").unwrap();
         assert_eq!(reload(&scene.client()).unwrap_err().code(), 3);
-        let nothing = Arguments {
-            paths: vec![empty(&scene.directory)],
-            dry_run: false,
-            confirm_within: None,
-            take_back_above: None,
-        };
-        assert_eq!(run(&nothing, &scene.client()).unwrap_err().code(), 1);
+        assert_eq!(run(&of(vec![empty(&scene.directory)]), &scene.client()).unwrap_err().code(), 1);
     }
 
     fn empty(directory: &Path) -> PathBuf {
@@ -290,6 +367,8 @@ mod tests {
             assert_eq!(seconds(text), Err("must be from 1 s to 1 d".to_owned()), "{text}");
         }
         assert!(seconds("5").unwrap_err().contains("is no time"));
+        assert_eq!(time_before_keeping("23h59m"), Ok(Duration::from_secs(86_340)));
+        assert!(time_before_keeping("24h").unwrap_err().starts_with("must be from 1 s to 23 h"));
     }
 
     #[test]
