@@ -89,6 +89,7 @@ pub struct Canaries {
     linkless: Option<Linkless>,
     homes: [Home; 2],
     no_ipv6: Option<String>,
+    no_calls: Option<String>,
     next: Token,
     tasks: Handle,
 }
@@ -122,11 +123,13 @@ impl Canaries {
         let [sender, receiver] = homes.each_ref().map(|home| Helper::start(home.directory()));
         let (sender, receiver) = (sender?, receiver?);
         // Without it, all else can be tried.
-        let start =
-            |home| Linkless::start(home).inspect_err(|why| tracing::warn!("calls are not tried: {why:#}"));
-        let linkless = linkless.and_then(|home| start(home).ok());
+        let (linkless, no_calls) = match linkless.map(Linkless::start).transpose() {
+            Ok(linkless) => (linkless, None),
+            Err(why) => (None, Some(format!("{why:#}"))),
+        };
         let tasks = tasks.clone();
-        let mut canaries = Self { sender, receiver, linkless, homes, no_ipv6: None, next: 1, tasks };
+        let mut canaries =
+            Self { sender, receiver, linkless, homes, no_ipv6: None, no_calls, next: 1, tasks };
         canaries.connect()?;
         let pids = [&canaries.sender, &canaries.receiver].map(|helper| Some(helper.pid()));
         let linkless = canaries.linkless.as_ref().map(|linkless| &linkless.home);
@@ -138,6 +141,12 @@ impl Canaries {
     #[must_use]
     pub fn no_ipv6(&self) -> Option<&str> {
         self.no_ipv6.as_deref()
+    }
+
+    /// Why no call is tried that sends past the IP stack, although they are judged, if so.
+    #[must_use]
+    pub fn no_calls(&self) -> Option<&str> {
+        self.no_calls.as_deref()
     }
 
     /// Tries all, and returns what did not go as it must. Takes some seconds.

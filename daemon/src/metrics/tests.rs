@@ -17,8 +17,8 @@ fn verified() -> enforcement::Verified {
     let at = |second| jiff::Timestamp::from_second(second).expect("a time");
     let before = enforcement::Verified::after(None, Look::default(), at(10));
     let verified = enforcement::Verified::after(Some(&before), Look { left, ..Look::default() }, at(20));
-    let right = Tried::after(None, Ok(Vec::new()), at(5));
-    let tried = Some(Tried::after(Some(&right), Ok(vec!["it arrived".to_owned()]), at(15)));
+    let right = Tried::after(None, Ok(Vec::new()), None, at(5));
+    let tried = Some(Tried::after(Some(&right), Ok(vec!["it arrived".to_owned()]), None, at(15)));
     enforcement::Verified { tried, ..verified }
 }
 

@@ -71,14 +71,15 @@ impl Keeper<'_> {
         let is_wrong = matches!(&tried, Ok(faults) if !faults.is_empty());
         self.next = Some(begun + if is_wrong { every.min(AGAIN) } else { every });
         // What is to be said of it the verifier says, with all else.
-        self.view.policies.set_tried(Some(tried));
+        let untried = self.canaries.as_ref().and_then(Canaries::no_calls);
+        self.view.policies.set_tried(Some(tried), untried);
     }
 
     /// There is nothing to try, or they are turned off.
     fn rest(&mut self) {
         if self.next.take().is_some() {
             self.end();
-            self.view.policies.set_tried(None);
+            self.view.policies.set_tried(None, None);
         }
     }
 

@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn what_canaries_found_is_told_and_that_they_find_nothing_out_is_a_note() {
         let told = |tried| {
-            let tried = Tried::after(None, tried, Timestamp::UNIX_EPOCH);
+            let tried = Tried::after(None, tried, None, Timestamp::UNIX_EPOCH);
             let look = Look { left: tried.findings(), ..Look::default() };
             let verified = Verified::after(None, look, Timestamp::UNIX_EPOCH);
             enforcement(&Verified { tried: Some(tried), ..verified })
