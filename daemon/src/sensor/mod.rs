@@ -29,6 +29,7 @@ use self::{
     offsets::Located,
     policy::{PolicyMaps, PolicySize},
     reader::Reader,
+    reason::reason,
     syscalls::CallMaps,
     veths::Veths,
 };
@@ -58,6 +59,8 @@ pub mod syscalls;
 pub mod policy;
 
 mod attach;
+
+mod reason;
 
 mod kept;
 
@@ -190,6 +193,9 @@ pub fn load(options: &Options, located: &Located) -> anyhow::Result<Loaded> {
     ensure!(options.budgets >= 2, "one budget is shared: 2 are needed at least, not {}", options.budgets);
     ensure!(options.ledger_rows >= 64, "the ledger needs 64 rows at least, not {}", options.ledger_rows);
 
+    if let Some(why) = located.no_callers() {
+        tracing::warn!("denials do not name who tried: {why}");
+    }
     let dns_answers = u32::from(options.dns);
     let btf = Btf::from_sys_fs().context("cannot read the kernel's types")?;
     let kept = Kept::new(&options.pin_directory);
@@ -317,20 +323,6 @@ const ONLY_NEW: u64 = 1;
 /// A panic of another thread while it held the lock leaves nothing half done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How lines of the verifier's log begin that say what it cost, and not why it refuses.
-const NO_REASON: [&str; 4] = ["processed ", "verification time ", "stack depth ", ": "];
-
-/// An error in one line: the verifier's log has thousands.
-fn reason(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    let first = lines.next().unwrap_or_default();
-    match lines.rfind(|line| !NO_REASON.iter().any(|begin| line.starts_with(begin))) {
-        Some(last) => format!("{first} ... {last}"),
-        None => first.to_owned(),
-    }
 }
 
 fn ring(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<RingBuf<MapData>> {

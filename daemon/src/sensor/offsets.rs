@@ -141,7 +141,7 @@ pub fn read(path: &Path) -> anyhow::Result<Located> {
             None => located.missing.push((needed_by.to_owned(), format!("{structure}.{member}"))),
         }
     }
-    if located.missing.iter().any(|(needed_by, _)| needed_by == CALLER || needed_by == CONTAINER) {
+    if located.no_callers().is_some() {
         located.offsets.task_group_leader = 0;
     }
     Ok(located)
@@ -151,7 +151,16 @@ impl Located {
     /// Why a hook cannot be attached; `None` when it can.
     #[must_use]
     pub fn refusal(&self, hook: &Hook) -> Option<String> {
-        let needs = |needed_by: &str| needed_by == hook.family || needed_by == hook.name;
+        self.lacks(|needed_by| needed_by == hook.family || needed_by == hook.name)
+    }
+
+    /// Why denials cannot name who tried; `None` when they can.
+    #[must_use]
+    pub fn no_callers(&self) -> Option<String> {
+        self.lacks(|needed_by| needed_by == CALLER || needed_by == CONTAINER)
+    }
+
+    fn lacks(&self, needs: impl Fn(&str) -> bool) -> Option<String> {
         let missing = self.missing.iter().filter(|(needed_by, _)| needs(needed_by));
         let missing: Vec<&str> = missing.map(|(_, field)| field.as_str()).collect();
         (!missing.is_empty()).then(|| format!("this kernel has no {}", missing.join(", ")))
