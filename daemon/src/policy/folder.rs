@@ -181,7 +181,8 @@ impl TryFrom<String> for FileName {
 
     fn try_from(name: String) -> Result<Self, String> {
         let path = Path::new(&name);
-        let plain = path.file_name().is_some_and(|last| last == path) && !name.contains(is_hostile);
+        let plain =
+            path.file_name().is_some_and(|last| last == path.as_os_str()) && !name.contains(is_hostile);
         if name.len() > NAME_LIMIT || !plain || Kind::of(path) != Some(Kind::Policies) {
             return Err(format!(
                 "`{}` cannot be the name of a file of policies: it must end in .yaml or .yml, and is neither hidden \

@@ -18,6 +18,7 @@ use super::{
     Findings, Options,
     page::{Loose, Page},
 };
+use crate::config::Cidr;
 use crate::policy::{
     model::{self, Direction, Services},
     write::{Document, Entry, Keys, Peer, Rule},
@@ -237,11 +238,13 @@ impl<'a, 'f> Reader<'a, 'f> {
     }
 
     fn parsed(&mut self, written: &Spanned<String>, key: &str) -> Option<IpNet> {
-        let network = written.value.parse::<IpNet>().ok();
+        let network = written.value.parse::<IpNet>().ok().map(|network| network.trunc());
+        // As policies take it: not IPv4 in the clothes of IPv6.
+        let network = network.filter(|network| network.to_string().parse::<Cidr>().is_ok());
         if network.is_none() {
             self.missing(written, key, "is no network, as in 192.0.2.0/24");
         }
-        network.map(|network| network.trunc())
+        network
     }
 
     /// Over what; nothing is left where none of it can be told.

@@ -145,6 +145,11 @@ fn what_cannot_be_told_of_a_rule_is_left_out_and_never_becomes_all() {
         ("from: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]", "ingress[0].from[0]", "and not both"),
         ("from: [{ipBlock: {cidr: 10.0.0.1}}]", "ingress[0].from[0].ipBlock.cidr", "is no network"),
         (
+            "from: [{ipBlock: {cidr: \"::ffff:192.0.2.0/120\"}}]",
+            "ingress[0].from[0].ipBlock.cidr",
+            "is no network",
+        ),
+        (
             "from: [{ipBlock: {cidr: 10.0.0.0/8, except: [192.0.2.0/24]}}]",
             "ingress[0].from[0].ipBlock.except[0]",
             "does not lie within 10.0.0.0/8",
