@@ -8,6 +8,7 @@ mod flood;
 mod learned;
 mod matrix;
 mod names;
+mod nested;
 mod published;
 mod shadow;
 mod starts;
