@@ -17,16 +17,19 @@ use super::{
 use crate::{artifacts::Artifacts, shell, tally::Tally};
 
 const CHECK: &str = include_str!("../../vm/systemd/check.sh");
+const CHECK_RUNTIMES: &str = include_str!("../../vm/systemd/runtimes.sh");
 const CHECK_UNIT: &str = include_str!("../../vm/systemd/check.service");
 
 /// Above this exposure `systemd-analyze security` refuses the unit (its scale times ten).
 const THRESHOLD: &str = "50";
 
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus";
+/// The second line: machines, and sessions of users who have a Podman of their own.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,\
+    systemd-container,libpam-systemd,dbus-user-session,podman,crun,uidmap";
 
-/// Longest that the machine may run; it takes a minute.
-const LIMIT: Duration = Duration::from_secs(6 * 60);
+/// Longest that the machine may run; it takes three minutes.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Analyses the unit here and runs it in a machine, with this daemon or the one built here.
 pub(crate) fn run(daemon: Option<&Path>) -> Result<Tally> {
@@ -71,7 +74,7 @@ pub(crate) fn in_machine(daemon: &Path) -> Result<Tally> {
         name: "systemd".to_owned(),
         kernel: image.vmlinuz,
         initramfs,
-        memory_mib: 2048,
+        memory_mib: 3072,
         parameters: "rdinit=/sbin/init systemd.show_status=false systemd.firstboot=off \
                      systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service"
             .to_owned(),
@@ -85,11 +88,12 @@ fn unit() -> PathBuf {
     shell::root().join("dist/cofferdam.service")
 }
 
-/// A minimal Debian as an archive. Made once; remove it to get a newer one.
+/// A minimal Debian as an archive. Made once for these packages; remove it to get newer ones.
 fn system() -> Result<PathBuf> {
     let directory = super::directory()?;
     let archive = directory.join(format!("{SUITE}.cpio"));
-    if archive.is_file() {
+    let list = archive.with_extension("packages");
+    if archive.is_file() && fs::read_to_string(&list).is_ok_and(|list| list == PACKAGES) {
         return Ok(archive);
     }
     shell::step(&format!("making a minimal {SUITE}"));
@@ -104,6 +108,7 @@ fn system() -> Result<PathBuf> {
     let partial = archive.with_extension("partial");
     tree.pack(&partial)?;
     fs::rename(&partial, &archive)?;
+    fs::write(&list, PACKAGES)?;
     fs::remove_dir_all(tree.path())?;
     Ok(archive)
 }
@@ -126,6 +131,9 @@ fn ours(daemon: &Path, image: &Image) -> Result<PathBuf> {
     tree.write(&format!("{UNITS}/check.service"), CHECK_UNIT, 0o644)?;
     tree.link(&format!("{WANTED}/check.service"), "/usr/lib/systemd/system/check.service")?;
     tree.write("usr/lib/check.sh", CHECK, 0o755)?;
+    tree.write("usr/lib/check-runtimes.sh", CHECK_RUNTIMES, 0o644)?;
+    let heard = shell::root().join("dist/podman.socket.d/cofferdam.conf");
+    tree.write("usr/share/cofferdam/podman.socket.conf", fs::read(heard)?, 0o644)?;
     // With an identity of its own the machine does not take this for its first boot.
     tree.write("etc/machine-id", "c0ffe4da000000000000000000000001\n", 0o444)?;
     let archive = directory.join("systemd-ours.cpio");

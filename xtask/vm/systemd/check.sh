@@ -181,6 +181,8 @@ stops_cleanly() {
 
 starts_again() { systemctl start cofferdam && cofferdam status; }
 
+. /usr/lib/check-runtimes.sh
+
 echo "systemd: $(systemctl --version | head -1), kernel: $(uname -r)"
 check the_unit_reports_ready_and_says_how_it_is ready
 check hooks_are_attached attached
@@ -188,6 +190,9 @@ check status_answers answers
 check hardening_is_in_effect hardened
 check a_reload_reads_the_configuration_and_a_broken_one_changes_nothing reloads
 check canaries_find_a_policy_enforced canaries_try
+check machines_of_nspawn_are_named machines_are_named
+check containers_of_a_users_own_podman_are_named own_containers_are_named
+check containers_of_a_users_own_podman_have_their_labels own_containers_have_their_labels
 check history_and_alerts_are_kept_also_after_kill_9 keeps_what_happened
 check it_is_restarted_after_kill_9 survives_kill
 check the_watchdog_restarts_a_daemon_that_hangs survives_hang
