@@ -22,6 +22,9 @@ pub(super) enum Place<'a> {
     Container(ContainerPlace<'a>),
     /// A systemd unit outside any container, by name.
     Unit(&'a str),
+    /// A service of a user's own manager: his slice without `.slice`, which is `user-` and his number, and the name that he
+    /// gave it.
+    UserUnit(&'a str, &'a str),
     /// The root of the hierarchy, or a runtime's own watcher.
     Host,
     /// None of these: somebody's cgroup, by its path.
@@ -146,7 +149,12 @@ fn unit<'a>(path: &'a str, user_slice: Option<&'a str>) -> Place<'a> {
             }
             // A user's own manager, and what it runs below.
             Some("service") if user_slice.is_some() && component.starts_with("user@") => {}
-            Some("service") => return Place::Unit(component),
+            Some("service") => {
+                return match user_slice.and_then(|slice| slice.strip_suffix(".slice")) {
+                    Some(user) if user.starts_with("user-") => Place::UserUnit(user, component),
+                    _ => Place::Unit(component),
+                };
+            }
             Some("scope") => return Place::Unit(user_slice.unwrap_or(component)),
             _ => break,
         }
@@ -304,7 +312,7 @@ mod tests {
             assert_eq!(identify(&format!("{user}{inner}")), Place::Unit("user-1000.slice"), "{inner}");
         }
         let service = format!("{user}/user@1000.service/app.slice/backup.service");
-        assert_eq!(identify(&service), Place::Unit("backup.service"));
+        assert_eq!(identify(&service), Place::UserUnit("user-1000", "backup.service"));
     }
 
     #[test]

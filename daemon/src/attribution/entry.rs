@@ -15,7 +15,7 @@ use super::{
     labels::{bounded, compose, kubernetes, of_kubelet},
     text::{IMAGE_LIMIT, NAME_LIMIT, clean},
 };
-use crate::event::{Runtime, Workload, WorkloadKind};
+use crate::event::{Runtime, Workload, WorkloadKind, of_user};
 
 /// Most addresses and most published ports of a container that are kept.
 const ENDPOINTS_LIMIT: usize = 256;
@@ -232,8 +232,9 @@ impl Entry {
             _ => None,
         };
         let own = self.own_name.as_ref();
-        // A user's containers must not pass for the system's.
-        workload.name = match (told.as_ref().or(own), source.user) {
+        // A user's containers must not pass for the system's, nor the system's for a user's.
+        let fits = |name: &&String| source.user.is_some() || of_user(name).is_none();
+        workload.name = match (told.as_ref().filter(fits).or(own.filter(fits)), source.user) {
             (Some(name), Some(user)) => format!("user-{user}/{name}"),
             (Some(name), None) => name.clone(),
             (None, _) => short(workload.id.as_deref().unwrap_or_default()).to_owned(),
@@ -376,7 +377,16 @@ mod tests {
             ContainerFacts { addresses: Some(vec!["198.18.0.2".parse().unwrap()]), ..facts("db", &shop()) };
         entry.merge(&user, claims);
         assert_eq!(entry.shown.workload.name, "user-1000/shop/web");
+        assert_eq!(entry.shown.workload.of_user(), Some((1000, "shop/web")));
         assert!(entry.shown.addresses.is_empty());
+    }
+
+    #[test]
+    fn a_container_of_the_system_cannot_pass_for_a_users() {
+        let mut entry = Entry::new(ID);
+        let claims = [("com.docker.compose.project", "user-1000"), ("com.docker.compose.service", "web")];
+        entry.merge(&docker(), facts("web", &claims));
+        assert_eq!(entry.shown.workload.name, "web");
     }
 
     #[test]

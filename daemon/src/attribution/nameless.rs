@@ -42,11 +42,11 @@ impl Nameless {
                 },
                 path: place.own.to_owned(),
             }),
-            Place::Unclaimed | Place::Unit(_) => {
+            Place::Unclaimed | Place::Unit(_) | Place::UserUnit(..) => {
                 let last = path.rsplit('/').next()?;
                 // `ctr-web.scope` is container `web`.
                 let scope = last.strip_suffix(".scope").and_then(|scope| Some(scope.split_once('-')?.1));
-                if matches!(place, Place::Unit(_)) && scope.is_none() {
+                if !matches!(place, Place::Unclaimed) && scope.is_none() {
                     return None;
                 }
                 let id = scope.unwrap_or(last).to_owned();

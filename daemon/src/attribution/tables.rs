@@ -146,6 +146,7 @@ impl Tables {
                 Resident::Container(key)
             }
             Place::Unit(name) => other(WorkloadKind::Unit, name),
+            Place::UserUnit(user, name) => other(WorkloadKind::Unit, &format!("{user}/{name}")),
             Place::Unclaimed => other(WorkloadKind::Cgroup, path),
             Place::Host => Resident::Other(Arc::clone(&self.host)),
         })

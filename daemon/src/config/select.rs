@@ -123,7 +123,9 @@ impl Selector {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Asked::Name(own), Asked::Name(others)) => own.covers(others),
+            (Asked::Name(own), Asked::Name(others)) => {
+                (own.names_users() || !others.names_users()) && own.covers(others)
+            }
             // What asks for more than a name selects less, so that what is left out asks for nothing.
             (own, others) => own.wanted().covers(&others.wanted()),
         }
@@ -156,7 +158,8 @@ impl Wanted {
         };
         let kubernetes = workload.kubernetes.as_ref();
         let unit_name = (workload.kind == WorkloadKind::Unit).then_some(workload.name.as_str());
-        name.as_ref().is_none_or(|name| is_called(workload, name))
+        self.may_mean(workload)
+            && name.as_ref().is_none_or(|name| is_called(workload, name))
             && is(image, workload.image.as_deref())
             && labels
                 .iter()
@@ -169,6 +172,15 @@ impl Wanted {
             && is(unit, unit_name)
     }
 
+    /// What a user runs by himself says of itself what he likes: only who names users means it.
+    fn may_mean(&self, workload: &Workload) -> bool {
+        workload.of_user().is_none() || self.names_users()
+    }
+
+    fn names_users(&self) -> bool {
+        [&self.name, &self.unit].into_iter().flatten().any(Pattern::names_users)
+    }
+
     /// See [`Selector::covers`].
     fn covers(&self, other: &Self) -> bool {
         let wider = |own: &Option<Pattern>, other: &Option<Pattern>| match (own, other) {
@@ -176,7 +188,8 @@ impl Wanted {
             (Some(own), Some(other)) => own.covers(other),
             (Some(_), None) => false,
         };
-        wider(&self.name, &other.name)
+        (self.names_users() || !other.names_users())
+            && wider(&self.name, &other.name)
             && wider(&self.image, &other.image)
             && self.labels.iter().all(|(key, own)| other.labels.get(key).is_some_and(|it| own.covers(it)))
             && (self.runtime.is_none() || self.runtime == other.runtime)
@@ -195,6 +208,9 @@ impl Wanted {
 }
 
 fn is_called(workload: &Workload, name: &Pattern) -> bool {
+    if workload.of_user().is_some() {
+        return name.names_users() && name.matches(&workload.name);
+    }
     name.matches(&workload.name) || workload.container_name.as_ref().is_some_and(|own| name.matches(own))
 }
 
@@ -300,6 +316,11 @@ impl Pattern {
     }
 
     /// The only text that is like that, where there are no wildcards.
+    /// Whether what users run by themselves is meant as well: it begins as their names do, or is for everybody.
+    fn names_users(&self) -> bool {
+        self.text.starts_with("user-") || *self.text == *"*"
+    }
+
     fn exact(&self) -> Option<&str> {
         (!self.text.contains(WILDCARDS)).then_some(&*self.text)
     }
@@ -430,6 +451,44 @@ mod tests {
     }
 
     #[test]
+    fn what_users_run_by_themselves_is_meant_by_its_whole_name_alone() {
+        let container = Workload {
+            name: "user-1000/shop/web".to_owned(),
+            kubernetes: Some(Kubernetes {
+                namespace: "shop".to_owned(),
+                pod: "web".to_owned(),
+                container: None,
+            }),
+            ..web()
+        };
+        let unit = Workload::named(WorkloadKind::Unit, "user-1000/backup.service");
+        for (wanted, expected) in [
+            (json!("shop/web"), [false; 2]),
+            (json!("shop-web-1"), [false; 2]),
+            (json!("*web"), [false; 2]),
+            (json!("backup.service"), [false; 2]),
+            (json!({"image": "*"}), [false; 2]),
+            (json!({"labels": {"tier": "front"}}), [false; 2]),
+            (json!({"project": "shop", "service": "web"}), [false; 2]),
+            (json!({"namespace": "shop"}), [false; 2]),
+            (json!({"runtime": "docker"}), [false; 2]),
+            (json!({"unit": "*.service"}), [false; 2]),
+            (json!("*"), [true; 2]),
+            (json!({"unit": "*"}), [false, true]),
+            (json!({"unit": "user-1000/*"}), [false, true]),
+            (json!("user-*"), [true; 2]),
+            (json!("user-1000/shop/web"), [true, false]),
+            (json!({"name": "user-*", "labels": {"tier": "front"}}), [true, false]),
+        ] {
+            let selector = selector(wanted.clone()).unwrap();
+            assert_eq!([&container, &unit].map(|workload| selector.selects(workload)), expected, "{wanted}");
+            for workload in [&container, &unit] {
+                assert_eq!(selector.mismatch(workload).is_none(), selector.selects(workload), "{wanted}");
+            }
+        }
+    }
+
+    #[test]
     fn units_the_host_and_cgroups_that_are_nobodys_can_be_meant_and_peers_outside_cannot() {
         let all = selector(json!({"name": "*"})).unwrap();
         for (kind, expected) in [
@@ -500,6 +559,9 @@ mod tests {
     fn a_selector_covers_what_asks_for_as_much_or_more() {
         for (wide, narrow, expected) in [
             (json!("*"), json!("shop/db"), true),
+            (json!("*b"), json!("user-1000/db"), false),
+            (json!({"image": "*"}), json!({"name": "user-*", "image": "*"}), false),
+            (json!("*"), json!("user-1000/db"), true),
             (json!("shop/*"), json!("shop/db"), true),
             (json!("shop/*"), json!("shop/d*"), true),
             (json!("shop/d*"), json!("shop/*"), false),

@@ -17,6 +17,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::workload::of_user;
 pub use self::{
     alert::{Acknowledgement, Alert, AlertKind, AlertState, Severity},
     container::{CgroupChange, CgroupEvent},

@@ -175,11 +175,25 @@ impl Workload {
         self.kubernetes.as_ref().filter(|place| place.to_string() == self.name)
     }
 
+    /// The user who runs it himself, by a runtime or a service manager of his own, and how he calls it. Its name begins with him
+    /// (`user-1000/web`), and that of no other container or unit does.
+    #[must_use]
+    pub fn of_user(&self) -> Option<(u32, &str)> {
+        let may_be = matches!(self.kind, WorkloadKind::Container | WorkloadKind::Unit);
+        of_user(&self.name).filter(|_| may_be)
+    }
+
     /// The host itself.
     #[must_use]
     pub fn host() -> Self {
         Self::named(WorkloadKind::Host, "host")
     }
+}
+
+/// User and rest of `user-1000/web`, if a name is such a one.
+pub(crate) fn of_user(name: &str) -> Option<(u32, &str)> {
+    let (user, rest) = name.strip_prefix("user-")?.split_once('/')?;
+    Some((user.parse().ok()?, rest))
 }
 
 impl fmt::Display for Workload {

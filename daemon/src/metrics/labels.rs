@@ -35,9 +35,11 @@ pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
         }
         WorkloadKind::Container | WorkloadKind::Cgroup => told_apart("container", &workload.name),
         WorkloadKind::Canary => CANARY.into(),
-        WorkloadKind::Unit => match transient(&workload.name) {
-            Some(name) => name.into(),
-            None => told_apart("unit", &workload.name),
+        WorkloadKind::Unit => match workload.of_user() {
+            Some((user, unit)) => {
+                transient(unit).map_or(Cow::from(&workload.name), |unit| format!("user-{user}/{unit}").into())
+            }
+            None => transient(&workload.name).map_or_else(|| told_apart("unit", &workload.name), Cow::from),
         },
     }
 }
@@ -118,6 +120,12 @@ mod tests {
     #[test]
     fn a_peer_outside_never_brings_its_address_into_a_label() {
         assert_eq!(workload(&Workload::named(WorkloadKind::Outside, "203.0.113.7")), "outside");
+    }
+
+    #[test]
+    fn units_that_a_users_systemd_makes_anew_are_one() {
+        assert_eq!(workload(&unit("user-1000/run-u12.service")), "user-1000/run-*.service");
+        assert_eq!(workload(&unit("user-1000/backup.service")), "user-1000/backup.service");
     }
 
     #[test]

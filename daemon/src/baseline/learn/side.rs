@@ -93,6 +93,10 @@ impl Here {
 }
 
 fn container(workload: &Workload) -> Option<Here> {
+    // Nothing else that it says of itself selects it.
+    if workload.of_user().is_some() {
+        return by_name(&workload.name);
+    }
     if let (Some(project), Some(service)) = (&workload.project, &workload.service) {
         let keys = Keys {
             project: Some(Pattern::literal(project)?),

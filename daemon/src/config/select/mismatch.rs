@@ -26,8 +26,8 @@ impl Selector {
     /// All that keeps a workload from being meant; nothing for one that is.
     #[must_use]
     pub fn mismatches(&self, workload: &Workload) -> Vec<Mismatch> {
-        let Wanted { name, image, labels, runtime, project, service, namespace, pod, unit } =
-            &self.0.wanted();
+        let asked = self.0.wanted();
+        let Wanted { name, image, labels, runtime, project, service, namespace, pod, unit } = &asked;
         let mut found = Vec::new();
         use WorkloadKind::{Cgroup, Container, Host, Unit};
         if !matches!(workload.kind, Container | Unit | Host | Cgroup) {
@@ -37,8 +37,13 @@ impl Selector {
                 found: Some(workload.to_string()),
             });
         }
-        if let Some(name) = name.as_ref().filter(|name| !is_called(workload, name)) {
-            let (wanted, has) = (name.clone().into(), Some(workload.name.clone()));
+        let wanted = match name {
+            Some(name) => (!is_called(workload, name)).then(|| name.clone().into()),
+            None if asked.may_mean(workload) => None,
+            None => workload.of_user().map(|(user, _)| format!("user-{user}/*")),
+        };
+        if let Some(wanted) = wanted {
+            let has = Some(workload.name.clone());
             found.push(Mismatch { field: "name".to_owned(), wanted, found: has });
         }
         let mut check = |field: &str, wanted: Option<&Pattern>, has: Option<&str>| {
