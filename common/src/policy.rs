@@ -58,6 +58,10 @@ pub const INGRESS: u8 = 1;
 /// No rule: what holds where none selects the subject.
 pub const RULE_NONE: u32 = 0;
 
+/// How deep a container's own cgroup may lie below the root, for others below it to count as the container's: so many levels
+/// are looked through from the root on.
+pub const LEVELS: usize = 12;
+
 /// Most intervals of a span: a power of two.
 pub const INTERVALS_LIMIT: u32 = 4_096;
 

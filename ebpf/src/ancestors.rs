@@ -4,15 +4,12 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_skb_ancestor_cgroup_id},
     programs::SkBuffContext,
 };
-use cofferdam_common::ids::CgroupId;
+use cofferdam_common::{ids::CgroupId, policy::LEVELS};
 
 use crate::{
     container,
     offsets::{KernelPointer, offset},
 };
-
-/// How deep a container's own cgroup may lie below the root, for others below it to count as the container's.
-const DEPTH: i32 = 12;
 
 /// Bytes of a pointer in the kernel.
 const POINTER: u32 = 8;
@@ -55,7 +52,7 @@ fn search<T>(
     above: impl Fn(i32) -> u64,
     find: impl Fn(CgroupId) -> Option<T>,
 ) -> Option<T> {
-    for level in 1..DEPTH {
+    for level in 1..LEVELS as i32 {
         let ancestor = CgroupId(above(level));
         if ancestor == CgroupId::NONE || ancestor == cgroup {
             break;

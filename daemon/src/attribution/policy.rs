@@ -16,7 +16,7 @@ use super::{Attribution, Canary, Home, Networked, Placed, RuntimeStatus, lock};
 use crate::event::RuleName;
 
 impl Attribution {
-    /// Every cgroup that exists and who lives there.
+    /// Every cgroup that exists and that the kernel needs to know, and who lives there.
     #[must_use]
     pub fn placed(&self) -> Vec<Placed> {
         let heard = self.runtimes();
@@ -39,9 +39,9 @@ impl Attribution {
         self.tables().networked()
     }
 
-    /// Every container of which no runtime has told yet by which process its network is found.
+    /// Every container of which no runtime has told yet by which process its network is found, and what it is called.
     #[must_use]
-    pub fn untold(&self) -> Vec<Home> {
+    pub fn untold(&self) -> Vec<(Home, Arc<str>)> {
         self.tables().untold(&self.cgroup_root)
     }
 

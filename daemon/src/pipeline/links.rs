@@ -119,14 +119,13 @@ impl Keeper {
         let lists = self.listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY);
         if lists {
             self.listed = Some(Instant::now());
-            result = match self.links.veths().await {
-                Ok(veths) => self.cover(sensor, &veths),
-                Err(error) => Err(error),
-            };
-        }
-        if !self.taken_over {
-            sensor.take_over()?;
-            self.taken_over = true;
+            // Until all are known, what an earlier daemon has left judges.
+            let veths = self.links.veths().await?;
+            result = self.cover(sensor, &veths);
+            if !self.taken_over {
+                sensor.take_over()?;
+                self.taken_over = true;
+            }
         }
         let untold = view.attribution.untold();
         let is_due = |known: &Known| match known.owner {
@@ -136,10 +135,19 @@ impl Keeper {
         if lists || self.known.values().any(is_due) {
             let containers = view.attribution.networked();
             let canaries = view.attribution.networked_canaries();
-            let lost = self.lost(&containers).filter_map(|container| view.attribution.home(container.cgroup));
-            let others: Vec<_> = untold.into_iter().chain(lost).flat_map(|home| networked(&home)).collect();
-            let all = [&containers[..], &canaries, &others].concat();
+            let lost = self.lost(&containers).filter_map(|container| {
+                Some((view.attribution.home(container.cgroup)?, Arc::clone(&container.name)))
+            });
+            let lost: Vec<_> = lost.flat_map(|(home, name)| networked(&home, &name)).collect();
+            let untold = untold.iter().map(|(home, name)| networked(home, name));
+            let untold: Vec<_> = untold.filter(|processes| !processes.is_empty()).collect();
+            let all = [&containers[..], &canaries, &lost, &untold.concat()].concat();
             result = result.and(self.find_owners(sensor, &all).await);
+            // Whoever nobody has told of goes by one of his processes.
+            let containers: Vec<_> = containers
+                .into_iter()
+                .chain(untold.into_iter().filter_map(|it| it.into_iter().next()))
+                .collect();
             result =
                 result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
             let (mut covered, open) = self.by_cover(&containers);
@@ -160,6 +168,7 @@ impl Keeper {
     async fn rest(&mut self, view: &View, sensor: &Sensor) -> anyhow::Result<()> {
         self.known.clear();
         self.listed = None;
+        sensor.links_listed(&HashSet::new());
         view.policies.set_partial(Vec::new());
         view.policies.set_covered(HashSet::new())?;
         // Where the policies are broken, what an earlier daemon has left stays.
@@ -197,6 +206,7 @@ impl Keeper {
             result = result.and(sensor.uncover(*index));
         }
         self.known.retain(|index, _| there.contains(index));
+        sensor.links_listed(&there);
         result
     }
 
@@ -279,10 +289,10 @@ impl Keeper {
 }
 
 /// What a container may be found by whose first process does not tell.
-fn networked(home: &Home) -> Vec<Networked> {
+fn networked(home: &Home, name: &Arc<str>) -> Vec<Networked> {
     let pids =
         home.processes(PROCESSES).into_iter().take(PROCESSES).filter_map(|pid| u32::try_from(pid).ok());
-    pids.map(|pid| Networked { cgroup: home.cgroup, pid, name: "".into() }).collect()
+    pids.map(|pid| Networked { cgroup: home.cgroup, pid, name: Arc::clone(name) }).collect()
 }
 
 /// Of whom not all that they send can be judged: containers without a link of their own, and others, who never have one.

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     mem::ManuallyDrop,
+    time::Instant,
 };
 
 use anyhow::{Context as _, bail};
@@ -47,6 +48,8 @@ pub(super) struct Veths {
     attached: HashMap<u32, HashMap<&'static str, Attached>>,
     /// Links that could not be covered when that was tried last, and why.
     uncovered: HashMap<u32, String>,
+    /// When all links were last listed.
+    pub(super) listed: Instant,
 }
 
 /// A program that is attached to a link.
@@ -67,6 +70,7 @@ impl Veths {
             known_entrances: HashSet::new(),
             attached: HashMap::new(),
             uncovered: HashMap::new(),
+            listed: Instant::now(),
         })
     }
 
@@ -157,6 +161,13 @@ impl Sensor {
         lock(&self.veths).uncover(&self.kept, index)
     }
 
+    /// These are all links that are to be covered, and it was just tried. Of those that could not be, no other needs to be.
+    pub fn links_listed(&self, there: &HashSet<u32>) {
+        let mut veths = lock(&self.veths);
+        veths.uncovered.retain(|index, _| there.contains(index));
+        veths.listed = Instant::now();
+    }
+
     /// Adds a tc filter unless there is one at our place. Returns whether it was missing.
     pub(super) fn add_missing_filter(
         &self,
@@ -204,6 +215,7 @@ impl Sensor {
 
     pub(super) fn uncover_all(&self) -> anyhow::Result<()> {
         let mut veths = lock(&self.veths);
+        veths.uncovered.clear();
         let all: Vec<u32> = veths.attached.keys().copied().collect();
         all.into_iter().try_for_each(|index| veths.uncover(&self.kept, index))
     }

@@ -1,9 +1,14 @@
-//! Docker in Docker: what a container's own Docker runs is that container, on the map and for policies.
+//! Cgroups inside a container's own, as Docker in Docker, crun and a systemd inside make them: whoever lives there is that
+//! container, on the map and for policies.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Result, ensure};
-use cofferdam_tests::{Container, Docker, Options, check, command::wait_for, edge};
+use anyhow::{Context as _, Result, ensure};
+use cofferdam_tests::{
+    Container, Docker, Options, built, cgroup_root, check,
+    command::{run, wait_for},
+    edge,
+};
 
 use super::Stage;
 use crate::{alone, docker};
@@ -67,5 +72,58 @@ rules:
     ensure!(web.counts()? == before, "{}", stage.daemon.log());
     let told = stage.daemon.ask(&["why", "builder", "web"])?;
     ensure!(told.contains("shop#1"), "{told}");
+    Ok(())
+}
+
+/// A cgroup inside a container's own; gone when dropped.
+struct Inside(PathBuf);
+
+impl Inside {
+    fn make(container: &Container) -> Result<Self> {
+        let told = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?;
+        let path = told.lines().find_map(|line| line.strip_prefix("0::/")).context("no cgroup of v2")?;
+        let inside = Self(cgroup_root()?.join(path).join("inside"));
+        fs::create_dir(&inside.0)?;
+        Ok(inside)
+    }
+
+    /// Has a process there connect in the network of its container.
+    fn connect(&self, container: &Container, to: &str) -> Result<String> {
+        let enter = "echo $$ >\"$0\"/cgroup.procs && exec nsenter --net=/proc/\"$1\"/ns/net \"$2\" connect \"$3\" --strict";
+        let pid = container.pid()?.to_string();
+        run(Command::new("sh").args(["-c", enter]).arg(&self.0).arg(pid).arg(built("traffic")?).arg(to))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn between_itself_and_a_cgroup_inside_it_no_policy_comes() -> Result<()> {
+    let _turn = alone()?;
+    let (node, docker) = docker()?;
+    let web = docker.container("web", &Options::new().tcp("80"))?;
+    let api = docker.container("api", &Options::new().tcp("80"))?;
+    let [to_web, to_api] = [&web, &api].map(|it| it.address("bridge").map(|at| format!("{at}:80")));
+    let (to_web, to_api) = (to_web?, to_api?);
+    let inside = Inside::make(&web)?;
+    let mut stage = Stage::start(&node, &docker, ", at_stop: clear")?;
+    stage.enforce(
+        "
+policy: shop
+mode: enforce
+rules:
+  - {to: web, allow: [{from: nobody}]}
+  - {from: web, allow: [{to: nobody}]}
+",
+    )?;
+    inside.connect(&web, &to_web).with_context(|| stage.daemon.log())?;
+    ensure!(inside.connect(&web, &to_api).is_err(), "it is not held to the rules of its container");
+    ensure!(api.connect(&to_web)?.failed == 1);
+    let metrics = stage.daemon.settled_metrics()?;
+    ensure!(!metrics.contains("cofferdam_denials_total{source=\"web\",target=\"web\""), "{metrics}");
     Ok(())
 }

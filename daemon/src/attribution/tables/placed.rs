@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, ffi::OsStr, path::Path, sync::Arc};
 
-use cofferdam_common::ids::{Address, CgroupId};
+use cofferdam_common::{
+    ids::{Address, CgroupId},
+    policy::LEVELS,
+};
 use procfs::{ProcResult, process::Process};
 
-use super::{Life, Resident, Tables};
+use super::{Cgroup, Life, Resident, Tables};
 use crate::{
     attribution::{container::PublishedPort, entry::Entry, home::Home},
     event::{Runtime, Workload},
@@ -70,10 +73,14 @@ impl Tables {
         networked.collect()
     }
 
-    /// Containers of which it is not known yet by which process their network is found. `root` is where the tree is mounted.
-    pub(in super::super) fn untold(&self, root: &Path) -> Vec<Home> {
+    /// Containers of which it is not known yet by which process their network is found, and what they are called. `root` is where
+    /// the tree is mounted.
+    pub(in super::super) fn untold(&self, root: &Path) -> Vec<(Home, Arc<str>)> {
         let untold = self.containers.values().filter(|entry| !entry.is_told() || entry.shown.pid.is_none());
-        untold.filter_map(|entry| self.home(entry.cgroup()?, root)).collect()
+        let home = |entry: &Entry| {
+            Some((self.home(entry.cgroup()?, root)?, entry.shown.workload.name.as_str().into()))
+        };
+        untold.filter_map(home).collect()
     }
 
     /// Where the processes are of whoever lives in a cgroup. `root` is where the tree is mounted.
@@ -86,8 +93,9 @@ impl Tables {
         Some(Home { cgroup, directory, whole: true })
     }
 
-    /// Every cgroup that exists, the root among them. `may_tell` says of which runtime, and of which user, the API
-    /// may yet tell.
+    /// Every cgroup that exists and that the kernel needs to know, the root among them: what lies below a container's own cgroup
+    /// it finds by that, and takes for the container itself. `may_tell` says of which runtime, and of which user, the API may
+    /// yet tell.
     pub(in super::super) fn placed(&self, may_tell: impl Fn(Runtime, Option<u32>) -> bool) -> Vec<Placed> {
         let other = |cgroup, workload: &Arc<Workload>| Placed {
             cgroup,
@@ -102,6 +110,9 @@ impl Tables {
             Some(match &cgroup.resident {
                 Resident::Container(key) => {
                     let entry = self.containers.get(key)?;
+                    if entry.cgroup().is_some_and(|own| own != *id && self.speaks_for_all_below(own)) {
+                        return None;
+                    }
                     Placed {
                         cgroup: *id,
                         workload: Arc::clone(&entry.shown.workload),
@@ -115,6 +126,13 @@ impl Tables {
             })
         });
         std::iter::once(host).chain(placed).collect()
+    }
+
+    /// Whether the kernel finds a container by this cgroup for what lies below it.
+    fn speaks_for_all_below(&self, own: CgroupId) -> bool {
+        let lives = |cgroup: &&Cgroup| cgroup.life == Life::Live;
+        let levels = |cgroup: &Cgroup| cgroup.path.split('/').filter(|name| !name.is_empty()).count();
+        self.cgroups.get(&own).filter(lives).is_some_and(|cgroup| levels(cgroup) < LEVELS)
     }
 
     /// Ports of the host that lead to containers, and behind them those that led to some that are gone.

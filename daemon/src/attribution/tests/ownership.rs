@@ -11,6 +11,35 @@ fn a_user_cannot_pose_as_a_container_of_the_system() {
 }
 
 #[test]
+fn a_user_cannot_pose_as_a_unit_of_the_system() {
+    let host = Host::empty();
+    host.made(CgroupId(104), "/user.slice/user-1000.slice/user@1000.service/app.slice/backup.service");
+    let backup = host.0.workload(CgroupId(104));
+    assert_eq!((backup.kind, backup.of_user()), (WorkloadKind::Unit, Some((1000, "backup.service"))));
+    assert_eq!(backup.name, "user-1000/backup.service");
+}
+
+#[test]
+fn what_lies_below_a_containers_own_cgroup_is_placed_by_that() {
+    let host = Host::shop();
+    let deep = format!(
+        "/a.slice/b.slice/c.slice/d.slice/e.slice/f.slice/g.slice/h.slice/i.slice/j.slice/k.slice/{WEB}"
+    );
+    let placed = || {
+        let mut placed: Vec<_> = host.0.placed().iter().map(|placed| placed.cgroup.0).collect();
+        placed.sort_unstable();
+        placed
+    };
+    host.made(CgroupId(104), &format!("/docker/{WEB}/inside"));
+    host.made(CgroupId(105), &format!("/system.slice/docker-{DB}.scope/init.scope"));
+    assert_eq!(placed(), [1, 101, 102]);
+    // The kernel does not look so far down.
+    host.made(CgroupId(106), &deep.replace(WEB, &"c".repeat(64)));
+    host.made(CgroupId(107), &(deep.replace(WEB, &"c".repeat(64)) + "/inside"));
+    assert_eq!(placed(), [1, 101, 102, 106, 107]);
+}
+
+#[test]
 fn another_runtime_can_neither_rename_nor_forget_a_container() {
     let host = Host::shop();
     let containerd = Source::api(Runtime::Containerd, "containerd.sock");

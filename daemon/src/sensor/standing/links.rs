@@ -1,6 +1,6 @@
 //! The hooks at the links of containers: attached, pinned, before those of others, and known whose link it is.
 
-use std::io;
+use std::{io, time::Duration};
 
 use aya::programs::TcAttachType;
 use cofferdam_query::{Side, attached_to_device};
@@ -14,6 +14,9 @@ use super::{
     Finding, Order, What,
 };
 
+/// Longest time between two lists of all links; it is some seconds.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
+
 impl Sensor {
     /// Looks whether each link that is to be covered is, and whose programs are there beside ours. What is wrong with ours is
     /// mended. Nothing is looked at while nothing is judged.
@@ -22,9 +25,19 @@ impl Sensor {
         if !self.stays() {
             return Vec::new();
         }
-        let all = lock(&self.veths).indices();
+        let (all, listed) = {
+            let veths = lock(&self.veths);
+            (veths.indices(), veths.listed.elapsed())
+        };
+        let unlisted = (listed > LISTED_WITHIN).then(|| {
+            let seconds = listed.as_secs();
+            Finding::open(
+                What::Link,
+                format!("links were not listed for {seconds} s: new ones are not covered"),
+            )
+        });
         // One after the other: a link that is new meanwhile is covered without waiting for all.
-        all.into_iter().flat_map(|index| self.verify_link(index)).collect()
+        unlisted.into_iter().chain(all.into_iter().flat_map(|index| self.verify_link(index))).collect()
     }
 
     fn verify_link(&self, index: u32) -> Vec<Finding> {
