@@ -149,8 +149,9 @@ pub(super) fn explain(view: &View, query: &ExplainQuery) -> Answer<Explained> {
     let is_in_policies = |name: &str| view.policies.have_name(name);
     let targets = who::called_as_target(&query.to, &view.attribution, &known, is_in_policies)?;
     let enforcement::Report { generation, problem, .. } = view.policies.report();
+    let placed = view.attribution.placed();
     let judge = |source: End<'_>, target: End<'_>, protocol, port| {
-        view.policies.explain(source, target, protocol, port)
+        view.policies.explain(source, target, protocol, port, &placed)
     };
     // Without a history there is only what was seen since the daemon started.
     let recorded = |source: &Workload, target: &Workload| {

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use super::InForce;
-use crate::policy::{
-    explain,
-    explain::{End, Explanation},
+use crate::{
+    attribution::Placed,
+    policy::{
+        explain,
+        explain::{End, Explanation},
+    },
 };
 
 impl InForce {
     /// Why one may, or may not, interact with another, and that in words, with lines of the policies as they were when
-    /// they were read; `None` while nothing is judged.
+    /// they were read; `None` while nothing is judged. `placed` is who lives here.
     #[must_use]
     pub fn explain(
         &self,
@@ -18,6 +21,7 @@ impl InForce {
         target: End<'_>,
         protocol: u8,
         port: u16,
+        placed: &[Placed],
     ) -> Option<(Explanation, String)> {
         let state = self.lock();
         let sync = state.sync.as_ref()?;
@@ -32,10 +36,20 @@ impl InForce {
             (End::Outside { address, .. }, Some(names)) => End::Outside { address, names },
             _ => target,
         };
-        let explanation = explain::explain(sync.plan()?, source, target, protocol, port);
+        let mut explanation = explain::explain(sync.plan()?, source, target, protocol, port);
         let files = state.content.iter().flat_map(|content| content.files.iter());
         let texts: HashMap<_, _> = files.map(|file| (&*file.path, file.text.as_str())).collect();
-        let text = explanation.text(&texts);
-        Some((explanation, text))
+        let by_rules = explanation.text(&texts);
+        let unknown = [source, target].into_iter().filter_map(|end| match end {
+            End::Workload(workload) => sync.as_unknown(workload, placed),
+            End::Outside { .. } => None,
+        });
+        let unknown = unknown.max_by_key(|(verdict, _)| *verdict);
+        let Some((verdict, why)) = unknown.filter(|(verdict, _)| *verdict >= explanation.verdict) else {
+            return Some((explanation, by_rules));
+        };
+        explanation.verdict = verdict;
+        let heading = explanation.heading();
+        Some((explanation, format!("{heading}\n  because  {why}\nOnce that is known:\n{by_rules}")))
     }
 }

@@ -28,6 +28,8 @@ mod denied;
 
 mod names;
 
+mod unknown;
+
 /// How long a cgroup that is gone keeps its identity: its last packets may still be under way.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -126,7 +128,8 @@ impl Sync {
     /// often that took too long.
     #[must_use]
     pub fn unresolved(&self) -> (usize, u64) {
-        let never_told = if self.settings.never_told == NeverTold::Judge { 0 } else { self.never_told.len() };
+        let are_judged = self.settings.never_told == NeverTold::Judge || self.plan.is_none();
+        let never_told = if are_judged { 0 } else { self.never_told.len() };
         (self.unresolved.len() + never_told + self.left_out, self.timed_out)
     }
 
@@ -164,7 +167,6 @@ impl Sync {
             self.maps.deactivate()?;
             self.plan = None;
             self.unresolved.clear();
-            self.never_told.clear();
             name(HashMap::new());
             return Ok(());
         }

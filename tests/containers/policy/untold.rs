@@ -6,7 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use cofferdam_tests::{Outside, command::wait_for};
 
 use super::{ONLY_API, SOON, Stage};
-use crate::{alone, cgroups::Parent, docker};
+use crate::{
+    alone,
+    cgroups::{Parent, id},
+    docker,
+};
 
 /// Longer than whose a link is may be unknown (`OWNED_WITHIN` of the daemon).
 const LONG: Duration = Duration::from_secs(7);
@@ -32,5 +36,8 @@ fn whom_no_runtime_names_is_denied_at_his_link_as_at_his_sockets_however_late_it
     wait_for("the link to be the container's", SOON, denied).with_context(|| stage.daemon.log())?;
     thread::sleep(LONG);
     ensure!(!is_answered()?, "{}", stage.daemon.log());
+    // Whatever the rules would say of it.
+    let why = stage.daemon.ask(&["why", &id(1), "198.19.7.1", "--port", "80"])?;
+    ensure!(why.contains("DENIED") && why.contains("policies.never_told: deny"), "{why}");
     Ok(())
 }

@@ -157,6 +157,12 @@ rules:
         sync.apply(policies(POLICY), settings(never_told), &seen("3f2a", false), |_| {}).expect("policies");
         assert_eq!(arrives(), passes, "{never_told:?}");
     }
+    // Also where there were no policies for a while.
+    let gap = settings(NeverTold::Deny);
+    sync.apply(Vec::new(), gap, &seen("3f2a", false), |_| {}).expect("no policies");
+    assert!(arrives() && sync.unresolved() == (0, 1));
+    sync.apply(policies(POLICY), gap, &seen("3f2a", false), |_| {}).expect("policies");
+    assert!(!arrives() && sync.unresolved() == (1, 1));
     sync.turn(&seen("api", true), &HashMap::new()).expect("a turn");
     assert!(arrives(), "no rule is about it");
     assert_eq!(sync.unresolved(), (0, 1));

@@ -17,6 +17,18 @@ use crate::{
 const DIGITS: usize = 5;
 
 impl Explanation {
+    /// What comes of it, between whom, in a line. Safe to show.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        let Self { source, target, service, verdict, .. } = self;
+        let word = match verdict {
+            Verdict::Allow => "✔ ALLOWED",
+            Verdict::Audit => "▲ REPORTED",
+            Verdict::Deny => "✖ DENIED",
+        };
+        harmless(&format!("{word}  {source} → {target}  {service}"))
+    }
+
     /// In lines. `texts` are the policies' files, as far as they are at hand; without one its lines are not shown. Safe to
     /// show.
     #[must_use]
@@ -24,8 +36,12 @@ impl Explanation {
         let mut page = Page { texts, text: String::new() };
         // Writing into a text cannot fail.
         let _ = page.write(self);
-        page.text.chars().map(|it| if it != '\n' && is_hostile(it) { '\u{fffd}' } else { it }).collect()
+        harmless(&page.text)
     }
+}
+
+fn harmless(text: &str) -> String {
+    text.chars().map(|it| if it != '\n' && is_hostile(it) { '\u{fffd}' } else { it }).collect()
 }
 
 struct Page<'a> {
@@ -35,13 +51,8 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn write(&mut self, explanation: &Explanation) -> fmt::Result {
-        let Explanation { source, target, service, verdict, egress, ingress, .. } = explanation;
-        let heading = match verdict {
-            Verdict::Allow => "✔ ALLOWED",
-            Verdict::Audit => "▲ REPORTED",
-            Verdict::Deny => "✖ DENIED",
-        };
-        writeln!(self.text, "{heading}  {source} → {target}  {service}")?;
+        let Explanation { verdict, egress, ingress, .. } = explanation;
+        writeln!(self.text, "{}", explanation.heading())?;
         let mut label = match verdict {
             Verdict::Allow => "",
             Verdict::Audit | Verdict::Deny => "because",
