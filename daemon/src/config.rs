@@ -40,6 +40,7 @@ mod history;
 
 mod in_force;
 
+pub(crate) use self::outside::looks_like_address;
 pub use self::{
     alerts::{Address, Alerts, Few, Field, Header, LogFile, Syslog, Template, TokenFile, Webhook},
     anomalies::Anomalies,

@@ -88,6 +88,13 @@ impl Cidr {
     }
 }
 
+/// Whether somebody has meant an address, a network or a range by this, however he wrote it. Nobody is called so.
+pub(crate) fn looks_like_address(text: &str) -> bool {
+    let parts = text.split('.').count();
+    let fits = |byte: u8| byte.is_ascii_digit() || b"./:*-".contains(&byte);
+    text.parse::<Cidr>().is_ok() || (parts >= 4 && !text.starts_with('/') && text.bytes().all(fits))
+}
+
 impl FromStr for Cidr {
     type Err = String;
 

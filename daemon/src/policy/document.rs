@@ -14,6 +14,7 @@ use std::{path::Path, sync::Arc};
 
 use schemars::{Schema, schema_for};
 
+pub(super) use self::peers::ANY;
 use super::model::{Place, Policy};
 use crate::config::{Cost, Problem, Text, parse};
 

@@ -12,13 +12,13 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{form::Name, list::next_of};
 use crate::{
-    config::{Cidr, Pattern, Selector, Wanted},
+    config::{Cidr, Pattern, Selector, Wanted, looks_like_address},
     event::Runtime,
     policy::{model::Network, names::NamePattern},
 };
 
 /// The word for everybody.
-const ANY: &str = "any";
+pub(in crate::policy) const ANY: &str = "any";
 /// Most of a list.
 pub(super) const PEERS_LIMIT: usize = 1_024;
 /// Most networks that are left out of one.
@@ -151,6 +151,11 @@ impl<'de, T> Visitor<'de> for PeerVisitor<T> {
         // A name that is an address would select nobody.
         if text.parse::<Cidr>().is_ok() {
             return Err(E::custom(format!("`{text}` is a network: write `{{cidr: \"{text}\"}}`")));
+        }
+        if looks_like_address(text) {
+            return Err(E::custom(format!(
+                "`{text}` is no name: a network is written as `{{cidr: 192.0.2.0/24}}`"
+            )));
         }
         let name = Pattern::try_from(text.to_owned()).map_err(E::custom)?;
         Ok((self.one)(Written::Workload(name.into())))

@@ -8,8 +8,9 @@ use serde::{
 };
 
 use crate::{
-    event::{Kubernetes, Runtime, Workload, WorkloadKind},
-    policy::{explain::End, names::NamePattern},
+    config::looks_like_address,
+    event::{Kubernetes, Runtime, Workload, WorkloadKind, of_user},
+    policy::{document::ANY, explain::End, names::NamePattern},
 };
 
 /// Who is at one end, as it is written.
@@ -137,11 +138,11 @@ fn named(name: &str) -> Workload {
     let kind = match name {
         "host" => WorkloadKind::Host,
         _ if name.starts_with('/') => WorkloadKind::Cgroup,
-        _ if is_unit && !name.contains('/') => WorkloadKind::Unit,
+        _ if is_unit && !of_user(name).map_or(name, |(_, rest)| rest).contains('/') => WorkloadKind::Unit,
         _ => WorkloadKind::Container,
     };
     let mut workload = Workload::named(kind, name);
-    if kind == WorkloadKind::Container {
+    if kind == WorkloadKind::Container && workload.of_user().is_none() {
         let own = |text: &str| Some(text.to_owned());
         match name.split('/').collect::<Vec<_>>()[..] {
             [project, service] => {
@@ -176,7 +177,13 @@ impl<'de> Visitor<'de> for Written {
         if text.is_empty() {
             return Err(E::custom("must be a name or an address"));
         }
-        Ok(text.parse().map_or_else(|_| Whom::Name(text.to_owned()), Whom::Address))
+        if let Ok(address) = text.parse() {
+            return Ok(Whom::Address(address));
+        }
+        if text == ANY || looks_like_address(text) {
+            return Err(E::custom(format!("`{text}` is nobody: write a name or one address")));
+        }
+        Ok(Whom::Name(text.to_owned()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Whom, A::Error> {
@@ -198,6 +205,8 @@ mod tests {
             ("web", Container),
             ("shop/web", Container),
             ("shop/web.service", Container),
+            ("user-1000/web", Container),
+            ("user-1000/backup.service", Unit),
         ] {
             assert_eq!(named(name).kind, kind, "{name}");
         }
@@ -205,5 +214,6 @@ mod tests {
         assert_eq!((compose.project.as_deref(), compose.service.as_deref()), (Some("shop"), Some("web")));
         let pod = named("shop/web-1/nginx").kubernetes.unwrap();
         assert_eq!((&*pod.namespace, &*pod.pod), ("shop", "web-1"));
+        assert_eq!(named("user-1000/web").project, None);
     }
 }

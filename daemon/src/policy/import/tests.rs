@@ -80,9 +80,21 @@ fn what_is_neither_is_refused_and_what_is_empty_is_noted() {
 
 #[test]
 fn several_files_are_one_set_and_what_is_called_alike_gets_a_number() {
-    let policy = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a, namespace: b}}";
-    let text = import(&[file(policy), file(policy)], &options()).unwrap().text;
-    assert!(text.contains("\npolicy: b.a\n") && text.contains("\npolicy: b.a-2\n"), "{text}");
+    let policy = |name: &str| {
+        file(&format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: {name}, namespace: b}}}}"
+        ))
+    };
+    let long = "x".repeat(70);
+    let both = [policy(&format!("{long}1")), policy(&format!("{long}2"))];
+    let text = import(&both, &options()).unwrap().text;
+    let cut = |most| &long[..most];
+    let [first, second] = [format!("\npolicy: b.{}\n", cut(61)), format!("\npolicy: b.{}-2\n", cut(59))];
+    assert!(text.contains(&first) && text.contains(&second), "{text}");
+    // Which Kubernetes would replace.
+    let Imported { text, missing, .. } = import(&[policy("a"), policy("a")], &options()).unwrap();
+    assert!(text.contains("\npolicy: b.a\n") && !text.contains("b.a-2"), "{text}");
+    assert!(missing[0].line().contains("is also the name of an object before it"), "{missing:?}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ const MALFORMED: &[&str] = &[
     "policy: a\nrules:\n  - to: [a, [b]]",
     "policy: a\nrules:\n  - to: '[a'",
     "policy: a\nrules:\n  - to: 203.0.113.0/24",
+    "policy: a\nrules:\n  - to: 10.0.0.0/33",
     "policy: a\nrules:\n  - to: {cidr: 203.0.113.0/24}",
     "policy: a\ngroups: {g: [{cidr: '::/0'}]}\nrules:\n  - from: [a, {group: g}]",
     "policy: a\nrules:\n  - to: {dns: a.b}",
@@ -159,6 +160,8 @@ fn a_problem_is_told_with_its_place_and_key() {
         shop.yaml:3:9: `rules[0].to`: `[a` is no pattern: unclosed character class; missing ']'
     "policy: a\nrules:\n  - to: 203.0.113.0/24"
         shop.yaml:3:9: `rules[0].to`: `203.0.113.0/24` is a network: write `{cidr: "203.0.113.0/24"}`
+    "policy: a\nrules:\n  - to: 10.0.0.0/33"
+        shop.yaml:3:9: `rules[0].to`: `10.0.0.0/33` is no name: a network is written as `{cidr: 192.0.2.0/24}`
     "policy: a\nrules:\n  - to: {cidr: 203.0.113.0/24}"
         shop.yaml:3:9: `rules[0].to`: a rule is about workloads of this host, and `cidr` is about peers outside
     "policy: a\ngroups: {g: [{cidr: '::/0'}]}\nrules:\n  - from: [a, {group: g}]"

@@ -115,12 +115,15 @@ fn is_external(network: &form::Network) -> bool {
     }
 }
 
+/// Whether nobody on it may interact: unless the setting is true as Docker reads it (Go's `strconv.ParseBool`), or absent.
 fn is_silent(network: &form::Network) -> bool {
     let setting = network.driver_opts.as_ref().and_then(|options| options.get(INTERACT)?.as_ref());
     match setting {
         Some(Setting::Is(is)) => !is,
-        Some(Setting::Text(Loose::Text(text))) => text == "false" || text == "0",
-        Some(Setting::Text(Loose::Number(number))) => *number == 0,
+        Some(Setting::Text(Loose::Text(text))) => {
+            !matches!(&**text, "1" | "t" | "T" | "TRUE" | "true" | "True")
+        }
+        Some(Setting::Text(Loose::Number(number))) => *number != 1,
         None => false,
     }
 }

@@ -146,7 +146,7 @@ fn networks_are_the_same_where_docker_calls_them_the_same_over_all_files() {
 #[test]
 fn a_bridge_on_which_nobody_may_interact_lets_nobody() {
     let opts = "driver_opts: {com.docker.network.bridge.enable_icc: VALUE}";
-    for value in ["'false'", "false", "0"] {
+    for value in ["'false'", "false", "0", "'False'", "f", "'${ICC:-false}'"] {
         let text = format!(
             "services: {{a: {{}}, b: {{}}}}\nnetworks: {{default: {{{}}}}}\n",
             opts.replace("VALUE", value)
