@@ -22,9 +22,8 @@ pub(super) enum Place<'a> {
     Container(ContainerPlace<'a>),
     /// A systemd unit outside any container, by name.
     Unit(&'a str),
-    /// A service of a user's own manager: his slice without `.slice`, which is `user-` and his number, and the name that he
-    /// gave it.
-    UserUnit(&'a str, &'a str),
+    /// A service of a user's own manager, and the name that he gave it.
+    UserUnit(u32, &'a str),
     /// The root of the hierarchy, or a runtime's own watcher.
     Host,
     /// None of these: somebody's cgroup, by its path.
@@ -73,7 +72,9 @@ pub(super) fn identify(path: &str) -> Place<'_> {
     for component in path.split('/') {
         end += component.len();
         in_pods |= component.starts_with("kubepods");
-        let found = container(component, outer, in_pods).or_else(|| machine(component, outer));
+        // Users can make cgroups of any name in their slices, and machines are root's.
+        let machine = || machine(component, outer).filter(|_| user_slice.is_none());
+        let found = container(component, outer, in_pods).or_else(machine);
         if let Some((runtime, sure, id)) = found {
             let own = path.get(..end).unwrap_or(path);
             return Place::Container(ContainerPlace { runtime, sure, id, user_slice, own });
@@ -131,11 +132,18 @@ fn user_slice(path: &str) -> Option<&str> {
     slice.ends_with(".slice").then_some(slice)
 }
 
+/// Whether a component is where Podman and CRI-O have the process that watches a container.
+fn is_watcher(component: &str) -> bool {
+    let is_id = |id: &str| id.len() == ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let of = |prefix| component.strip_prefix(prefix)?.strip_suffix(".scope");
+    component == "conmon" || of("libpod-conmon-").or_else(|| of("crio-conmon-")).is_some_and(is_id)
+}
+
 /// The innermost unit, as far as systemd's own units reach down from the root: what a service makes below its own
 /// cgroup is that service's, whatever it calls it. Scopes of users (`session-3.scope`) are numbered without end, so
 /// they count as their user's slice.
 fn unit<'a>(path: &'a str, user_slice: Option<&'a str>) -> Place<'a> {
-    if path.contains("-conmon-") || path.ends_with("/conmon") || path.trim_matches('/').is_empty() {
+    if path.trim_matches('/').is_empty() || (user_slice.is_none() && path.split('/').any(is_watcher)) {
         return Place::Host;
     }
     let kind = |component: &'a str| Some(component.rsplit_once('.').filter(|(name, _)| !name.is_empty())?.1);
@@ -150,10 +158,9 @@ fn unit<'a>(path: &'a str, user_slice: Option<&'a str>) -> Place<'a> {
             // A user's own manager, and what it runs below.
             Some("service") if user_slice.is_some() && component.starts_with("user@") => {}
             Some("service") => {
-                return match user_slice.and_then(|slice| slice.strip_suffix(".slice")) {
-                    Some(user) if user.starts_with("user-") => Place::UserUnit(user, component),
-                    _ => Place::Unit(component),
-                };
+                let user = user_slice.and_then(|slice| slice.strip_prefix("user-")?.strip_suffix(".slice"));
+                let user = user.and_then(|user| user.parse().ok());
+                return user.map_or(Place::Unit(component), |user| Place::UserUnit(user, component));
             }
             Some("scope") => return Place::Unit(user_slice.unwrap_or(component)),
             _ => break,
@@ -312,7 +319,21 @@ mod tests {
             assert_eq!(identify(&format!("{user}{inner}")), Place::Unit("user-1000.slice"), "{inner}");
         }
         let service = format!("{user}/user@1000.service/app.slice/backup.service");
-        assert_eq!(identify(&service), Place::UserUnit("user-1000", "backup.service"));
+        assert_eq!(identify(&service), Place::UserUnit(1000, "backup.service"));
+    }
+
+    #[test]
+    fn a_user_can_neither_pose_as_the_host_nor_as_a_machine() {
+        let user = "/user.slice/user-1000.slice/user@1000.service";
+        for inner in ["machine.slice/systemd-nspawn@web.service", "a-conmon-b.service"] {
+            let name = inner.rsplit('/').next().unwrap();
+            assert_eq!(identify(&format!("{user}/{inner}")), Place::UserUnit(1000, name), "{inner}");
+        }
+        let conmon = format!("libpod-conmon-{ID}.scope");
+        for inner in ["conmon", "app.slice/conmon", &conmon] {
+            assert_eq!(identify(&format!("{user}/{inner}")), Place::Unit("user-1000.slice"), "{inner}");
+        }
+        assert_eq!(identify("/system.slice/a-conmon-b.service"), Place::Unit("a-conmon-b.service"));
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl ContainerFacts {
     }
 }
 
+/// The user whose slice a key is of, if it is of one.
+pub(super) fn user_of(key: &str) -> Option<u32> {
+    key.split_once('/')?.0.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
+}
+
 /// The key of a container in a user's slice.
 pub(super) fn user_key(slice: &str, id: &str) -> Arc<str> {
     format!("{slice}/{id}").into()

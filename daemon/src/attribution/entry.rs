@@ -51,10 +51,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A container of which only the id is known.
-    pub(super) fn new(id: &str) -> Self {
-        let mut workload = Workload::named(WorkloadKind::Container, short(id));
-        workload.id = Some(id.to_owned());
+    /// A container of which only the id is known, and which user runs it himself, if it is one.
+    pub(super) fn new(id: &str, user: Option<u32>) -> Self {
+        let mut workload = Workload::named(WorkloadKind::Container, called(short(id), user));
+        (workload.id, workload.user) = (Some(id.to_owned()), user);
         let shown = Container {
             workload: Arc::new(workload),
             cgroup_id: None,
@@ -186,8 +186,8 @@ impl Entry {
         shown.started_at = facts.started_at.or(shown.started_at);
         shown.privileged = facts.privileged.unwrap_or(shown.privileged);
         shown.host_network = facts.host_network.unwrap_or(shown.host_network);
-        shown.pid = facts.pid.unwrap_or(shown.pid);
-        // A user's runtime has networks of its own: its addresses mean nothing in the host's, and it could claim any.
+        // A user's runtime could claim any process, and its addresses mean nothing in the host's network.
+        shown.pid = facts.pid.filter(|_| source.user.is_none()).unwrap_or(shown.pid);
         if let Some(mut addresses) = facts.addresses.filter(|_| source.user.is_none()) {
             addresses.sort_unstable();
             addresses.dedup();
@@ -232,16 +232,21 @@ impl Entry {
             _ => None,
         };
         let own = self.own_name.as_ref();
-        // A user's containers must not pass for the system's, nor the system's for a user's.
-        let fits = |name: &&String| source.user.is_some() || of_user(name).is_none();
-        workload.name = match (told.as_ref().filter(fits).or(own.filter(fits)), source.user) {
-            (Some(name), Some(user)) => format!("user-{user}/{name}"),
-            (Some(name), None) => name.clone(),
-            (None, _) => short(workload.id.as_deref().unwrap_or_default()).to_owned(),
-        };
+        // A user's containers must not pass for the system's, nor by their labels the system's for a user's.
+        workload.user = workload.user.or(source.user);
+        let free = workload.user.is_some() || workload.kubernetes.is_some();
+        let fits = |name: &&String| free || of_user(name).is_none();
+        let id = workload.id.as_deref().unwrap_or_default();
+        let name = told.as_ref().filter(fits).or(own.filter(fits));
+        workload.name = called(name.map_or(short(id), String::as_str), workload.user);
         workload.container_name = own.filter(|own| **own != workload.name).cloned();
         workload
     }
+}
+
+/// The name of a container, with the user before it who runs it himself.
+fn called(name: &str, user: Option<u32>) -> String {
+    user.map_or_else(|| name.to_owned(), |user| format!("user-{user}/{name}"))
 }
 
 /// A digest as all runtimes mean it: Podman leaves out which sort it is.
@@ -281,14 +286,14 @@ mod tests {
 
     #[test]
     fn a_container_without_a_name_is_called_by_its_short_id() {
-        assert_eq!(Entry::new(ID).shown.workload.name, "3f2a9c0d3f2a");
-        assert_eq!(Entry::new("a-name-that-was-chosen").shown.workload.name, "a-name-that-was-chosen");
+        assert_eq!(Entry::new(ID, None).shown.workload.name, "3f2a9c0d3f2a");
+        assert_eq!(Entry::new("a-name-that-was-chosen", None).shown.workload.name, "a-name-that-was-chosen");
     }
 
     #[test]
     fn a_digest_is_taken_as_it_is_and_nothing_else_for_one() {
         let digits = "a1".repeat(32);
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let mut told = |digest: &str| {
             let facts = ContainerFacts { image_digest: Some(digest.to_owned()), ..ContainerFacts::new(ID) };
             entry.merge(&docker(), facts);
@@ -302,7 +307,7 @@ mod tests {
 
     #[test]
     fn compose_labels_make_the_name_and_the_own_name_stays_beside_it() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         entry.merge(&docker(), facts("shop_web_1", &shop()));
         assert_eq!(entry.shown.workload.name, "shop/web");
         assert_eq!(entry.shown.workload.container_name.as_deref(), Some("shop_web_1"));
@@ -319,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_container_of_a_pod_is_called_by_its_place_in_the_cluster() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let labels = [
             ("io.kubernetes.pod.namespace", "shop"),
             ("io.kubernetes.pod.name", "web-1"),
@@ -333,7 +338,7 @@ mod tests {
     #[test]
     fn a_container_of_a_pod_has_the_labels_of_its_pod_and_none_of_its_image() {
         let (containerd, sandbox) = (Source::api(Runtime::Containerd, "containerd.sock"), "a".repeat(64));
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let own = [
             ("app", "db"),
             ("com.docker.compose.project", "shop"),
@@ -360,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_pods_labels_stay_where_there_are_too_many() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let many: Vec<_> = (0..40).map(|number| format!("io.kubernetes.{number}")).collect();
         let many: Vec<_> = many.iter().map(|key| (key.as_str(), "")).collect();
         let told = ContainerFacts { sandbox: Some("a".repeat(64)), ..facts("", &many) };
@@ -371,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_users_container_cannot_pass_for_one_of_the_system() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let user = Source { user: Some(1000), ..Source::api(Runtime::Podman, "podman.sock") };
         let claims =
             ContainerFacts { addresses: Some(vec!["198.18.0.2".parse().unwrap()]), ..facts("db", &shop()) };
@@ -383,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_container_of_the_system_cannot_pass_for_a_users() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let claims = [("com.docker.compose.project", "user-1000"), ("com.docker.compose.service", "web")];
         entry.merge(&docker(), facts("web", &claims));
         assert_eq!(entry.shown.workload.name, "web");
@@ -393,14 +398,14 @@ mod tests {
     fn labels_that_are_cut_are_counted_once() {
         let many: Vec<_> = (0..40).map(|number| number.to_string()).collect();
         let many: Vec<_> = many.iter().map(|key| (key.as_str(), "")).collect();
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         assert_eq!(entry.merge(&docker(), facts("web", &many)), 8);
         assert_eq!(entry.merge(&docker(), facts("web", &many)), 0);
     }
 
     #[test]
     fn escapes_in_names_images_and_labels_are_written_out() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         let hostile =
             ContainerFacts { image: Some("i\u{202e}".to_owned()), ..facts("w\u{1b}", &[("k\n", "v\u{7}")]) };
         entry.merge(&docker(), hostile);
@@ -414,7 +419,7 @@ mod tests {
     fn a_runtime_does_not_overwrite_what_another_told_by_its_api() {
         let containerd = Source::api(Runtime::Containerd, "containerd.sock");
         let disk = Source { voice: Voice::Disk, ..docker() };
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         entry.merge(&disk, facts("web", &[]));
         assert!(entry.may_tell(&disk) && entry.may_tell(&docker()) && entry.may_tell(&containerd));
         entry.merge(&docker(), facts("web", &[]));
@@ -425,10 +430,10 @@ mod tests {
 
     #[test]
     fn a_path_that_names_its_runtime_is_believed() {
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         entry.seen(Some(Runtime::Podman), true);
         assert!(!entry.may_tell(&docker()));
-        let mut entry = Entry::new(ID);
+        let mut entry = Entry::new(ID, None);
         entry.seen(Some(Runtime::Containerd), false);
         assert!(entry.may_tell(&docker()));
         entry.merge(&docker(), facts("web", &[]));

@@ -12,7 +12,7 @@ use super::{
     addresses::Addresses,
     cgroup::{Place, identify},
     claims::Claims,
-    container::{Container, ContainerFacts, ContainerState, Source, Voice},
+    container::{Container, ContainerFacts, ContainerState, Source, Voice, user_of},
     entry::Entry,
     nameless::Queue,
     names::Names,
@@ -146,7 +146,12 @@ impl Tables {
                 Resident::Container(key)
             }
             Place::Unit(name) => other(WorkloadKind::Unit, name),
-            Place::UserUnit(user, name) => other(WorkloadKind::Unit, &format!("{user}/{name}")),
+            Place::UserUnit(user, name) => {
+                let mut unit =
+                    Workload::named(WorkloadKind::Unit, clean(&format!("user-{user}/{name}"), NAME_LIMIT));
+                (unit.user, unit.runtime) = (Some(user), Some(Runtime::Systemd));
+                Resident::Other(Arc::new(unit))
+            }
             Place::Unclaimed => other(WorkloadKind::Cgroup, path),
             Place::Host => Resident::Other(Arc::clone(&self.host)),
         })
@@ -157,7 +162,7 @@ impl Tables {
             self.overflow += 1;
             return None;
         }
-        Some(self.containers.entry(Arc::clone(key)).or_insert_with(|| Entry::new(id)))
+        Some(self.containers.entry(Arc::clone(key)).or_insert_with(|| Entry::new(id, user_of(key))))
     }
 
     /// A runtime says that this is a container's cgroup: whoever was thought to live there does not.

@@ -454,6 +454,7 @@ mod tests {
     fn what_users_run_by_themselves_is_meant_by_its_whole_name_alone() {
         let container = Workload {
             name: "user-1000/shop/web".to_owned(),
+            user: Some(1000),
             kubernetes: Some(Kubernetes {
                 namespace: "shop".to_owned(),
                 pod: "web".to_owned(),
@@ -462,6 +463,7 @@ mod tests {
             ..web()
         };
         let unit = Workload::named(WorkloadKind::Unit, "user-1000/backup.service");
+        let unit = Workload { user: Some(1000), ..unit };
         for (wanted, expected) in [
             (json!("shop/web"), [false; 2]),
             (json!("shop-web-1"), [false; 2]),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::InForce;
 use crate::{
     attribution::Placed,
+    event::Verdict,
     policy::{
         explain,
         explain::{End, Explanation},
@@ -44,10 +45,16 @@ impl InForce {
             End::Workload(workload) => sync.as_unknown(workload, placed),
             End::Outside { .. } => None,
         });
-        let unknown = unknown.max_by_key(|(verdict, _)| *verdict);
-        let Some((verdict, why)) = unknown.filter(|(verdict, _)| *verdict >= explanation.verdict) else {
+        let Some((verdict, why)) = unknown.max_by_key(|(verdict, _)| *verdict) else {
             return Some((explanation, by_rules));
         };
+        if verdict != Verdict::Deny {
+            // To others it is nobody, and of itself no rule counts.
+            return Some((
+                explanation,
+                format!("{by_rules}  until    {why}: what it may then is not told here\n"),
+            ));
+        }
         explanation.verdict = verdict;
         let heading = explanation.heading();
         Some((explanation, format!("{heading}\n  because  {why}\nOnce that is known:\n{by_rules}")))

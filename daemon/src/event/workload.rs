@@ -17,6 +17,9 @@ pub struct Workload {
     /// and container), a container's name, `nginx.service`, `/batch/jobs` (a cgroup that is nobody's), `host`, or the
     /// address of a peer outside.
     pub name: String,
+    /// The user who runs it himself, by a runtime or a service manager of his own: its name then begins with `user-<uid>/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// Which runtime runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
@@ -144,6 +147,7 @@ impl Workload {
         Self {
             kind,
             name: name.into(),
+            user: None,
             runtime: None,
             id: None,
             image: None,
@@ -175,12 +179,11 @@ impl Workload {
         self.kubernetes.as_ref().filter(|place| place.to_string() == self.name)
     }
 
-    /// The user who runs it himself, by a runtime or a service manager of his own, and how he calls it. Its name begins with him
-    /// (`user-1000/web`), and that of no other container or unit does.
+    /// The user who runs it himself, and how he calls it.
     #[must_use]
     pub fn of_user(&self) -> Option<(u32, &str)> {
-        let may_be = matches!(self.kind, WorkloadKind::Container | WorkloadKind::Unit);
-        of_user(&self.name).filter(|_| may_be)
+        let user = self.user?;
+        Some((user, of_user(&self.name).map_or(&*self.name, |(_, rest)| rest)))
     }
 
     /// The host itself.

@@ -64,8 +64,9 @@ pub(super) fn runtime(runtime: Option<Runtime>) -> &'static str {
 
 /// Whether the container is called by the beginning of its id, because nobody told a name.
 fn has_no_name(workload: &Workload) -> bool {
-    let is_beginning = |id: &String| id.len() > workload.name.len() && id.starts_with(&workload.name);
-    workload.name.len() >= 12 && workload.id.as_ref().is_some_and(is_beginning)
+    let name = workload.of_user().map_or(&*workload.name, |(_, called)| called);
+    let is_beginning = |id: &String| id.len() > name.len() && id.starts_with(name);
+    name.len() >= 12 && workload.id.as_ref().is_some_and(is_beginning)
 }
 
 /// The name of a pod's container without what Kubernetes makes up anew for each replica: `shop/web/nginx` for
@@ -124,8 +125,9 @@ mod tests {
 
     #[test]
     fn units_that_a_users_systemd_makes_anew_are_one() {
-        assert_eq!(workload(&unit("user-1000/run-u12.service")), "user-1000/run-*.service");
-        assert_eq!(workload(&unit("user-1000/backup.service")), "user-1000/backup.service");
+        let own = |name: &str| Workload { user: Some(1000), ..unit(name) };
+        assert_eq!(workload(&own("user-1000/run-u12.service")), "user-1000/run-*.service");
+        assert_eq!(workload(&own("user-1000/backup.service")), "user-1000/backup.service");
     }
 
     #[test]

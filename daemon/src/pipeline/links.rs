@@ -143,11 +143,8 @@ impl Keeper {
             let untold: Vec<_> = untold.filter(|processes| !processes.is_empty()).collect();
             let all = [&containers[..], &canaries, &lost, &untold.concat()].concat();
             result = result.and(self.find_owners(sensor, &all).await);
-            // Whoever nobody has told of goes by one of his processes.
-            let containers: Vec<_> = containers
-                .into_iter()
-                .chain(untold.into_iter().filter_map(|it| it.into_iter().next()))
-                .collect();
+            let untold = untold.iter().filter_map(|processes| self.speaks_for(processes));
+            let containers: Vec<_> = containers.into_iter().chain(untold.cloned()).collect();
             result =
                 result.and(sensor.set_entrances(&self.entrances(&containers, &view.attribution.placed())));
             let (mut covered, open) = self.by_cover(&containers);
@@ -255,6 +252,17 @@ impl Keeper {
             asked.is_some_and(|(found, _)| found.is_none()) && !container.is_on_hosts_network()
         };
         containers.iter().filter(is_lost)
+    }
+
+    /// By which of its processes a container goes of which no runtime tells the first: one whose network a link leads to, else one
+    /// that is not on the host's, as is who only watches over the others.
+    fn speaks_for<'a>(&self, processes: &'a [Networked]) -> Option<&'a Networked> {
+        let has_link = |process: &&Networked| {
+            self.namespaces.get(*process).is_some_and(|(namespace, _)| namespace.is_some())
+        };
+        let apart = |process: &&Networked| !process.is_on_hosts_network();
+        let found = processes.iter().find(has_link);
+        found.or_else(|| processes.iter().find(apart)).or_else(|| processes.first())
     }
 
     /// By which links answers from outside reach whom: containers by theirs, and whoever uses the host's network by all of

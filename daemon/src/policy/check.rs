@@ -163,8 +163,10 @@ struct Selected<'a> {
 
 impl<'a> Selected<'a> {
     fn new(workloads: &'a [Arc<Workload>]) -> Self {
-        let names =
-            workloads.iter().flat_map(|workload| [Some(&workload.name), workload.container_name.as_ref()]);
+        let names = workloads.iter().flat_map(|workload| {
+            let own = workload.container_name.as_ref().filter(|_| workload.of_user().is_none());
+            [Some(&workload.name), own]
+        });
         Self { workloads, names: names.flatten().map(String::as_str).collect(), known: HashMap::new() }
     }
 

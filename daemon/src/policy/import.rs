@@ -11,7 +11,7 @@ mod network_policy;
 
 mod compose;
 
-use std::{collections::HashSet, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -59,8 +59,6 @@ struct Findings {
     /// What is left out as a whole.
     absent: Vec<String>,
     notes: Vec<String>,
-    /// Namespaces and names of the NetworkPolicies that were read.
-    objects: HashSet<(String, String)>,
 }
 
 impl Findings {

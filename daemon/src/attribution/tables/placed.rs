@@ -110,7 +110,7 @@ impl Tables {
             Some(match &cgroup.resident {
                 Resident::Container(key) => {
                     let entry = self.containers.get(key)?;
-                    if entry.cgroup().is_some_and(|own| own != *id && self.speaks_for_all_below(own)) {
+                    if entry.cgroup().is_some_and(|own| self.speaks_for(own, &cgroup.path)) {
                         return None;
                     }
                     Placed {
@@ -128,11 +128,13 @@ impl Tables {
         std::iter::once(host).chain(placed).collect()
     }
 
-    /// Whether the kernel finds a container by this cgroup for what lies below it.
-    fn speaks_for_all_below(&self, own: CgroupId) -> bool {
+    /// Whether the kernel finds a container by this cgroup, its own, for what lives at `path`, below it.
+    fn speaks_for(&self, own: CgroupId, path: &str) -> bool {
         let lives = |cgroup: &&Cgroup| cgroup.life == Life::Live;
-        let levels = |cgroup: &Cgroup| cgroup.path.split('/').filter(|name| !name.is_empty()).count();
-        self.cgroups.get(&own).filter(lives).is_some_and(|cgroup| levels(cgroup) < LEVELS)
+        let levels = |own: &str| own.split('/').filter(|name| !name.is_empty()).count();
+        let is_below = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/'));
+        let own = self.cgroups.get(&own).filter(lives);
+        own.is_some_and(|own| is_below(&own.path) && levels(&own.path) < LEVELS)
     }
 
     /// Ports of the host that lead to containers, and behind them those that led to some that are gone.

@@ -7,7 +7,16 @@ fn a_user_cannot_pose_as_a_container_of_the_system() {
     let host = Host::shop();
     let own = format!("/user.slice/user-1000.slice/user@1000.service/docker-{DB}.scope");
     host.made(CgroupId(104), &own);
-    assert_eq!(host.name(CgroupId(104)), "bbbbbbbbbbbb");
+    assert_eq!(host.name(CgroupId(104)), "user-1000/bbbbbbbbbbbb");
+    // Whatever his runtime says, and leaves out.
+    let user = Source { user: Some(1000), ..Source::api(Runtime::Docker, "docker.sock") };
+    let claim = ContainerFacts { pid: Some(Some(1)), ..compose(DB, "db", "198.18.1.3") };
+    host.0.learn(&user, ContainerFacts { name: None, labels: Some(BTreeMap::new()), ..claim.clone() });
+    assert_eq!(host.name(CgroupId(104)), "user-1000/bbbbbbbbbbbb");
+    host.0.learn(&user, claim);
+    let posing = host.0.workload(CgroupId(104));
+    assert_eq!((&*posing.name, posing.of_user()), ("user-1000/shop/db", Some((1000, "shop/db"))));
+    assert!(host.0.containers().iter().all(|container| container.pid != Some(1)));
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Side {
     pub(crate) fn of(workload: &Workload) -> Result<Self, Untold> {
         match workload.kind {
             WorkloadKind::Container => container(workload).map(Self::Here).ok_or(Untold::Unsayable),
-            WorkloadKind::Unit => unit(&workload.name).map(Self::Here).ok_or(Untold::Unsayable),
+            WorkloadKind::Unit => unit(workload).map(Self::Here).ok_or(Untold::Unsayable),
             WorkloadKind::Host => Ok(Self::Here(Here::of("host", Peer::Text("host".to_owned())))),
             WorkloadKind::Cgroup => by_name(&workload.name).map(Self::Here).ok_or(Untold::Unsayable),
             WorkloadKind::Outside => outside(workload).ok_or(Untold::Many),
@@ -153,11 +153,16 @@ fn by_name(name: &str) -> Option<Here> {
 }
 
 /// A unit. Of those that systemd numbers (`session-3.scope`, `run-r8c1….service`), all.
-fn unit(name: &str) -> Option<Here> {
-    let numbered = ["session-", "run-"].into_iter().find(|beginning| name.starts_with(beginning));
-    let pattern = match (numbered, name.rsplit_once('.')) {
+fn unit(workload: &Workload) -> Option<Here> {
+    let name = workload.name.as_str();
+    let (user, called) = match workload.of_user() {
+        Some((user, called)) => (format!("user-{user}/"), called),
+        None => (String::new(), name),
+    };
+    let numbered = ["session-", "run-"].into_iter().find(|beginning| called.starts_with(beginning));
+    let pattern = match (numbered, called.rsplit_once('.')) {
         (Some(beginning), Some((_, kind))) if ["scope", "service"].contains(&kind) => {
-            format!("{beginning}*.{kind}")
+            format!("{user}{beginning}*.{kind}")
         }
         _ => Pattern::literal(name)?,
     };

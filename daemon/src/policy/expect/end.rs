@@ -81,7 +81,8 @@ impl Whom {
             Self::Dns(name) => Resolved::Outside(None, vec![name.to_string()]),
             Self::Name(name) => {
                 let called = known.iter().find(|workload| {
-                    workload.name == *name || workload.container_name.as_ref() == Some(name)
+                    let own = workload.container_name.as_ref().filter(|_| workload.of_user().is_none());
+                    workload.name == *name || own == Some(name)
                 });
                 Resolved::Workload(called.map_or_else(|| Arc::new(named(name)), Arc::clone))
             }
@@ -142,6 +143,7 @@ fn named(name: &str) -> Workload {
         _ => WorkloadKind::Container,
     };
     let mut workload = Workload::named(kind, name);
+    workload.user = of_user(name).map(|(user, _)| user);
     if kind == WorkloadKind::Container && workload.of_user().is_none() {
         let own = |text: &str| Some(text.to_owned());
         match name.split('/').collect::<Vec<_>>()[..] {

@@ -62,7 +62,14 @@ pub(super) fn read(
         findings.note(format!("{}: {kind} {name} ({api_version}) is not imported", page.place(head)));
     };
     let mut translate = |object: &Spanned<Object>, key: &str, findings: &mut Findings| {
-        documents.extend(Reader::new(page, options, key, findings).document(object));
+        let Some(document) = Reader::new(page, options, key, findings).document(object) else { return };
+        let before = documents.len();
+        documents.retain(|known| known.name != document.name);
+        if documents.len() < before {
+            let (place, name) = (page.place(object), &document.name);
+            findings.note(format!("{place}: {name} takes the place of the one before it, as in Kubernetes"));
+        }
+        documents.push(document);
     };
     if head.value.is(KIND) {
         translate(&page.parse()?, "", findings);

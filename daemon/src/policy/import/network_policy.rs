@@ -64,12 +64,6 @@ impl<'a, 'f> Reader<'a, 'f> {
     pub(super) fn document(mut self, object: &Spanned<Object>) -> Option<Document> {
         let Object { metadata, spec, .. } = &object.value;
         let namespace = self.namespace(object)?;
-        if !self.findings.objects.insert((namespace.clone(), metadata.name.value.clone())) {
-            let second =
-                "is also the name of an object before it, which Kubernetes would replace by this one";
-            self.missing(&metadata.name, "metadata.name", second);
-            return None;
-        }
         let name = format!("{namespace}/{}", metadata.name.value);
         let place = self.page.place(object);
         let subjects = match &spec.pod_selector {

@@ -91,10 +91,10 @@ fn several_files_are_one_set_and_what_is_called_alike_gets_a_number() {
     let cut = |most| &long[..most];
     let [first, second] = [format!("\npolicy: b.{}\n", cut(61)), format!("\npolicy: b.{}-2\n", cut(59))];
     assert!(text.contains(&first) && text.contains(&second), "{text}");
-    // Which Kubernetes would replace.
-    let Imported { text, missing, .. } = import(&[policy("a"), policy("a")], &options()).unwrap();
+    // The last one counts, as in Kubernetes.
+    let Imported { text, notes, .. } = import(&[policy("a"), policy("a")], &options()).unwrap();
     assert!(text.contains("\npolicy: b.a\n") && !text.contains("b.a-2"), "{text}");
-    assert!(missing[0].line().contains("is also the name of an object before it"), "{missing:?}");
+    assert!(notes.iter().any(|note| note.contains("takes the place of the one before it")), "{notes:?}");
 }
 
 #[test]

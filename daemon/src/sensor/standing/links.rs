@@ -30,11 +30,8 @@ impl Sensor {
             (veths.indices(), veths.listed.elapsed())
         };
         let unlisted = (listed > LISTED_WITHIN).then(|| {
-            let seconds = listed.as_secs();
-            Finding::open(
-                What::Link,
-                format!("links were not listed for {seconds} s: new ones are not covered"),
-            )
+            let text = "links of containers are not listed any more: new ones are not covered";
+            Finding::open(What::Link, text.to_owned())
         });
         // One after the other: a link that is new meanwhile is covered without waiting for all.
         unlisted.into_iter().chain(all.into_iter().flat_map(|index| self.verify_link(index))).collect()
