@@ -132,18 +132,21 @@ fn user_slice(path: &str) -> Option<&str> {
     slice.ends_with(".slice").then_some(slice)
 }
 
-/// Whether a component is where Podman and CRI-O have the process that watches a container.
-fn is_watcher(component: &str) -> bool {
+/// Whether Podman and CRI-O have there the process that watches a container. What a service makes below its own cgroup is
+/// that service's.
+fn is_watcher(path: &str) -> bool {
     let is_id = |id: &str| id.len() == ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let of = |prefix| component.strip_prefix(prefix)?.strip_suffix(".scope");
-    component == "conmon" || of("libpod-conmon-").or_else(|| of("crio-conmon-")).is_some_and(is_id)
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let of = |prefix| last.strip_prefix(prefix)?.strip_suffix(".scope");
+    let named = last == "conmon" || of("libpod-conmon-").or_else(|| of("crio-conmon-")).is_some_and(is_id);
+    named && !path.contains(".service/")
 }
 
 /// The innermost unit, as far as systemd's own units reach down from the root: what a service makes below its own
 /// cgroup is that service's, whatever it calls it. Scopes of users (`session-3.scope`) are numbered without end, so
 /// they count as their user's slice.
 fn unit<'a>(path: &'a str, user_slice: Option<&'a str>) -> Place<'a> {
-    if path.trim_matches('/').is_empty() || (user_slice.is_none() && path.split('/').any(is_watcher)) {
+    if path.trim_matches('/').is_empty() || (user_slice.is_none() && is_watcher(path)) {
         return Place::Host;
     }
     let kind = |component: &'a str| Some(component.rsplit_once('.').filter(|(name, _)| !name.is_empty())?.1);
@@ -334,6 +337,7 @@ mod tests {
             assert_eq!(identify(&format!("{user}/{inner}")), Place::Unit("user-1000.slice"), "{inner}");
         }
         assert_eq!(identify("/system.slice/a-conmon-b.service"), Place::Unit("a-conmon-b.service"));
+        assert_eq!(identify("/system.slice/a.service/conmon"), Place::Unit("a.service"));
     }
 
     #[test]

@@ -23,11 +23,8 @@ use super::{
 use crate::event::{Runtime, Workload, WorkloadKind};
 
 mod canaries;
-
 mod parties;
-
 mod placed;
-
 mod pods;
 
 pub use self::{
@@ -132,8 +129,8 @@ impl Tables {
         if !told {
             self.nameless.made(path, &place);
         }
-        let other = |kind, name: &str| {
-            let mut workload = Workload::named(kind, clean(name, NAME_LIMIT));
+        let other = |kind, name: &str, user| {
+            let mut workload = Workload { user, ..Workload::named(kind, clean(name, NAME_LIMIT)) };
             workload.runtime = (kind == WorkloadKind::Unit).then_some(Runtime::Systemd);
             Resident::Other(Arc::new(workload))
         };
@@ -145,14 +142,11 @@ impl Tables {
                 entry.moved_in(id, place.own.len() == path.len());
                 Resident::Container(key)
             }
-            Place::Unit(name) => other(WorkloadKind::Unit, name),
+            Place::Unit(name) => other(WorkloadKind::Unit, name, None),
             Place::UserUnit(user, name) => {
-                let mut unit =
-                    Workload::named(WorkloadKind::Unit, clean(&format!("user-{user}/{name}"), NAME_LIMIT));
-                (unit.user, unit.runtime) = (Some(user), Some(Runtime::Systemd));
-                Resident::Other(Arc::new(unit))
+                other(WorkloadKind::Unit, &format!("user-{user}/{name}"), Some(user))
             }
-            Place::Unclaimed => other(WorkloadKind::Cgroup, path),
+            Place::Unclaimed => other(WorkloadKind::Cgroup, path, None),
             Place::Host => Resident::Other(Arc::clone(&self.host)),
         })
     }
