@@ -12,7 +12,7 @@ use std::{
 
 use cofferdam_common::ids::CgroupId;
 
-use super::container::user_key;
+use super::container::{user_key, user_of_slice};
 use crate::event::Runtime;
 
 /// What lives in a cgroup.
@@ -161,8 +161,7 @@ fn unit<'a>(path: &'a str, user_slice: Option<&'a str>) -> Place<'a> {
             // A user's own manager, and what it runs below.
             Some("service") if user_slice.is_some() && component.starts_with("user@") => {}
             Some("service") => {
-                let user = user_slice.and_then(|slice| slice.strip_prefix("user-")?.strip_suffix(".slice"));
-                let user = user.and_then(|user| user.parse().ok());
+                let user = user_slice.and_then(user_of_slice);
                 return user.map_or(Place::Unit(component), |user| Place::UserUnit(user, component));
             }
             Some("scope") => return Place::Unit(user_slice.unwrap_or(component)),

@@ -154,7 +154,12 @@ impl ContainerFacts {
 
 /// The user whose slice a key is of, if it is of one.
 pub(super) fn user_of(key: &str) -> Option<u32> {
-    key.split_once('/')?.0.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
+    user_of_slice(key.split_once('/')?.0)
+}
+
+/// The user whose slice bears such a name: `user-1000.slice`.
+pub(super) fn user_of_slice(slice: &str) -> Option<u32> {
+    slice.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
 }
 
 /// The key of a container in a user's slice.

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::cgroup::{ContainerPlace, Place};
+use super::{
+    cgroup::{ContainerPlace, Place},
+    container::user_of_slice,
+};
 use crate::event::Runtime;
 
 /// Most that wait to be looked for. What exceeds it has to wait for its runtime's API.
@@ -37,7 +40,7 @@ impl Nameless {
                 is_id: true,
                 runtime: place.runtime,
                 user: match place.user_slice {
-                    Some(slice) => Some(slice.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()?),
+                    Some(slice) => Some(user_of_slice(slice)?),
                     None => None,
                 },
                 path: place.own.to_owned(),

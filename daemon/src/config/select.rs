@@ -208,10 +208,7 @@ impl Wanted {
 }
 
 fn is_called(workload: &Workload, name: &Pattern) -> bool {
-    if workload.of_user().is_some() {
-        return name.names_users() && name.matches(&workload.name);
-    }
-    name.matches(&workload.name) || workload.container_name.as_ref().is_some_and(|own| name.matches(own))
+    (workload.of_user().is_none() || name.names_users()) && workload.names().any(|own| name.matches(own))
 }
 
 impl Selection {
@@ -315,12 +312,12 @@ impl Pattern {
         }
     }
 
-    /// The only text that is like that, where there are no wildcards.
     /// Whether what users run by themselves is meant as well: it begins as their names do, or is for everybody.
     fn names_users(&self) -> bool {
         self.text.starts_with("user-") || *self.text == *"*"
     }
 
+    /// The only text that is like that, where there are no wildcards.
     fn exact(&self) -> Option<&str> {
         (!self.text.contains(WILDCARDS)).then_some(&*self.text)
     }

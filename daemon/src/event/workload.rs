@@ -186,6 +186,12 @@ impl Workload {
         Some((user, of_user(&self.name).map_or(&*self.name, |(_, rest)| rest)))
     }
 
+    /// The names by which rules can mean it: its own, and that of its container. What a user calls his own does not count.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let container = self.container_name.as_deref().filter(|_| self.user.is_none());
+        std::iter::once(self.name.as_str()).chain(container)
+    }
+
     /// The host itself.
     #[must_use]
     pub fn host() -> Self {

@@ -163,11 +163,8 @@ struct Selected<'a> {
 
 impl<'a> Selected<'a> {
     fn new(workloads: &'a [Arc<Workload>]) -> Self {
-        let names = workloads.iter().flat_map(|workload| {
-            let own = workload.container_name.as_ref().filter(|_| workload.of_user().is_none());
-            [Some(&workload.name), own]
-        });
-        Self { workloads, names: names.flatten().map(String::as_str).collect(), known: HashMap::new() }
+        let names = workloads.iter().flat_map(|workload| workload.names()).collect();
+        Self { workloads, names, known: HashMap::new() }
     }
 
     fn any_of(&mut self, subjects: &'a [Peer]) -> bool {

@@ -86,8 +86,7 @@ impl Selectors {
             WorkloadKind::Outside | WorkloadKind::Other => return Signature::nobody(),
             WorkloadKind::Canary => return Signature::canary(&workload.name),
         };
-        let names = [Some(&workload.name), workload.container_name.as_ref()];
-        let named = names.into_iter().flatten().filter_map(|name| self.named.get(name.as_str())).flatten();
+        let named = workload.names().filter_map(|name| self.named.get(name)).flatten();
         let selecting = named.chain(&self.others).filter(|(_, selector)| selector.selects(workload));
         let mut atoms: Vec<_> = selecting.map(|(atom, _)| *atom).collect();
         atoms.sort_unstable();

@@ -89,18 +89,18 @@ pub(super) fn run(arguments: &Arguments, client: &Client) -> Result<(), Failure>
         return print("Nothing was written, and nothing has changed.\n");
     }
     store::check(&compared.folder, candidate.files.iter().map(|file| &file.name))?;
-    let kept_after = arguments.keep_after.unwrap_or_default();
-    let within = arguments.confirm_within.unwrap_or(kept_after + WRITTEN_WITHIN);
+    let kept_after = || arguments.keep_after.unwrap_or_default() + WRITTEN_WITHIN;
+    let within = arguments.confirm_within.unwrap_or_else(kept_after);
     candidate.seconds = Some(within.as_secs());
     candidate.most_denials = arguments.take_back_above;
     let tried: Tried = client.post("/v1/policy/try", &candidate)?;
     if arguments.confirm_within.is_some() {
         return print(&waits(&tried, &compared, within));
     }
-    if arguments.keep_after.is_some() {
-        let stays = format!("It stays if nothing takes it back within {}.\n", span(kept_after.as_secs()));
+    if let Some(time) = arguments.keep_after {
+        let stays = format!("It stays if nothing takes it back within {}.\n", span(time.as_secs()));
         tell(&format!("{}{stays}", standing(&tried.policies)))?;
-        outlast(&tried, kept_after, client)?;
+        outlast(&tried, time, client)?;
     }
     let Candidate { files, .. } = candidate;
     keep(&Trial { id: tried.id, folder: compared.folder, files }, client)

@@ -80,10 +80,7 @@ impl Whom {
             Self::Address(address) => Resolved::Outside(Some(*address), Vec::new()),
             Self::Dns(name) => Resolved::Outside(None, vec![name.to_string()]),
             Self::Name(name) => {
-                let called = known.iter().find(|workload| {
-                    let own = workload.container_name.as_ref().filter(|_| workload.of_user().is_none());
-                    workload.name == *name || own == Some(name)
-                });
+                let called = known.iter().find(|workload| workload.names().any(|own| own == name));
                 Resolved::Workload(called.map_or_else(|| Arc::new(named(name)), Arc::clone))
             }
             Self::Described(workload) => Resolved::Workload(Arc::clone(workload)),
